@@ -1,0 +1,30 @@
+//! Diffusion networks, samplers and pipelines.
+//!
+//! This package is the mathematics of framewright. It knows nothing of servers: no async runtime, no HTTP, no database, no YAML,
+//! no environment variables, no network. It can be published and used alone.
+//!
+//! Reading order: [`activation`] (what flows between operations) → [`ops`] (the few operations that cost time, one implementation
+//! per kind of device) → [`unet`], [`vae`], [`text`] (networks, written against `ops` alone) → [`samplers`] and [`noise`] →
+//! [`pipelines`] (step machines that say what they want evaluated and never run a network themselves).
+//!
+//! Invariants:
+//! - networks see [`activation::Activation`] and [`ops`]; no network calls a candle tensor method;
+//! - on the CPU a row's bits depend neither on its batch mates nor on the number of threads;
+//! - every tensor of a checkpoint is either used or named in an error;
+//! - `unsafe` lives in `ops::kernels` alone.
+
+pub mod activation;
+pub mod error;
+pub mod latent;
+pub mod noise;
+pub mod ops;
+pub mod pipelines;
+pub mod samplers;
+mod snapshot;
+pub mod text;
+pub mod unet;
+pub mod vae;
+pub mod vision;
+pub mod weights;
+
+pub use error::{Error, Result};

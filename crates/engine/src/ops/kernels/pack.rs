@@ -1,0 +1,341 @@
+//! Weights in the order in which the kernels read them.
+
+use half::bf16;
+use rayon::prelude::*;
+
+use super::KernelPath;
+use super::loops::PANEL;
+use super::math::Lane;
+use super::memory::AlignedMemory;
+use super::tile::{Operand, Segment};
+use crate::error::{Error, Result};
+
+/// A block of K: a few segments whose weights lie together, panel by panel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Block {
+    /// The channels and taps.
+    pub(crate) segments: Vec<Segment>,
+    /// Their lengths together.
+    pub(crate) depth: usize,
+    /// Where the first panel starts, in values.
+    pub(crate) offset: usize,
+}
+
+/// How the values are arranged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Arrangement {
+    /// `[K block][panel of 32 outputs][k][32]`, f32.
+    Panels,
+    /// The same with pairs of k interleaved, bf16.
+    PairedPanels,
+    /// `[tap][channel][output]`, f32, for the `gemm` crate.
+    Plain,
+}
+
+/// The weights of a convolution or of a linear layer (one tap), with their bias.
+#[derive(Debug)]
+pub(crate) struct PackedMatrix {
+    arrangement: Arrangement,
+    memory: AlignedMemory,
+    length: usize,
+    blocks: Vec<Block>,
+    in_channels: usize,
+    taps: usize,
+    weight_rows: usize,
+    gated: bool,
+    bias: Vec<f32>,
+    zeros: AlignedMemory,
+}
+
+/// Cuts K into blocks of at most `longest`: whole taps together where several fit, equal parts of a tap where one does not.
+pub(crate) fn plan_blocks(channels: usize, taps: usize, panels: usize, group: usize, longest: usize) -> Vec<Block> {
+    let channels = channels.next_multiple_of(group);
+    let mut blocks = Vec::new();
+    let mut offset = 0;
+    let mut push = |segments: Vec<Segment>| {
+        let depth = segments.iter().map(|segment| segment.length).sum();
+        blocks.push(Block { segments, depth, offset });
+        offset += depth * PANEL * panels;
+    };
+    if channels <= longest {
+        let together = taps.div_ceil(taps.div_ceil(longest / channels));
+        for first in (0..taps).step_by(together) {
+            let last = (first + together).min(taps);
+            push((first..last).map(|tap| Segment { tap, channel: 0, length: channels }).collect());
+        }
+    } else {
+        let part = channels.div_ceil(channels.div_ceil(longest)).next_multiple_of(group);
+        for tap in 0..taps {
+            for channel in (0..channels).step_by(part) {
+                push(vec![Segment { tap, channel, length: part.min(channels - channel) }]);
+            }
+        }
+    }
+    blocks
+}
+
+impl PackedMatrix {
+    /// Zeros for `weight_rows` outputs of `taps · in_channels`; with `gated` the first half of the outputs are values, the second
+    /// half gates (GEGLU), and a panel holds 16 of each. `half` asks for bf16, which only [`KernelPath::Avx512Bf16`] multiplies;
+    /// elsewhere the values are rounded to bf16 and kept as f32.
+    pub(crate) fn zeroed(
+        path: KernelPath,
+        half: bool,
+        in_channels: usize,
+        taps: usize,
+        weight_rows: usize,
+        gated: bool,
+    ) -> Result<Self> {
+        let refuse =
+            |reason: &str| Err(Error::Device(format!("a layer of {weight_rows} × {taps} × {in_channels} weights {reason}")));
+        if in_channels == 0 || taps == 0 || weight_rows == 0 {
+            return refuse("has nothing in it");
+        }
+        if gated && !weight_rows.is_multiple_of(2) {
+            return refuse("cannot be halved into values and gates");
+        }
+        let panels = if gated { (weight_rows / 2).div_ceil(PANEL / 2) } else { weight_rows.div_ceil(PANEL) };
+        let arrangement = match (path, half) {
+            (KernelPath::Gemm, _) => Arrangement::Plain,
+            (KernelPath::Avx512Bf16, true) => Arrangement::PairedPanels,
+            _ => Arrangement::Panels,
+        };
+        let Some(length) = in_channels
+            .checked_next_multiple_of(2)
+            .and_then(|channels| channels.checked_mul(taps))
+            .and_then(|depth| depth.checked_mul(panels * PANEL))
+            .filter(|length| *length < usize::MAX / 16)
+        else {
+            return refuse("is too large");
+        };
+        let (blocks, bytes) = match arrangement {
+            Arrangement::Panels => (plan_blocks(in_channels, taps, panels, f32::GROUP, f32::BLOCK), 4),
+            Arrangement::PairedPanels => (plan_blocks(in_channels, taps, panels, bf16::GROUP, bf16::BLOCK), 2),
+            Arrangement::Plain => (Vec::new(), 4),
+        };
+        Ok(Self {
+            arrangement,
+            memory: AlignedMemory::zeroed(length * bytes)?,
+            length,
+            blocks,
+            in_channels,
+            taps,
+            weight_rows,
+            gated,
+            bias: vec![0.0; panels * PANEL],
+            zeros: AlignedMemory::zeroed((in_channels + 1) * bytes)?,
+        })
+    }
+
+    /// Packs `values` (`[rows, in_channels, taps]`, torch's order) as the weight rows from `first_row` on; `half` rounds them to
+    /// bf16 where they are kept as f32.
+    pub(crate) fn pack(&mut self, values: &[f32], first_row: usize, half: bool) -> Result<()> {
+        let row_length = self.in_channels * self.taps;
+        let rows = values.len() / row_length;
+        if rows * row_length != values.len() || first_row + rows > self.weight_rows {
+            return Err(Error::Device(format!(
+                "{} weights do not fill whole rows of {row_length} from row {first_row} of {}",
+                values.len(),
+                self.weight_rows
+            )));
+        }
+        let source = Source { values, first_row, rows, channels: self.in_channels, taps: self.taps };
+        let (gated, half_rows) = (self.gated, self.weight_rows / 2);
+        let weight_row = |column: usize| weight_row(column, gated, half_rows);
+        let columns = self.bias.len();
+        match self.arrangement {
+            Arrangement::Panels => {
+                pack_panels::<f32>(&self.blocks, self.memory.values_mut(self.length), columns, &source, weight_row, half);
+            }
+            Arrangement::PairedPanels => {
+                pack_panels::<bf16>(&self.blocks, self.memory.values_mut(self.length), columns, &source, weight_row, half);
+            }
+            Arrangement::Plain => pack_plain(self.memory.values_mut(self.length), columns, &source, weight_row, half),
+        }
+        Ok(())
+    }
+
+    /// Sets the bias of the weight rows from `first_row` on.
+    pub(crate) fn pack_bias(&mut self, values: &[f32], first_row: usize) {
+        let (gated, half_rows) = (self.gated, self.weight_rows / 2);
+        for (column, bias) in self.bias.iter_mut().enumerate() {
+            let value =
+                weight_row(column, gated, half_rows).and_then(|row| row.checked_sub(first_row)).and_then(|row| values.get(row));
+            if let Some(value) = value {
+                *bias = *value;
+            }
+        }
+    }
+
+    /// Channels of the result.
+    pub(crate) fn out_channels(&self) -> usize {
+        if self.gated { self.weight_rows / 2 } else { self.weight_rows }
+    }
+
+    /// Channels of the input.
+    pub(crate) const fn in_channels(&self) -> usize {
+        self.in_channels
+    }
+
+    /// Taps of the convolution; 1 for a linear layer.
+    pub(crate) const fn taps(&self) -> usize {
+        self.taps
+    }
+
+    /// Whether a panel is 16 values and 16 gates.
+    pub(crate) const fn gated(&self) -> bool {
+        self.gated
+    }
+
+    /// The arrangement.
+    pub(crate) const fn arrangement(&self) -> Arrangement {
+        self.arrangement
+    }
+
+    /// The blocks of K; none in the plain arrangement.
+    pub(crate) fn blocks(&self) -> &[Block] {
+        &self.blocks
+    }
+
+    /// Columns, padded to whole panels.
+    pub(crate) fn columns(&self) -> usize {
+        self.bias.len()
+    }
+
+    /// The bias, one per column.
+    pub(crate) fn bias(&self) -> &[f32] {
+        &self.bias
+    }
+
+    /// The packed weights; `T` must be the arrangement's type.
+    pub(crate) fn weights<T: Lane>(&self) -> &[T] {
+        self.memory.values(self.length)
+    }
+
+    /// A row of zeros as long as a position of the input, rounded up to a pair.
+    pub(crate) fn zeros<T: Lane>(&self) -> &[T] {
+        self.zeros.values(self.in_channels + 1)
+    }
+}
+
+/// The weight row that a packed column holds, before asking whether there is one.
+fn weight_row(column: usize, gated: bool, half_rows: usize) -> Option<usize> {
+    if !gated {
+        return Some(column);
+    }
+    let (panel, lane) = (column / PANEL, column % PANEL);
+    let index = panel * (PANEL / 2) + lane % (PANEL / 2);
+    (index < half_rows).then_some(if lane < PANEL / 2 { index } else { half_rows + index })
+}
+
+/// Weights as published.
+struct Source<'a> {
+    values: &'a [f32],
+    first_row: usize,
+    rows: usize,
+    channels: usize,
+    taps: usize,
+}
+
+impl<'a> Source<'a> {
+    /// The values of a weight row, if this source has it: `[channel][tap]`.
+    fn row(&self, weight_row: Option<usize>) -> Option<&'a [f32]> {
+        let row = weight_row?.checked_sub(self.first_row).filter(|row| *row < self.rows)?;
+        let length = self.channels * self.taps;
+        self.values.get(row * length..(row + 1) * length)
+    }
+}
+
+fn pack_panels<T: Operand>(
+    blocks: &[Block],
+    mut memory: &mut [T],
+    columns: usize,
+    source: &Source<'_>,
+    weight_row: impl Fn(usize) -> Option<usize> + Sync,
+    half: bool,
+) {
+    let mut jobs = Vec::new();
+    for block in blocks {
+        let (these, rest) = std::mem::take(&mut memory).split_at_mut(block.depth * columns);
+        memory = rest;
+        jobs.extend(these.chunks_exact_mut(block.depth * PANEL).enumerate().map(|(panel, target)| (block, panel, target)));
+    }
+    jobs.into_par_iter().for_each(|(block, panel, target)| {
+        for lane in 0..PANEL {
+            let Some(row) = source.row(weight_row(panel * PANEL + lane)) else { continue };
+            let mut before = 0;
+            for segment in &block.segments {
+                let channels = segment.channel..(segment.channel + segment.length).min(source.channels);
+                for (k, channel) in channels.enumerate() {
+                    let depth = before + k;
+                    let index = depth / T::GROUP * T::GROUP * PANEL + lane * T::GROUP + depth % T::GROUP;
+                    target[index] = T::narrow(rounded(row[channel * source.taps + segment.tap], half));
+                }
+                before += segment.length;
+            }
+        }
+    });
+}
+
+fn pack_plain(
+    memory: &mut [f32],
+    columns: usize,
+    source: &Source<'_>,
+    weight_row: impl Fn(usize) -> Option<usize> + Sync,
+    half: bool,
+) {
+    /// Channels that one task transposes together: a cache line of the source.
+    const TOGETHER: usize = 16;
+    for (tap, target) in memory.chunks_exact_mut(source.channels * columns).take(source.taps).enumerate() {
+        target.par_chunks_mut(TOGETHER * columns).enumerate().for_each(|(part, target)| {
+            for column in 0..columns {
+                let Some(row) = source.row(weight_row(column)) else { continue };
+                for (k, target) in target.chunks_exact_mut(columns).enumerate() {
+                    target[column] = rounded(row[(part * TOGETHER + k) * source.taps + tap], half);
+                }
+            }
+        });
+    }
+}
+
+/// `value`, rounded to bf16 when asked.
+fn rounded(value: f32, half: bool) -> f32 {
+    if half { bf16::narrow(value).widen() } else { value }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_cover_k_once_and_stay_short() {
+        for (channels, taps) in [(4, 9), (9, 9), (3, 1), (128, 9), (320, 9), (640, 1), (1281, 4), (224, 1), (225, 1), (1, 1)] {
+            for (group, longest) in [(1, 224), (2, 448)] {
+                let blocks = plan_blocks(channels, taps, 3, group, longest);
+                let mut seen = vec![0; channels.next_multiple_of(group) * taps];
+                let mut offset = 0;
+                for block in &blocks {
+                    assert_eq!(block.offset, offset);
+                    assert!(block.depth <= longest);
+                    for segment in &block.segments {
+                        assert!(segment.length.is_multiple_of(group));
+                        for channel in segment.channel..segment.channel + segment.length {
+                            seen[segment.tap * channels.next_multiple_of(group) + channel] += 1;
+                        }
+                    }
+                    offset += block.depth * 3 * PANEL;
+                }
+                assert!(seen.iter().all(|count| *count == 1), "{channels} channels, {taps} taps");
+            }
+        }
+    }
+
+    #[test]
+    fn gated_columns_pair_values_with_their_gates() {
+        assert_eq!(weight_row(0, true, 20), Some(0));
+        assert_eq!(weight_row(16, true, 20), Some(20));
+        assert_eq!(weight_row(35, true, 20), Some(19));
+        assert_eq!(weight_row(51, true, 20), Some(39));
+        assert_eq!(weight_row(36, true, 20), None);
+    }
+}

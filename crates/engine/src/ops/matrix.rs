@@ -1,0 +1,238 @@
+//! What convolutions and linear layers share: their weights on each backend, and the epilogue.
+
+use candle_core::Tensor;
+
+use super::kernels::loops::Finish;
+use super::kernels::math::Lane;
+use super::kernels::matrix::{Geometry, Product, Values, run};
+use super::kernels::pack::{Arrangement, PackedMatrix};
+use super::kernels::{KernelPath, loops};
+use super::storage::{Backend, Candle, Cpu, TASK_VALUES, declared, expect_shape, foreign, with_result};
+use super::{Epilogue, Function, Ops, Precision};
+use crate::activation::{Activation, Shape};
+use crate::error::{Error, Result};
+use crate::weights::{HostTensor, Scope};
+use half::bf16;
+use rayon::prelude::*;
+
+/// The values of a tensor that was taken from a source, or `None` where it was only declared.
+pub(crate) fn host_values(scope: &Scope<'_>, name: &str, shape: &[usize]) -> Result<Option<Vec<f32>>> {
+    match scope.take(name, shape)? {
+        HostTensor::Declared { .. } => Ok(None),
+        HostTensor::Values { values, .. } if values.len() == shape.iter().product::<usize>() => Ok(Some(values)),
+        HostTensor::Values { values, .. } => {
+            let reason = format!("{} has {} values, which do not fill {shape:?}", scope.path(name), values.len());
+            Err(Error::checkpoint(scope.component(), reason))
+        }
+    }
+}
+
+/// The values of a tensor on a backend that computes.
+pub(crate) fn taken(scope: &Scope<'_>, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+    host_values(scope, name, shape)?
+        .ok_or_else(|| Error::Device(format!("{} was only declared; it cannot be computed with", scope.path(name))))
+}
+
+/// What a layer's weights look like.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct MatrixConfig {
+    pub(crate) in_channels: usize,
+    /// Side of the kernel; 1 for a linear layer.
+    pub(crate) kernel: usize,
+    /// Whether `weight` has the two dimensions of the kernel.
+    pub(crate) convolution: bool,
+    pub(crate) bias: bool,
+    /// Whether the first half of the outputs are values and the second half gates.
+    pub(crate) gated: bool,
+}
+
+/// The weights of a layer on its backend.
+#[derive(Debug)]
+pub(crate) enum Matrix {
+    Cpu(PackedMatrix),
+    Candle(CandleMatrix),
+    Declared { out_channels: usize },
+}
+
+/// Weights on a candle device.
+#[derive(Debug)]
+pub(crate) struct CandleMatrix {
+    /// `[in, out]`, or `[out, in, k, k]` of a convolution.
+    pub(crate) weight: Tensor,
+    pub(crate) bias: Option<Tensor>,
+    pub(crate) in_channels: usize,
+    pub(crate) out_channels: usize,
+    pub(crate) gated: bool,
+}
+
+impl Matrix {
+    /// Takes `weight` and `bias` of every part; the parts' outputs lie side by side.
+    pub(crate) fn load(ops: &Ops, parts: &[(&Scope<'_>, usize)], config: MatrixConfig) -> Result<Self> {
+        let MatrixConfig { in_channels, kernel, convolution, bias, gated } = config;
+        let weight_rows = parts.iter().map(|(_, rows)| rows).sum();
+        let out_channels = if gated { weight_rows / 2 } else { weight_rows };
+        let weight_shape =
+            |rows: usize| if convolution { vec![rows, in_channels, kernel, kernel] } else { vec![rows, in_channels] };
+        match &ops.backend {
+            Backend::Cpu(cpu) => {
+                let half = cpu.precision == Precision::Bf16;
+                let path = cpu.kernels.path();
+                let mut matrix = PackedMatrix::zeroed(path, half, in_channels, kernel * kernel, weight_rows, gated)?;
+                let mut first = 0;
+                for (scope, rows) in parts {
+                    matrix.pack(&taken(scope, "weight", &weight_shape(*rows))?, first, half)?;
+                    if bias {
+                        matrix.pack_bias(&taken(scope, "bias", &[*rows])?, first);
+                    }
+                    first += rows;
+                }
+                Ok(Self::Cpu(matrix))
+            }
+            Backend::Candle(candle) => {
+                let (mut weights, mut biases) = (Vec::new(), Vec::new());
+                for (scope, rows) in parts {
+                    let shape = weight_shape(*rows);
+                    weights.push(candle.upload(&taken(scope, "weight", &shape)?, shape)?);
+                    if bias {
+                        biases.push(candle.upload(&taken(scope, "bias", &[*rows])?, *rows)?);
+                    }
+                }
+                let weight = Tensor::cat(&weights, 0)?;
+                let weight = if convolution { weight } else { weight.t()?.contiguous()? };
+                let bias = if bias { Some(Tensor::cat(&biases, 0)?) } else { None };
+                Ok(Self::Candle(CandleMatrix { weight, bias, in_channels, out_channels, gated }))
+            }
+            Backend::Declaring => {
+                for (scope, rows) in parts {
+                    scope.take("weight", &weight_shape(*rows))?;
+                    if bias {
+                        scope.take("bias", &[*rows])?;
+                    }
+                }
+                Ok(Self::Declared { out_channels })
+            }
+        }
+    }
+
+    /// Channels of the result.
+    pub(crate) fn out_channels(&self) -> usize {
+        match self {
+            Self::Cpu(matrix) => matrix.out_channels(),
+            Self::Candle(matrix) => matrix.out_channels,
+            Self::Declared { out_channels } => *out_channels,
+        }
+    }
+
+    /// Checks an epilogue against the shape of the result.
+    pub(crate) fn check_epilogue(&self, epilogue: &Epilogue<'_>, shape: Shape) -> Result<()> {
+        if let Some(per_row) = epilogue.per_row {
+            expect_shape("the vector per row", per_row.shape(), Shape::vectors(shape.rows, shape.channels))?;
+        }
+        if let Some(residual) = epilogue.residual {
+            expect_shape("the residual", residual.shape(), shape)?;
+        }
+        let gated = match self {
+            Self::Cpu(matrix) => matrix.gated(),
+            Self::Candle(matrix) => matrix.gated,
+            Self::Declared { .. } => return Err(declared()),
+        };
+        if gated && (epilogue.per_row.is_some() || epilogue.function != Function::Identity) {
+            return Err(Error::Device("a gated layer has no other function and no vector per row".into()));
+        }
+        Ok(())
+    }
+}
+
+/// The product of `input` and `matrix` on the CPU. The caller has checked channels and epilogue.
+pub(crate) fn multiply_on_cpu(
+    cpu: &Cpu,
+    matrix: &PackedMatrix,
+    input: &Activation,
+    geometry: Geometry,
+    epilogue: &Epilogue<'_>,
+    shape: Shape,
+) -> Result<Activation> {
+    let finish = Finish {
+        bias: matrix.bias(),
+        per_row: epilogue.per_row.map(Activation::stream).transpose()?,
+        residual: epilogue.residual.map(Activation::stream).transpose()?,
+        function: epilogue.function,
+        gated: matrix.gated(),
+        channels: matrix.out_channels(),
+        positions: geometry.positions(),
+    };
+    let mut storage = cpu.result(shape, epilogue.output)?;
+    let channels = matrix.in_channels();
+    if matrix.arrangement() == Arrangement::PairedPanels {
+        let padded = channels.next_multiple_of(2);
+        let converted;
+        let values = match input.values()? {
+            Values::Bf16(values) if padded == channels => values,
+            values if padded == channels => {
+                let mut target = cpu.arena.take::<bf16>(input.shape().elements())?;
+                cpu.convert(values, &mut target);
+                converted = target;
+                &*converted
+            }
+            values => {
+                let mut target = cpu.arena.take::<bf16>(input.shape().elements() / channels * padded)?;
+                pad_positions(cpu, &cpu.as_f32(values)?, channels, padded, &mut target);
+                converted = target;
+                &*converted
+            }
+        };
+        let product = Product { matrix, input: Values::Bf16(values), input_stride: padded, geometry, finish };
+        with_result!(&mut storage, output => run(cpu.kernels, &cpu.arena, &product, output))?;
+    } else {
+        let values = cpu.as_f32(input.values()?)?;
+        let product = Product { matrix, input: Values::F32(&values), input_stride: channels, geometry, finish };
+        with_result!(&mut storage, output => run(cpu.kernels, &cpu.arena, &product, output))?;
+    }
+    debug_assert!(cpu.kernels.path() != KernelPath::Gemm || matrix.arrangement() == Arrangement::Plain);
+    Ok(Activation { shape, storage })
+}
+
+/// Copies positions of `channels` values to positions of `padded`, with zeros at their ends.
+fn pad_positions(cpu: &Cpu, values: &[f32], channels: usize, padded: usize, output: &mut [bf16]) {
+    let positions = (TASK_VALUES / padded).max(1);
+    let tasks = output.par_chunks_mut(positions * padded).zip(values.par_chunks(positions * channels));
+    tasks.for_each(|(output, values)| {
+        for (output, values) in output.chunks_exact_mut(padded).zip(values.chunks_exact(channels)) {
+            loops::convert(cpu.kernels.level(), values, &mut output[..channels]);
+            output[channels..].fill(bf16::narrow(0.0));
+        }
+    });
+}
+
+impl CandleMatrix {
+    /// Bias, gate and epilogue on `[rows, positions, columns]`.
+    pub(crate) fn finish(&self, candle: &Candle, product: Tensor, epilogue: &Epilogue<'_>, shape: Shape) -> Result<Activation> {
+        let mut product = product;
+        if let Some(bias) = &self.bias {
+            product = product.broadcast_add(bias)?;
+        }
+        if let Some(per_row) = epilogue.per_row {
+            product = product.broadcast_add(&per_row.tensor()?)?;
+        }
+        if self.gated {
+            let values = product.narrow(2, 0, self.out_channels)?;
+            let gates = product.narrow(2, self.out_channels, self.out_channels)?.contiguous()?;
+            product = (values * gates.gelu_erf()?)?;
+        }
+        product = match epilogue.function {
+            Function::Identity => product,
+            Function::Silu => product.silu()?,
+            Function::QuickGelu => (&product * candle_nn::ops::sigmoid(&(&product * 1.702)?)?)?,
+            Function::Gelu => product.gelu_erf()?,
+        };
+        if let Some(residual) = epilogue.residual {
+            product = (product + residual.tensor()?)?;
+        }
+        candle.activation(&product, shape)
+    }
+}
+
+/// The backend and the weights do not belong together.
+pub(crate) fn mismatched(matrix: &Matrix) -> Error {
+    if matches!(matrix, Matrix::Declared { .. }) { declared() } else { foreign() }
+}

@@ -1,0 +1,201 @@
+//! What can be known of a model without loading it.
+
+use std::ops::RangeInclusive;
+use std::path::Path;
+
+use super::files::{self, Defaults, ModelIndex};
+use super::memory::{self, Layout, MemoryEstimate, Parameters};
+use super::request::{Fingerprint, ImageRequest};
+use crate::error::{Error, Result};
+use crate::ops::Ops;
+use crate::samplers::SchedulerConfig;
+use crate::unet::UNetConfig;
+use crate::vae::VaeConfig;
+use crate::weights::{Checkpoint, Variant};
+
+/// SDXL's usual settings.
+const DEFAULT_STEPS: usize = 30;
+const DEFAULT_GUIDANCE_SCALE: f32 = 5.0;
+/// Sides in latent positions: below 4 the network's smallest level has nothing left; 256 are 2048 pixels of SDXL.
+const LATENT_SIDES: RangeInclusive<usize> = 4..=256;
+/// Characters of a prompt. The model reads 77 tokens; what is longer than this is a mistake or an attack.
+const MOST_PROMPT_CHARACTERS: usize = 10_000;
+const GUIDANCE_SCALES: RangeInclusive<f32> = 0.0..=100.0;
+/// Pixels on a side of an initial picture.
+const MOST_INIT_IMAGE_SIDE: usize = 16_384;
+
+/// What can be known of a model directory without loading weights: configuration, limits, defaults.
+#[derive(Clone, Debug)]
+pub struct ModelInfo {
+    /// Default width and height in pixels.
+    pub default_size: (usize, usize),
+    /// Sides must be multiples of this.
+    pub size_multiple: usize,
+    /// Default number of steps.
+    pub default_steps: usize,
+    /// Default guidance.
+    pub default_guidance_scale: f32,
+    /// Bytes of all weight files.
+    pub weight_file_bytes: u64,
+    /// Parameters in all.
+    pub parameters: u64,
+    pub(super) index: ModelIndex,
+    pub(super) scheduler: SchedulerConfig,
+    pub(super) layout: Layout,
+    pub(super) fingerprint: u64,
+}
+
+impl ModelInfo {
+    /// Reads the JSON files and safetensors headers of a directory in the diffusers layout. An optional `framewright.json`
+    /// (`{"default_steps": 20, "default_guidance_scale": 3.0}`) replaces SDXL's defaults.
+    pub fn read(directory: &Path) -> Result<Self> {
+        let mut fingerprint = Fingerprint::default();
+        let mut text_of = |name: &str| {
+            let path = directory.join(name);
+            let text = files::read(&path)?;
+            fingerprint.bytes(text.as_bytes());
+            Ok::<_, Error>((path, text))
+        };
+        let (path, text) = text_of("model_index.json")?;
+        let index = files::model_index(&text, &path)?;
+        let (_, text) = text_of("scheduler/scheduler_config.json")?;
+        let scheduler = SchedulerConfig::from_json(&text)?;
+        let (path, text) = text_of("unet/config.json")?;
+        let unet: UNetConfig = files::parse(&path, &text)?;
+        let (path, text) = text_of("vae/config.json")?;
+        let vae: VaeConfig = files::parse(&path, &text)?;
+        text_of("text_encoder/config.json")?;
+        text_of("text_encoder_2/config.json")?;
+        check_channels(&unet, &vae)?;
+
+        let mut weight_file_bytes = 0;
+        let mut count = |component: &str, stem: &str| {
+            let checkpoint = Checkpoint::open(component, &directory.join(component), stem, Variant::Plain)?;
+            for (path, length_bytes) in checkpoint.files() {
+                weight_file_bytes += length_bytes;
+                fingerprint.bytes(path.file_name().unwrap_or_default().as_encoded_bytes());
+                fingerprint.number(length_bytes);
+            }
+            Ok::<_, Error>(checkpoint.parameters())
+        };
+        let parameters = Parameters {
+            text: count("text_encoder", "model")? + count("text_encoder_2", "model")?,
+            unet: count("unet", "diffusion_pytorch_model")?,
+            vae: count("vae", "diffusion_pytorch_model")?,
+        };
+
+        let factor = vae.factor();
+        let defaults = defaults(&directory.join("framewright.json"))?;
+        let side = unet.sample_size.clamp(*LATENT_SIDES.start(), *LATENT_SIDES.end()) * factor;
+        Ok(Self {
+            default_size: (side, side),
+            size_multiple: factor,
+            default_steps: defaults.default_steps.unwrap_or(DEFAULT_STEPS),
+            default_guidance_scale: defaults.default_guidance_scale.unwrap_or(DEFAULT_GUIDANCE_SCALE),
+            weight_file_bytes,
+            parameters: parameters.text + parameters.unet + parameters.vae,
+            index,
+            scheduler,
+            layout: Layout::new(&unet, &vae, parameters),
+            fingerprint: fingerprint.finish(),
+        })
+    }
+
+    /// The sides in pixels that [`Self::check`] takes, both included; of these, multiples of [`Self::size_multiple`].
+    pub fn side_range(&self) -> RangeInclusive<usize> {
+        LATENT_SIDES.start() * self.size_multiple..=LATENT_SIDES.end() * self.size_multiple
+    }
+
+    /// The checkpoint's scheduler configuration.
+    pub fn scheduler(&self) -> &SchedulerConfig {
+        &self.scheduler
+    }
+
+    /// Checks a request against this model; the error names the field and the allowed range.
+    pub fn check(&self, request: &ImageRequest) -> Result<()> {
+        check_prompt("prompt", &request.prompt)?;
+        check_prompt("negative_prompt", request.negative_prompt.as_deref().unwrap_or_default())?;
+        self.check_side("width", request.width)?;
+        self.check_side("height", request.height)?;
+        check_number("guidance_scale", request.guidance_scale, &GUIDANCE_SCALES)?;
+        check_number("guidance_rescale", request.guidance_rescale, &(0.0..=1.0))?;
+        if let Some(picture) = &request.init_image {
+            let sides = 1..=MOST_INIT_IMAGE_SIDE;
+            if !picture.is_whole() || !sides.contains(&picture.width) || !sides.contains(&picture.height) {
+                let reason = format!("its sides must be 1 to {MOST_INIT_IMAGE_SIDE} pixels");
+                return Err(Error::request("init_image", reason));
+            }
+        }
+        self.scheduler_for(request)?.sampler(request.num_inference_steps, request.effective_strength())?;
+        Ok(())
+    }
+
+    /// Predicted memory.
+    pub fn memory_estimate(&self, request: &ImageRequest, ops: &Ops) -> MemoryEstimate {
+        let latent = (request.height / self.size_multiple, request.width / self.size_multiple);
+        memory::estimate(&self.layout, latent, request.is_guided(), ops.precision())
+    }
+
+    /// The scheduler configuration with the request's sampler.
+    pub(super) fn scheduler_for(&self, request: &ImageRequest) -> Result<SchedulerConfig> {
+        match &request.sampler {
+            Some(name) => self.scheduler.with_sampler(name),
+            None => Ok(self.scheduler.clone()),
+        }
+    }
+
+    fn check_side(&self, field: &'static str, side: usize) -> Result<()> {
+        let (range, multiple) = (self.side_range(), self.size_multiple);
+        if range.contains(&side) && side.is_multiple_of(multiple) {
+            return Ok(());
+        }
+        let reason = format!("{side} is not a multiple of {multiple} from {} to {}", range.start(), range.end());
+        Err(Error::request(field, reason))
+    }
+}
+
+fn check_prompt(field: &'static str, prompt: &str) -> Result<()> {
+    let characters = prompt.chars().count();
+    if characters > MOST_PROMPT_CHARACTERS {
+        return Err(Error::request(field, format!("{characters} characters; at most {MOST_PROMPT_CHARACTERS} are allowed")));
+    }
+    Ok(())
+}
+
+fn check_number(field: &'static str, value: f32, range: &RangeInclusive<f32>) -> Result<()> {
+    // Not a number is in no range.
+    if !range.contains(&value) {
+        return Err(Error::request(field, format!("{value} is outside {} to {}", range.start(), range.end())));
+    }
+    Ok(())
+}
+
+fn check_channels(unet: &UNetConfig, vae: &VaeConfig) -> Result<()> {
+    if vae.in_channels != 3 || vae.out_channels != 3 {
+        let reason = format!("in_channels {}, out_channels {}: only RGB is supported", vae.in_channels, vae.out_channels);
+        return Err(Error::checkpoint("vae", reason));
+    }
+    if unet.in_channels == 2 * vae.latent_channels + 1 {
+        let reason = format!("in_channels {}: inpainting networks are not supported yet", unet.in_channels);
+        return Err(Error::checkpoint("unet", reason));
+    }
+    if unet.in_channels != vae.latent_channels || unet.out_channels != vae.latent_channels {
+        let reason = format!(
+            "in_channels {} and out_channels {} do not fit the VAE's {} latent channels",
+            unet.in_channels, unet.out_channels, vae.latent_channels
+        );
+        return Err(Error::checkpoint("unet", reason));
+    }
+    Ok(())
+}
+
+fn defaults(path: &Path) -> Result<Defaults> {
+    let Some(text) = files::read_optional(path)? else { return Ok(Defaults::default()) };
+    let defaults: Defaults = files::parse(path, &text)?;
+    let proper_steps = defaults.default_steps.is_none_or(|steps| (1..=1000).contains(&steps));
+    if !proper_steps || defaults.default_guidance_scale.is_some_and(|scale| !GUIDANCE_SCALES.contains(&scale)) {
+        let reason = "default_steps must be 1 to 1000, default_guidance_scale 0 to 100".to_owned();
+        return Err(Error::Malformed { path: path.to_owned(), reason });
+    }
+    Ok(defaults)
+}

@@ -1,0 +1,191 @@
+//! A loaded model.
+
+use std::path::Path;
+
+use super::conditioning::{PromptCache, PromptKey, TextStack};
+use super::files;
+use super::generation::{Generation, Guidance};
+use super::info::ModelInfo;
+use super::memory;
+use super::preview::PreviewFactors;
+use super::request::{Fingerprint, ImageRequest};
+use crate::error::{Error, Result};
+use crate::latent::Latent;
+use crate::noise::Generator;
+use crate::ops::{Interrupt, Ops};
+use crate::pipelines::driver::Evaluator;
+use crate::pipelines::machine::{Conditioning, Row};
+use crate::unet::{UNet, UNetConfig, UNetRow};
+use crate::vae::{Vae, VaeConfig};
+use crate::vision::resize::resize_lanczos;
+use crate::vision::{Picture, RgbPicture};
+use crate::weights::{Checkpoint, Scope, Variant};
+
+/// Numbers of SDXL's size conditioning.
+const TIME_IDS: usize = 6;
+
+/// A loaded SDXL model.
+#[derive(Debug)]
+pub struct SdxlModel {
+    info: ModelInfo,
+    ops: Ops,
+    /// The VAE's, which may need more precision than the rest.
+    vae_ops: Ops,
+    text: TextStack,
+    unet: UNet,
+    vae: Vae,
+    preview: PreviewFactors,
+    prompts: PromptCache,
+}
+
+impl SdxlModel {
+    /// Loads every component of a directory in the diffusers layout: text encoders, UNet, VAE. `interrupt` is looked at between
+    /// components.
+    pub fn load(directory: &Path, ops: &Ops, variant: Variant, interrupt: &Interrupt) -> Result<Self> {
+        let info = ModelInfo::read(directory)?;
+        interrupt.check()?;
+        let text = TextStack::load(directory, ops, variant, interrupt)?;
+        interrupt.check()?;
+
+        let (config, checkpoint) = component::<UNetConfig>(directory, "unet", variant)?;
+        check_context(&config, &text)?;
+        let unet = UNet::load(ops, &Scope::root(&checkpoint), &config)?;
+        checkpoint.finish()?;
+        interrupt.check()?;
+
+        let (config, checkpoint) = component::<VaeConfig>(directory, "vae", variant)?;
+        let vae_ops = match memory::vae_precision(ops.precision(), config.force_upcast) {
+            precision if precision == ops.precision() => ops.clone(),
+            precision => ops.with_precision(precision)?,
+        };
+        let vae = Vae::load(&vae_ops, &Scope::root(&checkpoint), &config)?;
+        checkpoint.finish()?;
+
+        let preview = PreviewFactors::read(directory, config.latent_channels)?;
+        Ok(Self { info, ops: ops.clone(), vae_ops, text, unet, vae, preview, prompts: PromptCache::default() })
+    }
+
+    /// What is known of it.
+    pub fn info(&self) -> &ModelInfo {
+        &self.info
+    }
+
+    /// Checks the request, encodes the prompts (and the initial picture) and sets up the machine of one picture.
+    ///
+    /// The seed's generator draws in diffusers' order. Text to picture: the initial latents. Picture to picture: the VAE's posterior
+    /// sample, then the noise. After that, whatever the sampler draws in its steps.
+    pub fn begin(&self, request: &ImageRequest, interrupt: &Interrupt) -> Result<Generation> {
+        self.info.check(request)?;
+        let strength = request.effective_strength();
+        let sampler = self.info.scheduler_for(request)?.sampler(request.num_inference_steps, strength)?;
+
+        let key = |text: Option<String>| PromptKey { text, height: request.height, width: request.width };
+        let mut keys = vec![key(Some(request.prompt.clone()))];
+        if request.is_guided() {
+            let zeros = request.negative_prompt.is_none() && self.info.index.force_zeros_for_empty_prompt;
+            keys.push(key((!zeros).then(|| request.negative_prompt.clone().unwrap_or_default())));
+        }
+        let mut prompts = self.text.condition(&keys, &self.prompts, &self.unet, &self.ops, interrupt)?.into_iter();
+        let Some(positive) = prompts.next() else {
+            return Err(Error::Device("the text encoders gave nothing for the prompt".to_owned()));
+        };
+        let guidance = Guidance {
+            positive: positive.conditioning,
+            negative: prompts.next().map(|prompt| prompt.conditioning),
+            scale: request.guidance_scale,
+            rescale: request.guidance_rescale,
+        };
+
+        let mut generator = Generator::new(request.seed);
+        let (height, width) = (request.height / self.vae.factor(), request.width / self.vae.factor());
+        let mut draw = || generator.latent(1, height, width, self.vae.config().latent_channels);
+        let latents = match &request.init_image {
+            None => {
+                let scale = sampler.initial_noise_scale();
+                draw().map(|value| value * scale)
+            }
+            Some(picture) => {
+                let resized = resize_lanczos(picture, request.height, request.width).to_picture();
+                let moments = self.vae.encode(&self.vae_ops, &resized, interrupt)?;
+                let scale = self.vae.config().scaling_factor;
+                let clean = moments.sample(&draw()).map(|value| scale * value);
+                sampler.add_noise(&clean, &draw())
+            }
+        };
+        let scaling_factor = self.vae.config().scaling_factor;
+        let fingerprint = self.fingerprint(request);
+        Ok(Generation::new(sampler, generator, latents, guidance, scaling_factor, positive.truncated, fingerprint))
+    }
+
+    /// Evaluates rows of equal latent size together.
+    pub fn evaluate(&self, rows: &[Row], interrupt: &Interrupt) -> Result<Vec<Latent>> {
+        let rows: Vec<UNetRow<'_>> = rows
+            .iter()
+            .map(|row| UNetRow {
+                sample: &row.sample,
+                timestep: row.timestep,
+                context: &row.conditioning.context,
+                pooled: &row.conditioning.pooled,
+                time_ids: &row.conditioning.time_ids,
+                residuals: None,
+            })
+            .collect();
+        self.unet.evaluate(&self.ops, &rows, interrupt)
+    }
+
+    /// Decodes unscaled latents.
+    pub fn decode(&self, latent: &Latent, interrupt: &Interrupt) -> Result<Picture> {
+        self.vae.decode(&self.vae_ops, latent, interrupt)
+    }
+
+    /// A small picture of predicted latents, one pixel per latent position.
+    pub fn preview(&self, predicted: &Latent) -> RgbPicture {
+        self.preview.picture(predicted)
+    }
+
+    /// What a saved generation must agree with to be resumed here: the model's files, the device and its precision, the request.
+    fn fingerprint(&self, request: &ImageRequest) -> u64 {
+        let mut hash = Fingerprint::default();
+        hash.number(self.info.fingerprint);
+        hash.bytes(self.ops.description().as_bytes());
+        hash.number(request.fingerprint());
+        hash.finish()
+    }
+}
+
+impl Evaluator for SdxlModel {
+    type Conditioning = Conditioning;
+
+    fn evaluate(&self, rows: &[Row], interrupt: &Interrupt) -> Result<Vec<Latent>> {
+        Self::evaluate(self, rows, interrupt)
+    }
+
+    fn decode(&self, latent: &Latent, interrupt: &Interrupt) -> Result<Picture> {
+        Self::decode(self, latent, interrupt)
+    }
+}
+
+fn component<C: serde::de::DeserializeOwned>(directory: &Path, name: &str, variant: Variant) -> Result<(C, Checkpoint)> {
+    let directory = directory.join(name);
+    let path = directory.join("config.json");
+    let config = files::parse(&path, &files::read(&path)?)?;
+    Ok((config, Checkpoint::open(name, &directory, "diffusion_pytorch_model", variant)?))
+}
+
+/// Whether the encoders' outputs are what the UNet takes.
+fn check_context(unet: &UNetConfig, text: &TextStack) -> Result<()> {
+    if unet.cross_attention_dim != text.context_width() {
+        let reason =
+            format!("cross_attention_dim {} for text encoders of {} together", unet.cross_attention_dim, text.context_width());
+        return Err(Error::checkpoint("unet", reason));
+    }
+    let Some(added) = unet.text_time else {
+        return Err(Error::checkpoint("unet", "addition_embed_type is not text_time, as every SDXL network's is"));
+    };
+    let expected = text.pooled_width() + TIME_IDS * added.time_embed_dim;
+    if added.input_dim != expected {
+        let reason = format!("projection_class_embeddings_input_dim {} where the inputs make {expected}", added.input_dim);
+        return Err(Error::checkpoint("unet", reason));
+    }
+    Ok(())
+}

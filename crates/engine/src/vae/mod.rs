@@ -1,0 +1,22 @@
+//! `AutoencoderKL`: pictures to latents and back.
+
+mod attention;
+pub mod config;
+mod decoder;
+mod encoder;
+mod mid_block;
+pub mod network;
+mod tiling;
+
+pub use config::VaeConfig;
+pub use network::{Moments, Vae};
+
+use crate::unet::ResnetConfig;
+
+/// Of every group norm of an autoencoder.
+const NORM_EPSILON: f32 = 1e-6;
+
+/// A resnet of an autoencoder: no time embedding.
+fn resnet_config(config: &VaeConfig, in_channels: usize, out_channels: usize) -> ResnetConfig {
+    ResnetConfig { in_channels, out_channels, groups: config.norm_num_groups, epsilon: NORM_EPSILON, time_channels: None }
+}

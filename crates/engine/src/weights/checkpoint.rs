@@ -1,0 +1,177 @@
+//! Safetensors files of one component.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use super::layout::{self, Layout};
+use super::names;
+use super::safetensors_file::{Located, SafetensorsFile};
+use super::source::{HostTensor, TensorSource};
+use crate::error::{Error, Result};
+
+/// Which published files to prefer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Variant {
+    /// Plain names first, `.fp16` if there is nothing else.
+    #[default]
+    Plain,
+    /// `.fp16` first.
+    Half,
+}
+
+/// The tensors of one component, read one by one with positioned reads (never mapped: pages of a mapped file count as the
+/// process's memory, and a file truncated under a map kills the process).
+#[derive(Debug)]
+pub struct Checkpoint {
+    component: String,
+    files: Vec<SafetensorsFile>,
+    tensors: BTreeMap<String, Entry>,
+    /// Bytes on their way from a file to f32, kept from tensor to tensor.
+    scratch: Mutex<Vec<u8>>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    file: usize,
+    located: Located,
+    taken: AtomicBool,
+}
+
+impl Checkpoint {
+    /// Opens the weights of the component in `directory` (`<model>/unet`), whose files start with `stem`
+    /// (`diffusion_pytorch_model` or `model`): plain, `.fp16`, sharded with either index name. Headers are checked against the
+    /// file's length before anything is allocated.
+    pub fn open(component: &str, directory: &Path, stem: &str, variant: Variant) -> Result<Self> {
+        let (files, promised) = match layout::find(directory, stem, variant)? {
+            Layout::Whole(path) => (vec![SafetensorsFile::open(&path)?], None),
+            Layout::Sharded { index, weight_map } => {
+                let mut names: Vec<&String> = weight_map.values().collect();
+                names.sort();
+                names.dedup();
+                let files = names.into_iter().map(|name| SafetensorsFile::open(&directory.join(name))).collect::<Result<_>>()?;
+                (files, Some((index, weight_map)))
+            }
+        };
+        let tensors = united(&files)?;
+        if let Some((index, weight_map)) = promised {
+            keeps_promise(&index, &weight_map, &files, &tensors)?;
+        }
+        Ok(Self { component: component.to_owned(), files, tensors, scratch: Mutex::default() })
+    }
+
+    /// Fails when tensors were never taken, naming the first few; known harmless leftovers are passed over.
+    pub fn finish(&self) -> Result<()> {
+        const SHOWN: usize = 3;
+        let left: Vec<&str> = self
+            .tensors
+            .iter()
+            .filter(|(name, entry)| !entry.taken.load(Ordering::Relaxed) && !names::is_harmless(name))
+            .map(|(name, _)| name.as_str())
+            .collect();
+        if left.is_empty() {
+            return Ok(());
+        }
+        let more = if left.len() > SHOWN { ", …" } else { "" };
+        let shown = left[..left.len().min(SHOWN)].join(", ");
+        Err(Error::checkpoint(
+            &self.component,
+            format!(
+                "{} tensors of the weights have no place in the network that config.json describes: {shown}{more}",
+                left.len()
+            ),
+        ))
+    }
+
+    /// SHA-256 is the caller's business; these are the files, in order, with their lengths in bytes.
+    pub fn files(&self) -> Vec<(PathBuf, u64)> {
+        self.files.iter().map(|file| (file.path().to_owned(), file.length_bytes())).collect()
+    }
+
+    /// Names and shapes of every tensor, in the order of names.
+    pub fn tensors(&self) -> impl Iterator<Item = (&str, &[usize])> {
+        self.tensors.iter().map(|(name, entry)| (name.as_str(), entry.located.shape.as_slice()))
+    }
+
+    /// How many numbers the files hold, harmless leftovers not counted.
+    pub fn parameters(&self) -> u64 {
+        let counted = self.tensors().filter(|(name, _)| !names::is_harmless(name));
+        counted.map(|(_, shape)| shape.iter().product::<usize>() as u64).sum()
+    }
+
+    /// The tensor called `name` or by one of its older names.
+    fn find(&self, name: &str) -> Option<(&str, &Entry)> {
+        let known = |name: &str| self.tensors.get_key_value(name).map(|(name, entry)| (name.as_str(), entry));
+        known(name).or_else(|| names::aliases(name).find_map(|alias| known(&alias)))
+    }
+
+    fn error(&self, reason: String) -> Error {
+        Error::checkpoint(&self.component, reason)
+    }
+}
+
+/// Every tensor of every file; a name may occur once.
+fn united(files: &[SafetensorsFile]) -> Result<BTreeMap<String, Entry>> {
+    let mut tensors = BTreeMap::new();
+    for (number, file) in files.iter().enumerate() {
+        for (name, located) in file.tensors() {
+            let entry = Entry { file: number, located: located.clone(), taken: AtomicBool::new(false) };
+            if tensors.insert(name.clone(), entry).is_some() {
+                let reason = format!("{name} is in another shard too");
+                return Err(Error::Malformed { path: file.path().to_owned(), reason });
+            }
+        }
+    }
+    Ok(tensors)
+}
+
+/// Checks that every tensor is where the index says.
+fn keeps_promise(
+    index: &Path,
+    weight_map: &BTreeMap<String, String>,
+    files: &[SafetensorsFile],
+    tensors: &BTreeMap<String, Entry>,
+) -> Result<()> {
+    let missing = weight_map.iter().find(|(name, file)| {
+        let holder = tensors.get(*name).and_then(|entry| files.get(entry.file)).and_then(|file| file.path().file_name());
+        holder != Some(file.as_ref())
+    });
+    match missing {
+        Some((name, file)) => {
+            Err(Error::Malformed { path: index.to_owned(), reason: format!("{name} should be in {file}, and is not") })
+        }
+        None => Ok(()),
+    }
+}
+
+/// Whether a stored shape will do: the wanted one, or a 1×1 convolution that stands for a matrix.
+fn fits(stored: &[usize], wanted: &[usize]) -> bool {
+    stored == wanted || (wanted.len() == 2 && stored.strip_prefix(wanted) == Some([1, 1].as_slice()))
+}
+
+impl TensorSource for Checkpoint {
+    fn component(&self) -> &str {
+        &self.component
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.find(name).is_some()
+    }
+
+    fn take(&self, name: &str, shape: &[usize]) -> Result<HostTensor> {
+        let (stored_name, entry) =
+            self.find(name).ok_or_else(|| self.error(format!("{name} is missing; expected shape {shape:?}")))?;
+        if !fits(&entry.located.shape, shape) {
+            return Err(self.error(format!("{name} has shape {:?}, expected {shape:?}", entry.located.shape)));
+        }
+        let mut scratch = self.scratch.lock().unwrap_or_else(PoisonError::into_inner);
+        let values = self.files[entry.file].read(stored_name, &entry.located, &mut scratch)?;
+        entry.taken.store(true, Ordering::Relaxed);
+        Ok(HostTensor::Values { shape: shape.to_vec(), values })
+    }
+}
+
+#[cfg(test)]
+#[path = "checkpoint_tests.rs"]
+mod tests;

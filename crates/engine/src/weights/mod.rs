@@ -1,0 +1,14 @@
+//! Reading checkpoints: safetensors files as published, plain, `.fp16` or sharded; every key and every setting accounted for.
+
+pub mod checkpoint;
+mod layout;
+mod names;
+pub mod random;
+mod safetensors_file;
+pub mod settings;
+pub mod source;
+
+pub use checkpoint::{Checkpoint, Variant};
+pub use random::RandomWeights;
+pub use settings::Settings;
+pub use source::{Declarations, HostTensor, Scope, TensorSource};

@@ -1,0 +1,1 @@
+"""Trains, exports and evaluates the demo model that framewright bundles."""

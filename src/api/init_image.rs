@@ -1,0 +1,118 @@
+//! The picture to start from, as clients send it: base64, bare or in a data URL.
+
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::alphabet;
+use base64::engine::DecodePaddingMode;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
+use bytes::Bytes;
+use tokio::sync::Semaphore;
+
+use super::error::{ApiError, ErrorKind};
+use crate::media::decode::decode_image;
+use crate::media::encode::{PngText, encode_png};
+
+/// How many pictures are decoded at a time: each may take as much memory as the largest allowed picture.
+const DECODED_AT_A_TIME: usize = 2;
+
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// A user's picture, decoded and encoded again, so that nothing of the original file is left but its pixels.
+#[derive(Clone, Debug)]
+pub struct InitImage {
+    /// The picture as PNG.
+    pub png: Bytes,
+    /// Pixels across and down.
+    pub size: (u32, u32),
+}
+
+/// Decodes users' pictures off the async threads, a few at a time. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct InitImageDecoder {
+    permits: Arc<Semaphore>,
+}
+
+impl Default for InitImageDecoder {
+    fn default() -> Self {
+        Self { permits: Arc::new(Semaphore::new(DECODED_AT_A_TIME)) }
+    }
+}
+
+impl InitImageDecoder {
+    /// Decodes the value of `field`.
+    pub(super) async fn decode(&self, field: &'static str, text: String) -> Result<InitImage, ApiError> {
+        let base64_text = base64_of(field, text)?;
+        let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(ApiError::internal)?;
+        let decoded = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            decode_base64_picture(field, &base64_text)
+        });
+        decoded.await.map_err(ApiError::internal)?
+    }
+}
+
+/// The base64 part of a data URL, or the whole text.
+fn base64_of(field: &'static str, text: String) -> Result<String, ApiError> {
+    let lower: String = text.chars().take(8).collect::<String>().to_ascii_lowercase();
+    if lower.starts_with("http://") || lower.starts_with("https://") {
+        return Err(ApiError::about(
+            ErrorKind::UnsupportedField,
+            field,
+            "is a link, and this server fetches nothing; send the picture itself as base64 or as a data URL",
+        ));
+    }
+    if !lower.starts_with("data:") {
+        return Ok(text);
+    }
+    match text.split_once(',') {
+        Some((head, data)) if head.to_ascii_lowercase().ends_with(";base64") => Ok(data.to_owned()),
+        _ => Err(ApiError::invalid(field, "is a data URL without ';base64,'")),
+    }
+}
+
+fn decode_base64_picture(field: &'static str, text: &str) -> Result<InitImage, ApiError> {
+    let bytes = BASE64
+        .decode(text.trim())
+        .map_err(|error| ApiError::invalid(field, format!("is not base64 of a PNG, JPEG or WebP picture: {error}")))?;
+    let picture = decode_image(&bytes).map_err(|error| ApiError::invalid(field, format!("cannot be used: {error}")))?;
+    let png = encode_png(picture.width, picture.height, &picture.rgb, &PngText::default()).map_err(ApiError::internal)?;
+    Ok(InitImage { png: png.into(), size: (picture.width, picture.height) })
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case("aGVsbG8=", "aGVsbG8=")]
+    #[case("data:image/png;base64,aGVsbG8=", "aGVsbG8=")]
+    #[case("DATA:image/png;BASE64,aGVsbG8=", "aGVsbG8=")]
+    fn base64_is_found(#[case] text: &str, #[case] data: &str) {
+        assert_eq!(base64_of("init_image", text.to_owned()).unwrap(), data);
+    }
+
+    #[rstest]
+    #[case("https://example.com/a.png", ErrorKind::UnsupportedField)]
+    #[case("HTTP://169.254.169.254/", ErrorKind::UnsupportedField)]
+    #[case("data:image/png,abc", ErrorKind::InvalidValue)]
+    #[case("data:", ErrorKind::InvalidValue)]
+    fn other_texts_are_refused(#[case] text: &str, #[case] kind: ErrorKind) {
+        let error = base64_of("init_image", text.to_owned()).unwrap_err();
+        assert_eq!((error.kind(), error.field()), (kind, Some("init_image")));
+    }
+
+    #[rstest]
+    #[case("")]
+    #[case("%%%")]
+    #[case("aGVsbG8gd29ybGQ=")]
+    fn what_is_no_picture_is_refused(#[case] text: &str) {
+        let error = decode_base64_picture("init_image", text).unwrap_err();
+        assert_eq!((error.kind(), error.field()), (ErrorKind::InvalidValue, Some("init_image")));
+    }
+}

@@ -1,0 +1,26 @@
+//! HTTP: each surface translates its own words into a [`NewJob`](crate::jobs::NewJob) and a job back into its own words.
+//!
+//! Invariants: nothing here touches a tensor, a database or a device; every failure is an [`error::ApiError`] and is rendered and
+//! logged in one place; every route needs a key unless [`router`] says otherwise.
+
+pub mod error;
+pub mod init_image;
+pub mod links;
+pub mod router;
+pub mod state;
+pub mod tokens;
+
+mod authentication;
+mod documentation;
+mod extract;
+mod native;
+mod observe;
+mod openai;
+mod output_format;
+mod submission;
+mod whole_number;
+
+pub use links::LinkSigner;
+pub use router::router;
+pub use state::{ApiSettings, ApiState};
+pub use tokens::TokenVerifier;

@@ -1,0 +1,168 @@
+//! Asking for pictures.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use crate::api::error::{ApiError, ErrorKind, Problem};
+use crate::api::extract::{Caller, JsonBody};
+use crate::api::state::ApiState;
+use crate::api::submission::{IdempotencyKey, Submission, find_model, submit};
+use crate::api::whole_number::WholeNumber;
+use crate::models::parameters::ImageParameters;
+
+/// Priorities that may be asked for, both ways from 0.
+const MAX_PRIORITY: i128 = 100;
+
+/// A request for pictures. An absent or null field means the model's default; `GET /api/v1/models` has defaults and ranges.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::api) struct GenerateImageRequest {
+    /// The model; absent: the default image model.
+    model: Option<String>,
+    /// What the picture shows.
+    #[schema(example = "a large red circle on a blue background")]
+    prompt: String,
+    /// What it must not show.
+    negative_prompt: Option<String>,
+    /// Pixels across.
+    #[schema(value_type = Option<u32>)]
+    width: Option<WholeNumber>,
+    /// Pixels down.
+    #[schema(value_type = Option<u32>)]
+    height: Option<WholeNumber>,
+    /// Sampler steps.
+    #[schema(value_type = Option<u32>)]
+    num_inference_steps: Option<WholeNumber>,
+    /// Classifier-free guidance; at most 1 turns it off.
+    guidance_scale: Option<f64>,
+    /// Seed of the first picture, 0 to 2^64 − 1; absent: random, and reported. Picture i uses seed + i.
+    #[schema(value_type = Option<u64>)]
+    seed: Option<WholeNumber>,
+    /// A sampler's name; absent: the checkpoint's own.
+    sampler: Option<String>,
+    /// How many pictures.
+    #[schema(value_type = Option<u32>)]
+    num_images: Option<WholeNumber>,
+    /// The picture to start from: base64 of a PNG, JPEG or WebP file, or a data URL.
+    init_image: Option<String>,
+    /// How much of it is noised away: above 0, at most 1.
+    strength: Option<f64>,
+    /// Not supported yet.
+    mask: Option<Value>,
+    /// Not supported yet.
+    character_id: Option<Value>,
+    /// Not supported yet.
+    style: Option<Value>,
+    /// Not supported yet.
+    loras: Option<Value>,
+    /// Not supported yet.
+    controls: Option<Value>,
+    /// Not supported yet.
+    project_id: Option<Value>,
+    /// Higher goes first; −100 to 100, 0 is normal.
+    #[schema(value_type = Option<i32>)]
+    priority: Option<WholeNumber>,
+    /// Not supported yet.
+    callback_url: Option<Value>,
+}
+
+/// An accepted task.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::api) struct AcceptedTask {
+    /// What to ask for at `/api/v1/tasks/{id}`.
+    #[schema(example = "job_0199a5b6c7d87e0f8a1b2c3d4e5f6071")]
+    task_id: String,
+    /// `queued`, unless an earlier request with the same `Idempotency-Key` is already further.
+    #[schema(value_type = String, example = "queued")]
+    status: &'static str,
+    /// Seconds until it is probably done, waiting included; null while nothing is known.
+    estimated_time: Option<f64>,
+    /// RFC 3339.
+    created_at: String,
+}
+
+/// Make pictures
+///
+/// Answers as soon as the task is safely stored; look at it, watch it or cancel it at `/api/v1/tasks/{task_id}`.
+#[utoipa::path(
+    post, path = "/api/v1/images/generate", tag = "images",
+    params(("Idempotency-Key" = Option<String>, Header, description = "The same key with the same request gives the same task")),
+    request_body = GenerateImageRequest,
+    responses(
+        (status = 202, description = "Accepted", body = AcceptedTask),
+        (status = 400, description = "Not JSON", body = Problem, content_type = "application/problem+json"),
+        (status = 401, description = "No valid key", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such model", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "A field cannot be used", body = Problem, content_type = "application/problem+json"),
+        (status = 429, description = "Too much waits already", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(in crate::api) async fn generate_image(
+    State(state): State<ApiState>,
+    Caller(principal): Caller,
+    IdempotencyKey(idempotency_key): IdempotencyKey,
+    JsonBody(request): JsonBody<GenerateImageRequest>,
+) -> Result<(StatusCode, Json<AcceptedTask>), ApiError> {
+    request.refuse_what_comes_later()?;
+    let priority = request.checked_priority()?;
+    let model = find_model(&state, request.model.as_deref()).await?;
+    let submission = Submission {
+        parameters: ImageParameters {
+            prompt: request.prompt,
+            negative_prompt: request.negative_prompt,
+            width: request.width.map(|number| number.0),
+            height: request.height.map(|number| number.0),
+            num_inference_steps: request.num_inference_steps.map(|number| number.0),
+            guidance_scale: request.guidance_scale,
+            seed: request.seed.map(|number| number.0),
+            sampler: request.sampler,
+            num_images: request.num_images.map(|number| number.0),
+            init_image_size: None,
+            strength: request.strength,
+        },
+        init_image: request.init_image,
+        priority,
+        idempotency_key,
+    };
+    let job = submit(&state, &principal, &model, submission).await?;
+    let accepted = AcceptedTask {
+        task_id: job.id.to_string(),
+        status: job.state.as_str(),
+        estimated_time: state.jobs.estimate_seconds(&job.request).await,
+        created_at: job.created.to_string(),
+    };
+    Ok((StatusCode::ACCEPTED, Json(accepted)))
+}
+
+impl GenerateImageRequest {
+    /// Fields that are part of the API but not of this version are refused, never ignored.
+    fn refuse_what_comes_later(&self) -> Result<(), ApiError> {
+        let later = [
+            ("mask", &self.mask),
+            ("character_id", &self.character_id),
+            ("style", &self.style),
+            ("loras", &self.loras),
+            ("controls", &self.controls),
+            ("project_id", &self.project_id),
+            ("callback_url", &self.callback_url),
+        ];
+        match later.into_iter().find(|(_, value)| value.is_some()) {
+            Some((field, _)) => Err(ApiError::about(ErrorKind::UnsupportedField, field, "is not supported yet; leave it out")),
+            None => Ok(()),
+        }
+    }
+
+    fn checked_priority(&self) -> Result<i32, ApiError> {
+        match self.priority {
+            None => Ok(0),
+            Some(WholeNumber(value)) if (-MAX_PRIORITY..=MAX_PRIORITY).contains(&value) => Ok(value as i32),
+            Some(WholeNumber(value)) => {
+                Err(ApiError::invalid("priority", format!("is {value}; allowed: -{MAX_PRIORITY} to {MAX_PRIORITY}")))
+            }
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! What can be asked for.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::api::error::{ApiError, Problem};
+use crate::api::state::ApiState;
+use crate::api::submission;
+use crate::domain::{ModelDescription, ModelKind, ModelLimits, UnixMs};
+
+/// A model.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::api) struct ModelDocument {
+    /// Its name in requests.
+    id: String,
+    /// What it makes: `image`.
+    #[schema(value_type = String, example = "image")]
+    kind: ModelKind,
+    /// Its architecture.
+    #[schema(example = "sdxl")]
+    family: String,
+    /// Weights in all.
+    parameters: u64,
+    /// Bytes of its files.
+    weight_file_bytes: u64,
+    /// When its files were last changed, RFC 3339.
+    created_at: String,
+    /// Ranges and defaults of a request's fields.
+    limits: ModelLimitsDocument,
+}
+
+/// Ranges and defaults of a request's fields.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::api) struct ModelLimitsDocument {
+    /// Smallest `width` and `height`, pixels.
+    min_side: u32,
+    /// Largest `width` and `height`, pixels.
+    max_side: u32,
+    /// `width` and `height` are multiples of this.
+    side_multiple: u32,
+    /// Largest `num_images`.
+    max_images: u32,
+    /// Largest `num_inference_steps`.
+    max_steps: u32,
+    /// Largest `guidance_scale`.
+    max_guidance_scale: f32,
+    /// Longest `prompt` and `negative_prompt`, characters.
+    max_prompt_characters: u32,
+    /// `width` when absent.
+    default_width: u32,
+    /// `height` when absent.
+    default_height: u32,
+    /// `num_inference_steps` when absent.
+    default_steps: u32,
+    /// `guidance_scale` when absent.
+    default_guidance_scale: f32,
+    /// `strength` when absent and there is an `init_image`.
+    default_strength: f32,
+    /// Values of `sampler`.
+    samplers: Vec<String>,
+}
+
+/// Every installed model.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::api) struct ModelList {
+    /// The models.
+    models: Vec<ModelDocument>,
+    /// The one that requests for images without `model` use.
+    default_image_model: Option<String>,
+}
+
+impl From<ModelDescription> for ModelDocument {
+    fn from(model: ModelDescription) -> Self {
+        let ModelDescription { id, kind, family, parameters, weight_file_bytes, created, limits } = model;
+        let created_at = UnixMs(created.saturating_mul(1000)).to_string();
+        Self { id: id.to_string(), kind, family, parameters, weight_file_bytes, created_at, limits: limits.into() }
+    }
+}
+
+impl From<ModelLimits> for ModelLimitsDocument {
+    fn from(limits: ModelLimits) -> Self {
+        Self {
+            min_side: limits.min_side,
+            max_side: limits.max_side,
+            side_multiple: limits.side_multiple,
+            max_images: limits.max_images,
+            max_steps: limits.max_steps,
+            max_guidance_scale: limits.max_guidance_scale,
+            max_prompt_characters: limits.max_prompt_characters,
+            default_width: limits.default_width,
+            default_height: limits.default_height,
+            default_steps: limits.default_steps,
+            default_guidance_scale: limits.default_guidance_scale,
+            default_strength: limits.default_strength,
+            samplers: limits.samplers,
+        }
+    }
+}
+
+/// List the models
+#[utoipa::path(get, path = "/api/v1/models", tag = "models", responses((status = 200, description = "Every usable model", body = ModelList)))]
+pub(in crate::api) async fn list_models(State(state): State<ApiState>) -> Result<Json<ModelList>, ApiError> {
+    let (models, default) = submission::list_models(&state).await?;
+    Ok(Json(ModelList {
+        models: models.into_iter().map(ModelDocument::from).collect(),
+        default_image_model: default.map(|id| id.to_string()),
+    }))
+}
+
+/// Look at a model
+#[utoipa::path(
+    get, path = "/api/v1/models/{id}", tag = "models", params(("id" = String, Path, description = "The model")),
+    responses(
+        (status = 200, description = "The model", body = ModelDocument),
+        (status = 404, description = "No such model", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(in crate::api) async fn get_model(
+    State(state): State<ApiState>,
+    Path(id): Path<String>,
+) -> Result<Json<ModelDocument>, ApiError> {
+    Ok(Json(submission::find_model(&state, Some(&id)).await?.into()))
+}

@@ -1,0 +1,129 @@
+//! A task as the native API shows it.
+
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use crate::api::links::NATIVE_LINK_SECONDS;
+use crate::api::state::ApiState;
+use crate::domain::{Artifact, ErrorCode, Job, JobError, JobResult, JobState, UnixMs};
+
+/// A task: what was made of a request.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::api) struct TaskDocument {
+    /// Its identifier.
+    #[schema(example = "job_0199a5b6c7d87e0f8a1b2c3d4e5f6071")]
+    pub(super) task_id: String,
+    /// `queued`, `running`, `completed`, `failed` or `cancelled`.
+    #[schema(value_type = String, example = "running")]
+    pub(super) status: &'static str,
+    /// 0 to 1.
+    pub(super) progress: f64,
+    /// Once completed.
+    pub(super) result: Option<TaskResult>,
+    /// Once failed.
+    pub(super) error: Option<TaskError>,
+    /// RFC 3339.
+    pub(super) created_at: String,
+    /// RFC 3339.
+    pub(super) updated_at: String,
+}
+
+/// What a completed task left.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::api) struct TaskResult {
+    /// A link to the first picture; it needs no key and expires.
+    output_path: String,
+    /// A link to its thumbnail, a JPEG.
+    thumbnail: String,
+    /// Every picture.
+    outputs: Vec<TaskOutput>,
+    /// What made it: model and weights, seed, sampler, device, timings.
+    #[schema(value_type = Object)]
+    manifest: Value,
+}
+
+/// One picture.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::api) struct TaskOutput {
+    /// A link that needs no key and expires.
+    url: String,
+    /// The same for the thumbnail.
+    thumbnail_url: String,
+    /// The file, relative to the server's storage directory.
+    local_path: String,
+    /// Pixels across.
+    width: u32,
+    /// Pixels down.
+    height: u32,
+    /// The seed that makes this picture again.
+    seed: u64,
+    /// The file's length.
+    bytes: u64,
+    /// The file's SHA-256, hexadecimal.
+    sha256: String,
+    /// The file's type.
+    media_type: String,
+}
+
+/// Why a task failed.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::api) struct TaskError {
+    /// The class, for programs.
+    #[schema(value_type = String, example = "out_of_memory")]
+    code: ErrorCode,
+    /// What went wrong, for people.
+    message: String,
+}
+
+impl TaskDocument {
+    /// The document of `job`, its links beginning with `base_url`.
+    pub(super) fn new(job: Job, state: &ApiState, base_url: &str) -> Self {
+        let progress = match job.state {
+            JobState::Completed => 1.0,
+            _ => rounded_fraction(job.progress.step, job.progress.steps),
+        };
+        let id = job.id.to_string();
+        Self {
+            status: job.state.as_str(),
+            progress,
+            result: job.result.map(|result| task_result(result, &id, state, base_url)),
+            error: job.error.map(|JobError { code, message }| TaskError { code, message }),
+            created_at: job.created.to_string(),
+            updated_at: job.updated.to_string(),
+            task_id: id,
+        }
+    }
+}
+
+/// Four digits are enough for a progress bar, and do not print as 0.30000001.
+pub(super) fn rounded_fraction(step: u32, steps: u32) -> f64 {
+    if steps == 0 { 0.0 } else { (f64::from(step) / f64::from(steps) * 1e4).round() / 1e4 }
+}
+
+fn task_result(result: JobResult, id: &str, state: &ApiState, base_url: &str) -> TaskResult {
+    let expires = UnixMs(state.clock.now().0 + NATIVE_LINK_SECONDS * 1000);
+    let link = |what: &str, index: usize| state.links.sign(base_url, &content_path(id, what, index), "", expires);
+    let outputs: Vec<TaskOutput> = result
+        .artifacts
+        .into_iter()
+        .enumerate()
+        .map(|(index, Artifact { key, thumbnail_key: _, media_type, width, height, bytes, sha256, seed })| TaskOutput {
+            url: link("result", index),
+            thumbnail_url: link("thumbnail", index),
+            local_path: key,
+            width,
+            height,
+            seed,
+            bytes,
+            sha256,
+            media_type,
+        })
+        .collect();
+    TaskResult { output_path: link("result", 0), thumbnail: link("thumbnail", 0), outputs, manifest: result.manifest }
+}
+
+/// Path of a task's file: `what` is `result` or `thumbnail`.
+pub(in crate::api) fn content_path(id: &str, what: &str, index: usize) -> String {
+    format!("/api/v1/tasks/{id}/{what}/{index}")
+}

@@ -1,0 +1,83 @@
+//! The file formats that pictures are handed out in. Stored pictures are PNG; the others are made on the way out.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::error::ApiError;
+use crate::media::decode::decode_image;
+use crate::media::encode::{PngText, encode_jpeg, encode_png, encode_webp};
+
+/// A file format.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum OutputFormat {
+    /// As stored, with its parameters and manifest inside.
+    #[default]
+    Png,
+    /// Lossy.
+    Jpeg,
+    /// Lossless.
+    Webp,
+}
+
+/// A format and, for JPEG, a quality of 1 to 100.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct OutputEncoding {
+    pub(super) format: OutputFormat,
+    pub(super) quality: u8,
+}
+
+impl OutputFormat {
+    /// Its name in requests and answers.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Png => "png",
+            Self::Jpeg => "jpeg",
+            Self::Webp => "webp",
+        }
+    }
+
+    /// Its media type.
+    pub(super) const fn media_type(self) -> &'static str {
+        match self {
+            Self::Png => "image/png",
+            Self::Jpeg => "image/jpeg",
+            Self::Webp => "image/webp",
+        }
+    }
+}
+
+impl OutputEncoding {
+    /// The query that makes a content route serve this encoding; empty for files as they are stored.
+    pub(super) fn query(self) -> String {
+        match self.format {
+            OutputFormat::Png => String::new(),
+            OutputFormat::Jpeg => format!("format=jpeg&quality={}", self.quality),
+            OutputFormat::Webp => "format=webp".to_owned(),
+        }
+    }
+
+    /// A stored picture in this encoding.
+    pub(super) async fn encode(self, png: Bytes) -> Result<Bytes, ApiError> {
+        if self.format == OutputFormat::Png {
+            return Ok(png);
+        }
+        tokio::task::spawn_blocking(move || {
+            let picture = decode_image(&png).map_err(ApiError::internal)?;
+            self.encode_rgb(picture.width, picture.height, &picture.rgb)
+        })
+        .await
+        .map_err(ApiError::internal)?
+    }
+
+    /// Pixels in this encoding. Blocking.
+    pub(super) fn encode_rgb(self, width: u32, height: u32, rgb: &[u8]) -> Result<Bytes, ApiError> {
+        let encoded = match self.format {
+            OutputFormat::Png => encode_png(width, height, rgb, &PngText::default()),
+            OutputFormat::Jpeg => encode_jpeg(width, height, rgb, self.quality),
+            OutputFormat::Webp => encode_webp(width, height, rgb),
+        };
+        Ok(encoded.map_err(ApiError::internal)?.into())
+    }
+}

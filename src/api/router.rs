@@ -1,0 +1,107 @@
+//! The table of contents: every route, who may call it, and what lies around them all.
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
+use axum::http::{HeaderName, HeaderValue, Method};
+use axum::middleware::from_fn_with_state;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::cors::{Any, CorsLayer};
+use tower_http::normalize_path::NormalizePath;
+use utoipa::OpenApi;
+use utoipa::openapi::OpenApi as OpenApiDocument;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::authentication::{require_admin_unless_loopback, require_key, require_key_or_link};
+use super::error::{ApiError, ErrorKind};
+use super::state::{ApiSettings, ApiState};
+use super::{documentation, extract, native, observe, openai};
+
+/// The whole API. A path with and without its trailing slash is the same.
+pub fn router(state: ApiState) -> Router {
+    let (routes, document) = routes(&state).split_for_parts();
+    let inner = routes
+        .merge(documentation::routes(document))
+        .fallback(route_not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(DefaultBodyLimit::max(state.settings.max_body_bytes))
+        .layer(CatchPanicLayer::custom(extract::panic_response))
+        .layer(from_fn_with_state(state.clone(), observe::observe))
+        .layer(cors(&state.settings))
+        .with_state(state);
+    Router::new().fallback_service(NormalizePath::trim_trailing_slash(inner))
+}
+
+fn routes(state: &ApiState) -> OpenApiRouter<ApiState> {
+    // No key needed.
+    let open = OpenApiRouter::with_openapi(documentation::Document::openapi()).routes(routes!(native::health::get_health));
+
+    // No key needed on loopback.
+    let metrics = OpenApiRouter::new()
+        .routes(routes!(native::metrics::get_metrics))
+        .route_layer(from_fn_with_state(state.clone(), require_admin_unless_loopback));
+
+    // A key or a signed link.
+    let content = OpenApiRouter::new()
+        .routes(routes!(native::content::get_result))
+        .routes(routes!(native::content::get_result_by_index))
+        .routes(routes!(native::content::get_thumbnail))
+        .routes(routes!(native::content::get_thumbnail_by_index))
+        .route_layer(from_fn_with_state(state.clone(), require_key_or_link));
+
+    // A key.
+    let keyed = OpenApiRouter::new()
+        // Native
+        .routes(routes!(native::images::generate_image))
+        .routes(routes!(native::tasks::list_tasks))
+        .routes(routes!(native::tasks::get_task))
+        .routes(routes!(native::events::watch_task))
+        .routes(routes!(native::tasks::cancel_task))
+        .routes(routes!(native::models::list_models))
+        .routes(routes!(native::models::get_model))
+        // OpenAI
+        .routes(routes!(openai::images::create_images))
+        .routes(routes!(openai::models::list_openai_models))
+        .routes(routes!(openai::models::get_openai_model))
+        .route_layer(from_fn_with_state(state.clone(), require_key));
+
+    open.merge(metrics).merge(content).merge(keyed)
+}
+
+/// The description of the API, as served at `/docs/openapi.json`. `state` is needed only to build the routes.
+pub fn openapi_document(state: &ApiState) -> OpenApiDocument {
+    routes(state).into_openapi()
+}
+
+fn cors(settings: &ApiSettings) -> CorsLayer {
+    const HEADERS: [HeaderName; 5] = [
+        AUTHORIZATION,
+        CONTENT_TYPE,
+        HeaderName::from_static("x-api-key"),
+        HeaderName::from_static("idempotency-key"),
+        HeaderName::from_static("last-event-id"),
+    ];
+    if settings.cors_origins.is_empty() {
+        return CorsLayer::new();
+    }
+    let layer = CorsLayer::new()
+        .allow_methods([Method::GET, Method::POST])
+        .allow_headers(HEADERS)
+        .expose_headers([HeaderName::from_static("x-request-id")]);
+    if settings.cors_origins.iter().any(|origin| origin == "*") {
+        layer.allow_origin(Any)
+    } else {
+        let origins: Vec<HeaderValue> =
+            settings.cors_origins.iter().filter_map(|origin| HeaderValue::from_str(origin.trim_end_matches('/')).ok()).collect();
+        layer.allow_origin(origins)
+    }
+}
+
+async fn route_not_found(method: Method, uri: axum::http::Uri) -> ApiError {
+    ApiError::new(ErrorKind::RouteNotFound, format!("there is no {method} {}; see /docs", uri.path()))
+}
+
+async fn method_not_allowed(method: Method, uri: axum::http::Uri) -> ApiError {
+    ApiError::new(ErrorKind::MethodNotAllowed, format!("{} does not know {method}; see /docs", uri.path()))
+}

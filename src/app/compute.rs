@@ -1,0 +1,32 @@
+//! From the configuration's words to the executors': the one place where they meet.
+
+use framewright_engine::ops::{KernelPath, Precision};
+
+use crate::config::{self, ComputePrecision, Config, CpuKernels};
+use crate::execution::{DeviceName, ExecutorOptions};
+
+/// The executors' name of a configured device.
+pub fn device_name(name: config::DeviceName) -> DeviceName {
+    match name {
+        config::DeviceName::Cpu => DeviceName::Cpu,
+        config::DeviceName::Cuda(index) => DeviceName::Cuda(index as usize),
+        config::DeviceName::Fake => DeviceName::Fake,
+    }
+}
+
+/// How the configuration wants devices to compute.
+pub fn executor_options(config: &Config) -> ExecutorOptions {
+    ExecutorOptions {
+        precision: config.compute.precision.map(|precision| match precision {
+            ComputePrecision::F32 => Precision::F32,
+            ComputePrecision::Bf16 => Precision::Bf16,
+        }),
+        kernels: config.compute.cpu_kernels.map(|kernels| match kernels {
+            CpuKernels::Avx512Bf16 => KernelPath::Avx512Bf16,
+            CpuKernels::Avx512 => KernelPath::Avx512,
+            CpuKernels::Gemm => KernelPath::Gemm,
+        }),
+        unload_after_task: !config.models.keep_loaded,
+        ..ExecutorOptions::default()
+    }
+}

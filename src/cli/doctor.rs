@@ -1,0 +1,202 @@
+//! `framewright doctor`: looks at everything a server needs, and says what to do. It makes nothing but, in the user's cache, the
+//! files of the bundled model.
+
+use std::fmt;
+use std::io::Write;
+use std::path::Path;
+
+use clap::Args;
+use framewright_engine::ops::KernelPath;
+
+use super::failure::{Failure, OrFail, Outcome};
+use super::options::CommonOptions;
+use crate::app::compute;
+use crate::config::{CUDA_BUILT, Config, Machine};
+use crate::execution::device::open_device;
+use crate::jobs::store::database::Database;
+
+/// Less free memory than this is not enough for a full-size model even in bf16, bytes.
+const FULL_SIZE_MODEL_BYTES: u64 = 9 << 30;
+
+/// Flags of `doctor`.
+#[derive(Args, Debug)]
+pub(super) struct DoctorArguments {
+    #[command(flatten)]
+    common: CommonOptions,
+}
+
+/// What one look found.
+struct Finding {
+    verdict: Verdict,
+    subject: &'static str,
+    text: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Good,
+    Remark,
+    Bad,
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Good => "ok",
+            Self::Remark => "note",
+            Self::Bad => "FAIL",
+        })
+    }
+}
+
+fn finding(verdict: Verdict, subject: &'static str, text: impl Into<String>) -> Finding {
+    Finding { verdict, subject, text: text.into() }
+}
+
+/// Prints one line per look; exit status 1 when something must be mended.
+pub(super) async fn run(arguments: &DoctorArguments, out: &mut (dyn Write + Send)) -> Outcome {
+    let config = arguments.common.load()?;
+    let mut findings = vec![configuration(&config), processor(), memory(), gpus()];
+    findings.extend(config.notices.iter().map(|notice| finding(Verdict::Remark, "setting", &notice.text)));
+    let options = compute::executor_options(&config);
+    findings.extend(config.devices.iter().map(|&device| match open_device(compute::device_name(device), &options) {
+        Ok(_) => finding(Verdict::Good, "device", format!("{device} opens")),
+        Err(error) => finding(Verdict::Bad, "device", error.to_string()),
+    }));
+    findings.push(directory("data", &config.data_dir, "name another with --data-dir"));
+    findings.push(directory("storage", &config.storage.base_path, "set storage.base_path"));
+    findings.push(database(&config).await);
+    findings.extend(models(&config));
+    for Finding { verdict, subject, text } in &findings {
+        writeln!(out, "{verdict:<5}{subject:<11}{text}").or_fail()?;
+    }
+    let bad = findings.iter().filter(|finding| finding.verdict == Verdict::Bad).count();
+    if bad == 0 { Ok(()) } else { Err(Failure::Other(anyhow::anyhow!("{bad} of {} looks failed; see above", findings.len()))) }
+}
+
+fn configuration(config: &Config) -> Finding {
+    let source = config.file.as_ref().map_or_else(|| "defaults (no --config)".to_owned(), |file| file.display().to_string());
+    let auth = if config.auth.enabled { "keys needed" } else { "no keys needed" };
+    finding(Verdict::Good, "config", format!("{source}; listens on {}, {auth}", config.server.listen))
+}
+
+fn processor() -> Finding {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let paths = KernelPath::available();
+    let names: Vec<String> = paths.iter().map(|path| format!("{path:?}").to_lowercase()).collect();
+    let text = format!("{threads} threads; kernels: {}", names.join(", "));
+    match paths.first() {
+        Some(KernelPath::Gemm) | None => {
+            finding(Verdict::Remark, "processor", format!("{text}; without AVX-512 pictures take longer"))
+        }
+        Some(_) => finding(Verdict::Good, "processor", text),
+    }
+}
+
+fn memory() -> Finding {
+    let Some(available) = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| available_bytes(&text)) else {
+        return finding(Verdict::Remark, "memory", "this system does not say how much is free");
+    };
+    let text = format!("{:.1} GB available", available as f64 / 1e9);
+    if available < FULL_SIZE_MODEL_BYTES {
+        return finding(
+            Verdict::Remark,
+            "memory",
+            format!("{text}; a full-size SDXL model needs about 16 GB in f32, 9 GB in bf16 (FRAMEWRIGHT_PRECISION=bf16)"),
+        );
+    }
+    finding(Verdict::Good, "memory", text)
+}
+
+fn available_bytes(meminfo: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+}
+
+fn gpus() -> Finding {
+    let machine = Machine::detect();
+    match (machine.gpus, CUDA_BUILT) {
+        (0, false) => finding(Verdict::Good, "gpus", "none, and none needed"),
+        (0, true) => finding(Verdict::Remark, "gpus", "this build has CUDA and the driver shows no GPU"),
+        (count, true) => finding(Verdict::Good, "gpus", format!("{count}")),
+        (count, false) => {
+            finding(Verdict::Remark, "gpus", format!("{count}, unused: build with 'cargo build --release --features cuda'"))
+        }
+    }
+}
+
+/// Writes and removes a file where the directory, or the nearest parent that exists, is.
+fn directory(subject: &'static str, path: &Path, remedy: &str) -> Finding {
+    let Some(existing) =
+        path.ancestors().map(|path| if path.as_os_str().is_empty() { Path::new(".") } else { path }).find(|path| path.exists())
+    else {
+        return finding(Verdict::Bad, subject, format!("{} is nowhere; {remedy}", path.display()));
+    };
+    let probe = existing.join(format!(".framewright-doctor-{}", std::process::id()));
+    let outcome = std::fs::write(&probe, b"probe").and_then(|()| std::fs::remove_file(&probe));
+    match outcome {
+        Ok(()) if existing == path => finding(Verdict::Good, subject, format!("{} can be written", path.display())),
+        Ok(()) => finding(Verdict::Good, subject, format!("{} will be made at first start", path.display())),
+        Err(error) => finding(Verdict::Bad, subject, format!("{} cannot be written ({error}); {remedy}", existing.display())),
+    }
+}
+
+async fn database(config: &Config) -> Finding {
+    let path = &config.database.path;
+    if !path.exists() {
+        return finding(Verdict::Good, "database", format!("{} will be made at first start", path.display()));
+    }
+    match Database::open(path).await {
+        Ok(_) => finding(Verdict::Good, "database", format!("{} opens", path.display())),
+        Err(error) => finding(Verdict::Bad, "database", error.to_string()),
+    }
+}
+
+fn models(config: &Config) -> Vec<Finding> {
+    let installed = match super::models::catalog(config) {
+        Ok(catalog) => catalog.list(),
+        Err(failure) => return vec![finding(Verdict::Bad, "models", failure.message().trim_start_matches("error: "))],
+    };
+    if installed.is_empty() {
+        let places: Vec<String> = config.models.search_directories.iter().map(|path| path.display().to_string()).collect();
+        return vec![finding(
+            Verdict::Bad,
+            "models",
+            format!("none; put a directory in the diffusers layout into one of {}", places.join(", ")),
+        )];
+    }
+    if let Some(default) = config.models.default_image.as_ref().filter(|id| installed.iter().all(|model| model.id != **id)) {
+        return vec![finding(Verdict::Bad, "models", format!("defaults.image names '{default}', which is not installed"))];
+    }
+    installed
+        .iter()
+        .map(|model| {
+            finding(
+                Verdict::Good,
+                "models",
+                format!("{} ({}, {:.1} M parameters)", model.id, model.family, model.parameters as f64 / 1e6),
+            )
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_read_in_kilobytes() {
+        assert_eq!(available_bytes("MemTotal:  5 kB\nMemAvailable:   1024 kB\n"), Some(1 << 20));
+        assert_eq!(available_bytes("MemTotal:  5 kB\n"), None);
+        assert_eq!(available_bytes("MemAvailable: lots kB\n"), None);
+    }
+
+    #[test]
+    fn directories_are_tried_where_they_would_be_made() {
+        let place = tempfile::tempdir().unwrap();
+        assert_eq!(directory("data", place.path(), "").verdict, Verdict::Good);
+        let absent = directory("data", &place.path().join("a/b"), "");
+        assert!(absent.verdict == Verdict::Good && absent.text.contains("will be made"), "{}", absent.text);
+        assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 0);
+    }
+}

@@ -1,0 +1,197 @@
+//! `framewright generate image`: one request, in this process or on a server.
+
+mod files;
+mod local;
+mod progress;
+mod remote;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use secrecy::SecretString;
+
+use self::files::OutputFile;
+use super::failure::{Failure, OrFail, Outcome};
+use super::options::CommonOptions;
+use crate::domain::ModelId;
+use crate::media::decode::{DecodedImage, decode_image};
+use crate::models::parameters::{ImageParameters, ParameterError};
+
+/// Flags of `generate image`. Numbers are as wide as any text may be, so that a refusal can quote the allowed range.
+#[derive(Args, Debug)]
+pub(super) struct ImageArguments {
+    /// A model's id ('framewright models list'), or a directory in the diffusers layout
+    #[arg(long, value_name = "ID|DIR")]
+    model: String,
+    /// What the picture shows
+    #[arg(long, value_name = "TEXT")]
+    prompt: String,
+    /// What it must not show
+    #[arg(long, value_name = "TEXT")]
+    negative_prompt: Option<String>,
+    /// Pixels across [default: the model's]
+    #[arg(long, value_name = "W", allow_negative_numbers = true)]
+    width: Option<i128>,
+    /// Pixels down [default: the model's]
+    #[arg(long, value_name = "H", allow_negative_numbers = true)]
+    height: Option<i128>,
+    /// Sampler steps [default: the model's]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    steps: Option<i128>,
+    /// Classifier-free guidance; 1 and below turn it off [default: the model's]
+    #[arg(long, value_name = "G", allow_negative_numbers = true)]
+    guidance_scale: Option<f64>,
+    /// The sampler's name
+    #[arg(
+        long,
+        value_name = "NAME",
+        help = "euler, euler_ancestral, heun, ddim, dpmpp_2m, dpmpp_2m_sde, unipc, lcm, some with _karras [default: the checkpoint's]"
+    )]
+    sampler: Option<String>,
+    /// Seed of the first picture; picture i uses seed + i [default: random, and reported]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    seed: Option<i128>,
+    /// How many pictures; the second is written to out-2.png, and so on [default: 1]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    count: Option<i128>,
+    /// Start from this picture (PNG, JPEG or WebP)
+    #[arg(long, value_name = "FILE")]
+    init_image: Option<PathBuf>,
+    /// How much of the initial picture is noised away, above 0, at most 1 [default: the model's]
+    #[arg(long, value_name = "S", allow_negative_numbers = true)]
+    strength: Option<f64>,
+    /// Not supported yet
+    #[arg(long, value_name = "FILE")]
+    mask: Option<PathBuf>,
+    /// Not supported yet
+    #[arg(long, value_name = "FILE[:WEIGHT]")]
+    lora: Vec<String>,
+    /// The file to write: .png, .jpg or .webp
+    #[arg(long, value_name = "FILE", default_value = "out.png")]
+    output: PathBuf,
+    /// cpu or cuda:N [default: the configuration's]
+    #[arg(long, value_name = "DEVICE")]
+    device: Option<String>,
+    /// Make the picture on the framewright server at this address (http://host:port) instead of in this process
+    #[arg(long, value_name = "URL", conflicts_with = "device")]
+    server: Option<String>,
+    /// The API key for --server
+    #[arg(long, value_name = "K", requires = "server")]
+    api_key: Option<SecretString>,
+    #[command(flatten)]
+    common: CommonOptions,
+}
+
+/// The picture to start from: the file's bytes for a server, its pixels for this process.
+struct InitImage {
+    file: Vec<u8>,
+    pixels: DecodedImage,
+}
+
+/// Makes the pictures and writes the files. Everything that can be refused without the model is refused before anything is loaded.
+pub(super) fn run(arguments: &ImageArguments, out: &mut (dyn Write + Send)) -> Outcome {
+    if arguments.mask.is_some() {
+        return Err(Failure::not_supported("--mask"));
+    }
+    if !arguments.lora.is_empty() {
+        return Err(Failure::not_supported("--lora"));
+    }
+    if Path::new(&arguments.model).extension().is_some_and(|extension| extension.eq_ignore_ascii_case("safetensors")) {
+        return Err(Failure::input(
+            "--model",
+            "single .safetensors files are not supported yet; name a directory in the diffusers layout or a model's id",
+        ));
+    }
+    let output = OutputFile::new(&arguments.output)?;
+    let init_image = arguments.init_image.as_deref().map(read_init_image).transpose()?;
+    if let Some(server) = &arguments.server {
+        let server = remote::Server::new(server, arguments.api_key.clone())?;
+        let model = model_id(&arguments.model)?;
+        let request = remote::Request { model, parameters: parameters(arguments, init_image.as_ref()), init_image };
+        super::runtime()?.block_on(remote::generate(&server, &request, &output, out))
+    } else {
+        local::generate(arguments, init_image, &output, out)
+    }
+}
+
+fn parameters(arguments: &ImageArguments, init_image: Option<&InitImage>) -> ImageParameters {
+    ImageParameters {
+        prompt: arguments.prompt.clone(),
+        negative_prompt: arguments.negative_prompt.clone(),
+        width: arguments.width,
+        height: arguments.height,
+        num_inference_steps: arguments.steps,
+        guidance_scale: arguments.guidance_scale,
+        seed: arguments.seed,
+        sampler: arguments.sampler.clone(),
+        num_images: arguments.count,
+        init_image_size: init_image.map(|image| (image.pixels.width, image.pixels.height)),
+        strength: arguments.strength,
+    }
+}
+
+/// The flag that sets a request's field.
+fn flag_of(field: &str) -> String {
+    match field {
+        "num_inference_steps" => "--steps".to_owned(),
+        "num_images" => "--count".to_owned(),
+        other => format!("--{}", other.replace('_', "-")),
+    }
+}
+
+fn refused(error: &ParameterError) -> Failure {
+    Failure::input(&flag_of(error.field), &error.problem)
+}
+
+fn model_id(text: &str) -> Outcome<ModelId> {
+    text.parse().map_err(|error| Failure::input("--model", error))
+}
+
+/// Larger files are not read at all; no picture within the decoder's pixel bound needs as much.
+const MAX_INIT_IMAGE_BYTES: u64 = 256 << 20;
+
+fn read_init_image(path: &Path) -> Outcome<InitImage> {
+    let refuse = |problem: String| Failure::input("--init-image", format!("{}: {problem}", path.display()));
+    let metadata = std::fs::metadata(path).map_err(|error| refuse(error.to_string()))?;
+    if !metadata.is_file() {
+        return Err(refuse("is not a file".to_owned()));
+    }
+    if metadata.len() > MAX_INIT_IMAGE_BYTES {
+        return Err(refuse(format!("has {} bytes; at most {MAX_INIT_IMAGE_BYTES}", metadata.len())));
+    }
+    let file = std::fs::read(path).map_err(|error| refuse(error.to_string()))?;
+    let pixels = decode_image(&file).map_err(|error| refuse(error.to_string()))?;
+    Ok(InitImage { file, pixels })
+}
+
+/// One line per finished file on standard output: its path, and the seed that makes it again.
+fn report(out: &mut dyn Write, path: &Path, seed: u64) -> Outcome {
+    writeln!(out, "{} (seed {seed})", path.display()).or_fail()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_have_flags() {
+        for (field, flag) in [
+            ("width", "--width"),
+            ("num_inference_steps", "--steps"),
+            ("guidance_scale", "--guidance-scale"),
+            ("num_images", "--count"),
+        ] {
+            assert_eq!(flag_of(field), flag);
+        }
+    }
+
+    #[test]
+    fn what_is_no_picture_is_refused_by_name() {
+        let directory = tempfile::tempdir().unwrap();
+        for (path, word) in [(directory.path().join("absent.png"), "absent.png"), (directory.path().to_owned(), "not a file")] {
+            let message = read_init_image(&path).err().unwrap().message();
+            assert!(message.starts_with("error: --init-image: ") && message.contains(word), "{message}");
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! How far the work is, shown on a terminal and nowhere else.
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// A bar on standard error; hidden when that is not a terminal.
+#[derive(Debug)]
+pub(super) struct ProgressDisplay {
+    bar: ProgressBar,
+}
+
+impl ProgressDisplay {
+    /// A spinner with what is being done before steps are counted.
+    pub(super) fn start(message: &'static str) -> Self {
+        // indicatif draws nothing where standard error is not a terminal.
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+        bar.set_message(message);
+        bar.enable_steady_tick(std::time::Duration::from_millis(120));
+        Self { bar }
+    }
+
+    /// `done` of `all` steps.
+    pub(super) fn steps(&self, done: u64, all: u64) {
+        if self.bar.length() != Some(all)
+            && let Ok(style) = ProgressStyle::with_template("{bar:40} step {pos}/{len}, {elapsed} (about {eta} left)")
+        {
+            self.bar.set_style(style);
+            self.bar.set_length(all);
+        }
+        self.bar.set_position(done);
+    }
+}
+
+impl Drop for ProgressDisplay {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}

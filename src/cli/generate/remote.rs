@@ -1,0 +1,283 @@
+//! Pictures made on a server, through its native API.
+
+use std::io::Write;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow, bail};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use futures_util::StreamExt;
+use reqwest::{Client, RequestBuilder, StatusCode};
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use url::{Host, Url};
+
+use super::files::{FinishedPicture, OutputFile};
+use super::progress::ProgressDisplay;
+use super::{InitImage, flag_of, report};
+use crate::cli::failure::{Failure, OrFail, Outcome};
+use crate::domain::ModelId;
+use crate::media::decode::decode_image;
+use crate::media::encode::PngText;
+use crate::models::parameters::ImageParameters;
+
+/// Between two looks at a task.
+const POLL_INTERVAL: Duration = Duration::from_millis(300);
+/// Looks that may fail in a row before the server counts as gone (it may be restarting; the task survives that).
+const MOST_FAILED_POLLS: u32 = 40;
+/// The longest answer that is read: a picture, or a task's JSON.
+const MAX_ANSWER_BYTES: usize = 512 << 20;
+
+/// A server and a way to talk to it.
+#[derive(Debug)]
+pub(super) struct Server {
+    base: Url,
+    key: Option<SecretString>,
+    client: Client,
+}
+
+/// What to ask of it.
+pub(super) struct Request {
+    pub(super) model: ModelId,
+    pub(super) parameters: ImageParameters,
+    pub(super) init_image: Option<InitImage>,
+}
+
+/// The part of a task that is looked at here.
+#[derive(Debug, Deserialize)]
+struct Task {
+    #[serde(rename = "task_id")]
+    id: String,
+    status: String,
+    #[serde(default)]
+    progress: Value,
+    #[serde(default)]
+    result: Value,
+    #[serde(default)]
+    error: Value,
+}
+
+impl Server {
+    /// `url` is the server's address; a path before the API's is kept.
+    pub(super) fn new(url: &str, key: Option<SecretString>) -> Outcome<Self> {
+        let refused = || Failure::input("--server", format!("'{url}' is not an http or https URL; write http://127.0.0.1:8000"));
+        let base = Url::parse(url).ok().filter(|base| matches!(base.scheme(), "http" | "https")).ok_or_else(refused)?;
+        let is_loopback = match base.host() {
+            Some(Host::Domain(name)) => name == "localhost",
+            Some(Host::Ipv4(address)) => address.is_loopback(),
+            Some(Host::Ipv6(address)) => address.is_loopback(),
+            None => return Err(refused()),
+        };
+        let mut builder = Client::builder().connect_timeout(Duration::from_secs(10)).read_timeout(Duration::from_mins(1));
+        if is_loopback {
+            // A proxy of the surroundings cannot reach this machine's loopback.
+            builder = builder.no_proxy();
+        }
+        Ok(Self { base, key, client: builder.build().or_fail()? })
+    }
+
+    fn at(&self, path: &str) -> String {
+        format!("{}/{path}", self.base.as_str().trim_end_matches('/'))
+    }
+
+    fn signed(&self, request: RequestBuilder) -> RequestBuilder {
+        match &self.key {
+            Some(key) => request.bearer_auth(key.expose_secret()),
+            None => request,
+        }
+    }
+
+    async fn send(&self, request: RequestBuilder) -> anyhow::Result<(StatusCode, Vec<u8>)> {
+        let answer = self
+            .signed(request)
+            .send()
+            .await
+            .map_err(reqwest::Error::without_url)
+            .with_context(|| format!("cannot reach {}", self.base))?;
+        let status = answer.status();
+        let mut bytes = Vec::new();
+        let mut stream = answer.bytes_stream();
+        while let Some(chunk) = stream.next().await {
+            bytes.extend_from_slice(&chunk.map_err(reqwest::Error::without_url).context("the server's answer broke off")?);
+            if bytes.len() > MAX_ANSWER_BYTES {
+                bail!("the server's answer is longer than {MAX_ANSWER_BYTES} bytes");
+            }
+        }
+        Ok((status, bytes))
+    }
+}
+
+/// Submits the request, follows it to its end and writes the files.
+pub(super) async fn generate(server: &Server, request: &Request, output: &OutputFile, out: &mut (dyn Write + Send)) -> Outcome {
+    let progress = ProgressDisplay::start("submitting");
+    let body = serde_json::to_vec(&body(request)).or_fail()?;
+    let post = server.client.post(server.at("api/v1/images/generate")).header("content-type", "application/json").body(body);
+    let (status, answer) = server.send(post).await.or_fail()?;
+    if !status.is_success() {
+        return Err(refusal(status, &answer));
+    }
+    let accepted: Task = serde_json::from_slice(&answer).context("the server's answer is not a task").or_fail()?;
+    let task = follow(server, &accepted.id, &progress).await.or_fail()?;
+    for (index, url) in output_urls(&task).or_fail()?.iter().enumerate() {
+        let (status, png) = server.send(server.client.get(url)).await.or_fail()?;
+        if !status.is_success() {
+            return Err(refusal(status, &png));
+        }
+        let path = if output.is_png() {
+            output.write_bytes(index, &png)?
+        } else {
+            let picture = decode_image(&png).or_fail()?;
+            let finished = FinishedPicture { width: picture.width, height: picture.height, rgb: &picture.rgb };
+            output.write_picture(index, finished, &PngText::default())?
+        };
+        let seed = task.result["outputs"][index]["seed"].as_u64().unwrap_or_default();
+        report(out, &path, seed)?;
+    }
+    Ok(())
+}
+
+/// The native request; what was not given is left out, so that the server's defaults hold.
+fn body(request: &Request) -> Value {
+    let parameters = &request.parameters;
+    let mut body = Map::from_iter([("model".to_owned(), json!(request.model)), ("prompt".to_owned(), json!(parameters.prompt))]);
+    let mut put = |name: &str, value: Option<Value>| {
+        if let Some(value) = value {
+            body.insert(name.to_owned(), value);
+        }
+    };
+    // A number that no JSON number can hold is sent as text, and the server's refusal then names the field.
+    let whole = |number: i128| {
+        i64::try_from(number)
+            .map_or_else(|_| u64::try_from(number).map_or_else(|_| json!(number.to_string()), |n| json!(n)), |n| json!(n))
+    };
+    let real = |number: f64| if number.is_finite() { json!(number) } else { json!(number.to_string()) };
+    put("negative_prompt", parameters.negative_prompt.as_ref().map(|text| json!(text)));
+    put("width", parameters.width.map(whole));
+    put("height", parameters.height.map(whole));
+    put("num_inference_steps", parameters.num_inference_steps.map(whole));
+    put("guidance_scale", parameters.guidance_scale.map(real));
+    put("seed", parameters.seed.map(whole));
+    put("sampler", parameters.sampler.as_ref().map(|name| json!(name)));
+    put("num_images", parameters.num_images.map(whole));
+    put("strength", parameters.strength.map(real));
+    put("init_image", request.init_image.as_ref().map(|image| json!(STANDARD.encode(&image.file))));
+    Value::Object(body)
+}
+
+async fn follow(server: &Server, id: &str, progress: &ProgressDisplay) -> anyhow::Result<Task> {
+    let address = server.at(&format!("api/v1/tasks/{id}"));
+    let mut failed_polls = 0;
+    loop {
+        let task = match server.send(server.client.get(&address)).await {
+            Ok((status, answer)) if status.is_success() => {
+                serde_json::from_slice::<Task>(&answer).context("the server's answer is not a task")
+            }
+            Ok((status, answer)) if status.is_client_error() => bail!("{}", describe(status, &answer)),
+            Ok((status, answer)) => Err(anyhow!("{}", describe(status, &answer))),
+            Err(error) => Err(error),
+        };
+        match task {
+            Ok(task) => {
+                failed_polls = 0;
+                match task.status.as_str() {
+                    "completed" => return Ok(task),
+                    "failed" => bail!("the task failed: {}", message(&task.error).unwrap_or("no reason given")),
+                    "cancelled" => bail!("the task was cancelled"),
+                    _ => show(progress, &task),
+                }
+            }
+            Err(error) => {
+                failed_polls += 1;
+                if failed_polls >= MOST_FAILED_POLLS {
+                    return Err(error);
+                }
+            }
+        }
+        tokio::time::sleep(POLL_INTERVAL).await;
+    }
+}
+
+fn show(progress: &ProgressDisplay, task: &Task) {
+    let fraction = task.progress["fraction"].as_f64().or_else(|| task.progress.as_f64());
+    if let (Some(step), Some(steps)) = (task.progress["step"].as_u64(), task.progress["steps"].as_u64()) {
+        progress.steps(step, steps);
+    } else if let Some(fraction) = fraction {
+        progress.steps((fraction.clamp(0.0, 1.0) * 100.0) as u64, 100);
+    }
+}
+
+fn output_urls(task: &Task) -> anyhow::Result<Vec<String>> {
+    let outputs = task.result["outputs"].as_array().context("the task has no outputs")?;
+    outputs.iter().map(|output| output["url"].as_str().map(ToOwned::to_owned).context("an output has no url")).collect()
+}
+
+/// A 4xx about the request is the user's input; any other refusal is not.
+fn refusal(status: StatusCode, answer: &[u8]) -> Failure {
+    let text = describe(status, answer);
+    match status {
+        StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND | StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNPROCESSABLE_ENTITY => {
+            let body: Value = serde_json::from_slice(answer).unwrap_or_default();
+            match body["field"].as_str() {
+                Some(field) => Failure::input(&flag_of(field), text),
+                None => Failure::Input(text),
+            }
+        }
+        _ => Failure::Other(anyhow!(text)),
+    }
+}
+
+/// The server's own words, which are one line, or its status.
+fn describe(status: StatusCode, answer: &[u8]) -> String {
+    let body: Value = serde_json::from_slice(answer).unwrap_or_default();
+    match message(&body) {
+        Some(text) => format!("the server says: {text}"),
+        None => format!("the server answered {status}"),
+    }
+}
+
+fn message(value: &Value) -> Option<&str> {
+    [&value["detail"], &value["message"], &value["error"]["message"], &value["title"], value].into_iter().find_map(Value::as_str)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_given_is_sent() {
+        let request = |parameters| Request { model: "demo".parse().unwrap(), parameters, init_image: None };
+        let plain = ImageParameters { prompt: "x".to_owned(), ..ImageParameters::default() };
+        assert_eq!(body(&request(plain.clone())), json!({ "model": "demo", "prompt": "x" }));
+        let full = ImageParameters {
+            width: Some(64),
+            seed: Some(u64::MAX.into()),
+            guidance_scale: Some(f64::NAN),
+            num_images: Some(i128::MAX),
+            ..plain
+        };
+        assert_eq!(
+            body(&request(full)),
+            json!({ "model": "demo", "prompt": "x", "width": 64, "seed": u64::MAX, "guidance_scale": "NaN",
+                    "num_images": i128::MAX.to_string() })
+        );
+    }
+
+    #[test]
+    fn a_refusal_about_a_field_names_its_flag() {
+        let failure = refusal(StatusCode::BAD_REQUEST, br#"{"detail":"num_inference_steps is 0","field":"num_inference_steps"}"#);
+        assert_eq!(failure.message(), "error: --steps: the server says: num_inference_steps is 0");
+        let failure = refusal(StatusCode::UNAUTHORIZED, br#"{"error":{"message":"the API key is not valid"}}"#);
+        assert!(matches!(failure, Failure::Other(_)));
+        assert_eq!(failure.message(), "error: the server says: the API key is not valid");
+        assert_eq!(refusal(StatusCode::BAD_GATEWAY, b"<html>").message(), "error: the server answered 502 Bad Gateway");
+    }
+
+    #[test]
+    fn addresses_keep_their_path() {
+        let at = |url: &str| Server::new(url, None).unwrap().at("api/v1/models");
+        assert_eq!(at("http://127.0.0.1:8000"), "http://127.0.0.1:8000/api/v1/models");
+        assert_eq!(at("https://example.org/pictures/"), "https://example.org/pictures/api/v1/models");
+        assert!(Server::new("ftp://x", None).is_err() && Server::new("127.0.0.1:8000", None).is_err());
+    }
+}

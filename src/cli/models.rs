@@ -1,0 +1,206 @@
+//! `framewright models`, and how `--model` finds one.
+
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use clap::{Args, Subcommand};
+use framewright_engine::weights::{Checkpoint, Variant};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use super::failure::{Failure, OrFail, Outcome};
+use super::options::CommonOptions;
+use crate::config::Config;
+use crate::domain::{ModelDescription, ModelId, Sha256Digest};
+use crate::models::{ModelCatalog, ModelError};
+
+/// What to do with models.
+#[derive(Subcommand, Debug)]
+pub(super) enum ModelsCommand {
+    /// List installed models
+    List(ListArguments),
+    /// Print what a model is made of, as JSON
+    Inspect(InspectArguments),
+}
+
+/// Flags of `models list`.
+#[derive(Args, Debug)]
+pub(super) struct ListArguments {
+    #[command(flatten)]
+    common: CommonOptions,
+}
+
+/// Flags of `models inspect`.
+#[derive(Args, Debug)]
+pub(super) struct InspectArguments {
+    /// A model's id, or a directory in the diffusers layout
+    #[arg(value_name = "ID|DIR")]
+    model: String,
+    /// Also hash every weight file (reads all of them)
+    #[arg(long)]
+    sha256: bool,
+    #[command(flatten)]
+    common: CommonOptions,
+}
+
+/// Runs one of them.
+pub(super) fn run(command: &ModelsCommand, out: &mut (dyn Write + Send)) -> Outcome {
+    match command {
+        ModelsCommand::List(arguments) => list(&arguments.common.load()?, out),
+        ModelsCommand::Inspect(arguments) => {
+            let model = find(&arguments.common.load()?, &arguments.model)?;
+            let facts = inspect(&model, arguments.sha256)?;
+            writeln!(out, "{}", serde_json::to_string_pretty(&facts).or_fail()?).or_fail()
+        }
+    }
+}
+
+/// A model that `--model` named.
+#[derive(Debug)]
+pub(super) struct FoundModel {
+    /// What is known of it without loading it.
+    pub(super) description: ModelDescription,
+    /// Its directory.
+    pub(super) directory: PathBuf,
+}
+
+/// The model that `text` names: a directory if it looks like a path or is one, else an id.
+pub(super) fn find(config: &Config, text: &str) -> Outcome<FoundModel> {
+    let refused = |error: ModelError| match error {
+        ModelError::NotFound { .. } => Failure::input("--model", error),
+        broken @ ModelError::Broken { .. } => Failure::Other(broken.into()),
+    };
+    let path = Path::new(text);
+    if path.components().count() > 1 || path.is_absolute() || path.join("model_index.json").is_file() {
+        if !path.is_dir() {
+            return Err(Failure::input("--model", format!("{text} is not a directory")));
+        }
+        let description = ModelCatalog::describe_directory(path).map_err(refused)?;
+        return Ok(FoundModel { description, directory: path.to_owned() });
+    }
+    let id: ModelId = text.parse().map_err(|error| Failure::input("--model", error))?;
+    let catalog = catalog(config)?;
+    let description = catalog.describe(&id).map_err(refused)?;
+    Ok(FoundModel { description, directory: catalog.directory(&id).map_err(refused)? })
+}
+
+/// The catalog under this configuration, the model inside the binary included.
+pub(super) fn catalog(config: &Config) -> Outcome<ModelCatalog> {
+    let places = &config.models;
+    ModelCatalog::open_with_demo(places.search_directories.clone(), &places.unpack_directory)
+        .with_context(|| {
+            format!("cannot unpack the bundled model below {}; name a place with --data-dir", places.unpack_directory.display())
+        })
+        .or_fail()
+}
+
+fn list(config: &Config, out: &mut dyn Write) -> Outcome {
+    let catalog = catalog(config)?;
+    for model in catalog.list() {
+        let millions = model.parameters as f64 / 1e6;
+        let place = catalog.directory(&model.id).map(|path| path.display().to_string()).unwrap_or_default();
+        let (id, family, limits) = (&model.id, &model.family, &model.limits);
+        let (width, height) = (limits.default_width, limits.default_height);
+        writeln!(out, "{id}  {family}  {millions:.1} M parameters  {width}x{height}  {place}").or_fail()?;
+    }
+    Ok(())
+}
+
+#[derive(Serialize)]
+struct Facts {
+    #[serde(flatten)]
+    description: ModelDescription,
+    directory: PathBuf,
+    scheduler: serde_json::Value,
+    components: Vec<Component>,
+}
+
+#[derive(Serialize)]
+struct Component {
+    name: &'static str,
+    class: serde_json::Value,
+    files: Vec<WeightFile>,
+}
+
+#[derive(Serialize)]
+struct WeightFile {
+    path: PathBuf,
+    bytes: u64,
+    /// Stored precision → number of tensors.
+    dtypes: std::collections::BTreeMap<String, usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sha256: Option<Sha256Digest>,
+}
+
+/// Directories of an SDXL model that hold weights, and how their files' names begin.
+const COMPONENTS: [(&str, &str); 4] = [
+    ("text_encoder", "model"),
+    ("text_encoder_2", "model"),
+    ("unet", "diffusion_pytorch_model"),
+    ("vae", "diffusion_pytorch_model"),
+];
+
+fn inspect(model: &FoundModel, with_sha256: bool) -> Outcome<Facts> {
+    let index = read_json(&model.directory.join("model_index.json"))?;
+    let components = COMPONENTS
+        .iter()
+        .map(|&(name, stem)| {
+            let checkpoint = Checkpoint::open(name, &model.directory.join(name), stem, Variant::default()).or_fail()?;
+            let files = checkpoint.files().into_iter().map(|(path, bytes)| weight_file(path, bytes, with_sha256));
+            Ok(Component { name, class: index[name][1].clone(), files: files.collect::<Outcome<_>>()? })
+        })
+        .collect::<Outcome<_>>()?;
+    Ok(Facts {
+        description: model.description.clone(),
+        directory: model.directory.clone(),
+        scheduler: read_json(&model.directory.join("scheduler/scheduler_config.json"))?,
+        components,
+    })
+}
+
+fn read_json(path: &Path) -> Outcome<serde_json::Value> {
+    let text = read_prefix(path, 1 << 20).with_context(|| format!("cannot read {}", path.display())).or_fail()?;
+    serde_json::from_slice(&text).with_context(|| format!("{} is not JSON", path.display())).or_fail()
+}
+
+fn read_prefix(path: &Path, most_bytes: u64) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)?.take(most_bytes).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn weight_file(path: PathBuf, bytes: u64, with_sha256: bool) -> Outcome<WeightFile> {
+    let dtypes = dtypes(&path).with_context(|| format!("cannot read {}", path.display())).or_fail()?;
+    let sha256 =
+        with_sha256.then(|| hash(&path)).transpose().with_context(|| format!("cannot read {}", path.display())).or_fail()?;
+    Ok(WeightFile { path, bytes, dtypes, sha256 })
+}
+
+/// Counts the header's tensors by dtype. [`Checkpoint::open`] has checked the header's length against the file's.
+fn dtypes(path: &Path) -> anyhow::Result<std::collections::BTreeMap<String, usize>> {
+    let mut file = std::fs::File::open(path)?;
+    let mut length = [0_u8; 8];
+    file.read_exact(&mut length)?;
+    let mut header = Vec::new();
+    file.take(u64::from_le_bytes(length)).read_to_end(&mut header)?;
+    let header: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(&header)?;
+    let mut dtypes = std::collections::BTreeMap::new();
+    for dtype in header.values().filter_map(|tensor| tensor["dtype"].as_str()) {
+        *dtypes.entry(dtype.to_owned()).or_default() += 1;
+    }
+    Ok(dtypes)
+}
+
+fn hash(path: &Path) -> std::io::Result<Sha256Digest> {
+    let mut file = std::fs::File::open(path)?;
+    let mut hasher = Sha256::new();
+    let mut chunk = vec![0; 1 << 20];
+    loop {
+        match file.read(&mut chunk)? {
+            0 => break,
+            length => hasher.update(&chunk[..length]),
+        }
+    }
+    Ok(Sha256Digest(hasher.finalize().into()))
+}

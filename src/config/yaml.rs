@@ -1,0 +1,78 @@
+//! YAML text to typed values. The only file that knows which crate reads YAML.
+
+use std::path::Path;
+
+use serde::de::DeserializeOwned;
+
+use super::ConfigError;
+
+/// Parses a whole document; the error is one line with the file, the line, the column and the cause.
+///
+/// An empty document is the default value of every section, so it parses as an empty mapping.
+pub(super) fn parse<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, ConfigError> {
+    let has_content = text.lines().map(str::trim).any(|line| !line.is_empty() && !line.starts_with('#') && line != "---");
+    let text = if has_content { text } else { "{}" };
+    serde_saphyr::from_str(text).map_err(|error| {
+        let (line, column) = error.location().map_or((0, 0), |location| (location.line(), location.column()));
+        let rendered = error.without_snippet().render_with_formatter(&serde_saphyr::UserMessageFormatter);
+        let reason = match (one_line(&rendered), key_before(text, line, column)) {
+            (reason, Some(key)) if reason.starts_with("invalid u") => format!("{key}: must be a whole number, 0 or more"),
+            (reason, Some(key)) if reason.starts_with("invalid ") => format!("{key}: {reason}"),
+            (reason, _) => reason,
+        };
+        ConfigError::File { path: path.to_owned(), line, column, reason }
+    })
+}
+
+/// The key whose value stands at a position: the word before the last colon to the left of it. Values are never repeated in
+/// errors, since any of them may be a secret.
+fn key_before(text: &str, line: u64, column: u64) -> Option<&str> {
+    let line = text.lines().nth(usize::try_from(line).ok()?.checked_sub(1)?)?;
+    let before: usize = line.chars().take(usize::try_from(column).ok()?.saturating_sub(1)).map(char::len_utf8).sum();
+    let (keys, _) = line[..before].rsplit_once(':')?;
+    keys.rsplit(|character: char| !character.is_ascii_alphanumeric() && character != '_').next().filter(|key| !key.is_empty())
+}
+
+/// The message without line breaks and without the position, which [`ConfigError`] writes in front.
+fn one_line(rendered: &str) -> String {
+    let joined = rendered.split_whitespace().collect::<Vec<_>>().join(" ");
+    match joined.rfind(" at line ") {
+        Some(position) => joined[..position].to_owned(),
+        None => joined,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Default, serde::Deserialize)]
+    #[serde(deny_unknown_fields, default)]
+    struct Sample {
+        count: u32,
+    }
+
+    #[test]
+    fn errors_are_one_line_with_a_position() {
+        for (text, line, word) in [
+            ("count: 1\nsurprise: 2\n", 2, "surprise"),
+            ("count: many\n", 1, "count: must be a whole number"),
+            ("count: [\n", 0, ""),
+            ("count: 1\ncount: 2\n", 2, "count"),
+        ] {
+            let message = parse::<Sample>(Path::new("a.yaml"), text).unwrap_err().to_string();
+            assert!(!message.contains('\n'), "{message}");
+            assert!(message.contains(word), "{message}");
+            if line > 0 {
+                assert!(message.starts_with(&format!("a.yaml:{line}:")), "{message}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_empty_document_is_all_defaults() {
+        for text in ["", "\n", "# only a comment\n", "---\n# x\n"] {
+            assert!(parse::<Sample>(Path::new("a.yaml"), text).is_ok(), "{text:?}");
+        }
+    }
+}

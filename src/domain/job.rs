@@ -1,0 +1,155 @@
+//! A job's life.
+
+use serde::{Deserialize, Serialize};
+
+use super::clock::UnixMs;
+use super::ids::{JobId, UserId};
+use super::image_request::ImageRequest;
+
+/// `queued → running → completed | failed | cancelled`; a terminal job stays so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JobState {
+    /// Accepted, waiting for a device.
+    Queued,
+    /// On a device.
+    Running,
+    /// Its artifacts are stored.
+    Completed,
+    /// It ended with an error.
+    Failed,
+    /// Somebody stopped it.
+    Cancelled,
+}
+
+impl JobState {
+    /// Every state.
+    pub const ALL: [Self; 5] = [Self::Queued, Self::Running, Self::Completed, Self::Failed, Self::Cancelled];
+
+    /// Whether nothing follows.
+    pub const fn is_terminal(self) -> bool {
+        matches!(self, Self::Completed | Self::Failed | Self::Cancelled)
+    }
+
+    /// Whether a job may go from `self` to `next`. `Running → Queued` is the return of a job whose server died.
+    pub const fn may_become(self, next: Self) -> bool {
+        matches!(
+            (self, next),
+            (Self::Queued, Self::Running | Self::Cancelled | Self::Failed)
+                | (Self::Running, Self::Queued | Self::Completed | Self::Failed | Self::Cancelled)
+        )
+    }
+
+    /// The word that the APIs and the database use.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// Why a job failed, in classes that clients can act on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorCode {
+    /// The model's files are missing or broken.
+    ModelUnavailable,
+    /// It did not fit into the device's memory.
+    OutOfMemory,
+    /// The device failed.
+    DeviceFailed,
+    /// The request turned out to be impossible for the model.
+    InvalidRequest,
+    /// The artifact could not be stored.
+    StorageFailed,
+    /// Anything else; the log has the cause.
+    Internal,
+}
+
+/// A failure as users see it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobError {
+    /// The class.
+    pub code: ErrorCode,
+    /// One line.
+    pub message: String,
+}
+
+/// How far a running job is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Model evaluations done, over all pictures.
+    pub step: u32,
+    /// Model evaluations in all.
+    pub steps: u32,
+}
+
+impl Progress {
+    /// 0…1.
+    pub fn fraction(self) -> f32 {
+        if self.steps == 0 { 0.0 } else { self.step as f32 / self.steps as f32 }
+    }
+}
+
+/// A stored file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Artifact {
+    /// Storage key, relative to the storage base: `images/…png`.
+    pub key: String,
+    /// Storage key of the thumbnail.
+    pub thumbnail_key: String,
+    /// `image/png`.
+    pub media_type: String,
+    /// Pixels across.
+    pub width: u32,
+    /// Pixels down.
+    pub height: u32,
+    /// Length.
+    pub bytes: u64,
+    /// SHA-256 of the file, hexadecimal.
+    pub sha256: String,
+    /// Seed of this picture.
+    pub seed: u64,
+}
+
+/// What a completed job left.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct JobResult {
+    /// The files, in order.
+    pub artifacts: Vec<Artifact>,
+    /// Where and how it was made: device, precision, sampler, timings; the same document that the files carry.
+    pub manifest: serde_json::Value,
+}
+
+/// A job.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Job {
+    /// Its identifier.
+    pub id: JobId,
+    /// Whose it is.
+    pub user: UserId,
+    /// Where it stands.
+    pub state: JobState,
+    /// What was asked.
+    pub request: ImageRequest,
+    /// Higher goes first.
+    pub priority: i32,
+    /// Last known progress.
+    pub progress: Progress,
+    /// When it was accepted.
+    pub created: UnixMs,
+    /// When it last began to run.
+    pub started: Option<UnixMs>,
+    /// When it ended.
+    pub finished: Option<UnixMs>,
+    /// Last change.
+    pub updated: UnixMs,
+    /// When completed.
+    pub result: Option<JobResult>,
+    /// When failed.
+    pub error: Option<JobError>,
+}

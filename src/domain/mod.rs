@@ -1,0 +1,21 @@
+//! Plain data that the rest of the server speaks about. No I/O, no async, no clock: time comes in as integers (Unix milliseconds).
+
+pub mod clock;
+pub mod digest;
+pub mod event;
+pub mod ids;
+pub mod image_request;
+pub mod job;
+pub mod model;
+pub mod observer;
+pub mod principal;
+
+pub use clock::{Clock, SystemClock, UnixMs};
+pub use digest::Sha256Digest;
+pub use event::{EventId, JobEvent, JobEventKind};
+pub use ids::{IdError, JobId, KeyId, ModelId, TaskId, UserId};
+pub use image_request::ImageRequest;
+pub use job::{Artifact, ErrorCode, Job, JobError, JobResult, JobState, Progress};
+pub use model::{ModelDescription, ModelKind, ModelLimits};
+pub use observer::{JobObserver, Unobserved};
+pub use principal::Principal;

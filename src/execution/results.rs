@@ -1,0 +1,153 @@
+//! From pixels to files that say how they were made.
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use super::{ImageOutput, RunFacts};
+use crate::domain::{Artifact, ImageRequest, Sha256Digest, UnixMs};
+use crate::media::a1111::Infotext;
+use crate::media::encode::{EncodeError, PngText, encode_png, thumbnail};
+use crate::models::ModelIdentity;
+use crate::storage::{ArtifactStorage, StorageError, picture_key, thumbnail_key};
+
+/// Longer side of a thumbnail, pixels.
+const THUMBNAIL_SIDE: u32 = 256;
+
+/// Who made a picture, in its key.
+const PROVIDER: &str = "local";
+
+/// A picture ready to be stored.
+#[derive(Clone, Debug)]
+pub struct EncodedPicture {
+    /// Pixels across.
+    pub width: u32,
+    /// Pixels down.
+    pub height: u32,
+    /// Its own seed.
+    pub seed: u64,
+    /// The file, its manifest and A1111 parameters within.
+    pub png: Bytes,
+    /// A small JPEG.
+    pub thumbnail_jpeg: Bytes,
+}
+
+/// Encodes the pictures of a run. Blocking: call it off the async threads.
+pub fn encode_pictures(
+    output: &ImageOutput,
+    request: &ImageRequest,
+    identity: &ModelIdentity,
+    created: UnixMs,
+) -> Result<Vec<EncodedPicture>, EncodeError> {
+    let short_hash = identity.short_hash();
+    let encode = |(index, picture): (usize, &framewright_engine::vision::RgbPicture)| {
+        let (width, height) = (picture.width as u32, picture.height as u32);
+        let seed = request.seed.wrapping_add(index as u64);
+        let infotext = Infotext {
+            prompt: &request.prompt,
+            negative_prompt: request.negative_prompt.as_deref(),
+            steps: request.num_inference_steps,
+            sampler: &output.facts.sampler,
+            guidance_scale: request.guidance_scale,
+            seed,
+            width,
+            height,
+            model_hash: short_hash.as_deref(),
+            model: request.model.as_str(),
+            denoising_strength: request.init_image.is_some().then_some(request.strength),
+        };
+        let text = PngText {
+            parameters: Some(infotext.render()),
+            manifest: Some(manifest(request, seed, identity, &output.facts, created).to_string()),
+        };
+        Ok(EncodedPicture {
+            width,
+            height,
+            seed,
+            png: encode_png(width, height, &picture.bytes, &text)?.into(),
+            thumbnail_jpeg: thumbnail(width, height, &picture.bytes, THUMBNAIL_SIDE)?.into(),
+        })
+    };
+    output.pictures.iter().enumerate().map(encode).collect()
+}
+
+/// What a result says of itself; `seed` is the one of the picture that carries it (of the first, in a job's result).
+pub fn manifest(request: &ImageRequest, seed: u64, identity: &ModelIdentity, facts: &RunFacts, created: UnixMs) -> Value {
+    let ms = |seconds: f64| (seconds * 1000.0).round() as u64;
+    json!({
+        "generator": format!("framewright {}", env!("CARGO_PKG_VERSION")),
+        "model": request.model,
+        "model_sha256": identity.components,
+        "request": request,
+        "seed": seed,
+        "noise": facts.noise,
+        "sampler": facts.sampler,
+        "device": facts.device,
+        "precision": facts.precision,
+        "timings_ms": {
+            "load": ms(facts.timings.load_seconds),
+            "encode": ms(facts.timings.encode_seconds),
+            "denoise": ms(facts.timings.denoise_seconds),
+            "decode": ms(facts.timings.decode_seconds),
+        },
+        "warnings": facts.warnings,
+        "created": created.to_string(),
+    })
+}
+
+/// Stores pictures and their thumbnails under new keys. When one fails, those before it are removed again.
+pub async fn store_pictures(
+    storage: &ArtifactStorage,
+    pictures: Vec<EncodedPicture>,
+    created: UnixMs,
+) -> Result<Vec<Artifact>, StorageError> {
+    let mut artifacts = Vec::with_capacity(pictures.len());
+    for (index, picture) in pictures.into_iter().enumerate() {
+        match store_picture(storage, picture, index, created).await {
+            Ok(artifact) => artifacts.push(artifact),
+            Err(error) => {
+                delete_pictures(storage, &artifacts).await;
+                return Err(error);
+            }
+        }
+    }
+    Ok(artifacts)
+}
+
+async fn store_picture(
+    storage: &ArtifactStorage,
+    picture: EncodedPicture,
+    index: usize,
+    created: UnixMs,
+) -> Result<Artifact, StorageError> {
+    let random = getrandom::u64().map_err(|error| StorageError::Failed(Box::new(error)))?;
+    let key = picture_key(PROVIDER, created, index, random);
+    let thumbnail_key = thumbnail_key(&key);
+    let artifact = Artifact {
+        media_type: "image/png".to_owned(),
+        width: picture.width,
+        height: picture.height,
+        bytes: picture.png.len() as u64,
+        sha256: Sha256Digest::of(&picture.png).to_string(),
+        seed: picture.seed,
+        key,
+        thumbnail_key,
+    };
+    let stored = match storage.put(&artifact.key, picture.png).await {
+        Ok(()) => storage.put(&artifact.thumbnail_key, picture.thumbnail_jpeg).await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = stored {
+        delete_pictures(storage, std::slice::from_ref(&artifact)).await;
+        return Err(error);
+    }
+    Ok(artifact)
+}
+
+/// Removes stored pictures that no job will refer to.
+pub async fn delete_pictures(storage: &ArtifactStorage, artifacts: &[Artifact]) {
+    for key in artifacts.iter().flat_map(|artifact| [&artifact.key, &artifact.thumbnail_key]) {
+        if let Err(error) = storage.delete(key).await {
+            tracing::warn!(%key, %error, "Cannot delete {key}, which no job refers to");
+        }
+    }
+}

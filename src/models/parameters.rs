@@ -1,0 +1,315 @@
+//! From what somebody asked for to what a device runs: defaults and range checks, the same for every surface and the command line.
+
+use crate::domain::{ImageRequest, ModelDescription, ModelLimits};
+
+/// What was asked, before defaults and checks. Numbers are wide enough to hold any lie, so that the refusal can quote the range.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ImageParameters {
+    /// What the picture shows.
+    pub prompt: String,
+    /// What it must not show.
+    pub negative_prompt: Option<String>,
+    /// Pixels across.
+    pub width: Option<i128>,
+    /// Pixels down.
+    pub height: Option<i128>,
+    /// Sampler steps.
+    pub num_inference_steps: Option<i128>,
+    /// Classifier-free guidance.
+    pub guidance_scale: Option<f64>,
+    /// Seed of the first picture.
+    pub seed: Option<i128>,
+    /// A sampler's name.
+    pub sampler: Option<String>,
+    /// How many pictures.
+    pub num_images: Option<i128>,
+    /// Width and height of the picture to start from, when there is one.
+    pub init_image_size: Option<(u32, u32)>,
+    /// How much of that picture is noised away.
+    pub strength: Option<f64>,
+}
+
+/// A parameter that cannot be used. `Display` names the field, what was given and what is allowed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field} {problem}")]
+pub struct ParameterError {
+    /// The native name of the field.
+    pub field: &'static str,
+    /// What is wrong and what is allowed.
+    pub problem: String,
+}
+
+/// Checks `parameters` against `model`'s limits and fills in its defaults. `random_seed` is used when none is given.
+///
+/// Without width and height a picture-to-picture request keeps the size of its initial picture, rounded down to the model's
+/// multiple, if the model can do that size, else the nearest size of the same shape that it can.
+pub fn resolve_image_request(
+    parameters: ImageParameters,
+    model: &ModelDescription,
+    random_seed: u64,
+) -> Result<ImageRequest, ParameterError> {
+    let limits = &model.limits;
+    check_prompt("prompt", &parameters.prompt, limits)?;
+    if let Some(negative_prompt) = &parameters.negative_prompt {
+        check_prompt("negative_prompt", negative_prompt, limits)?;
+    }
+    let (default_width, default_height) = match (parameters.init_image_size, parameters.width, parameters.height) {
+        (Some((width, height)), None, None) => size_of_initial_picture(limits, width, height),
+        _ => (limits.default_width, limits.default_height),
+    };
+    let has_init_image = parameters.init_image_size.is_some();
+    Ok(ImageRequest {
+        model: model.id.clone(),
+        width: side("width", parameters.width, default_width, limits)?,
+        height: side("height", parameters.height, default_height, limits)?,
+        num_inference_steps: count(
+            "num_inference_steps",
+            parameters.num_inference_steps,
+            limits.default_steps,
+            limits.max_steps,
+        )?,
+        guidance_scale: guidance_scale(parameters.guidance_scale, limits)?,
+        seed: seed(parameters.seed, random_seed)?,
+        sampler: sampler(parameters.sampler, limits)?,
+        num_images: count("num_images", parameters.num_images, 1, limits.max_images)?,
+        init_image: None,
+        strength: strength(parameters.strength, has_init_image, limits)?,
+        prompt: parameters.prompt,
+        negative_prompt: parameters.negative_prompt,
+    })
+}
+
+/// The size of shape `across : down` whose area is the model's default area, both sides rounded to the model's multiple and
+/// scaled down to its largest side. Shapes that are too thin for the model come out below its smallest side, and
+/// [`resolve_image_request`] refuses them.
+pub fn size_for_aspect(limits: &ModelLimits, across: f64, down: f64) -> (u32, u32) {
+    let area = f64::from(limits.default_width) * f64::from(limits.default_height);
+    let width = (area * across / down).sqrt();
+    let height = (area * down / across).sqrt();
+    let shrink = (f64::from(limits.max_side) / width.max(height)).min(1.0);
+    let multiple = f64::from(limits.side_multiple.max(1));
+    let whole = |side: f64| ((side * shrink / multiple).round() * multiple) as u32;
+    (whole(width), whole(height))
+}
+
+fn size_of_initial_picture(limits: &ModelLimits, width: u32, height: u32) -> (u32, u32) {
+    let multiple = limits.side_multiple.max(1);
+    let (down_width, down_height) = (width - width % multiple, height - height % multiple);
+    let possible = limits.min_side..=limits.max_side;
+    if possible.contains(&down_width) && possible.contains(&down_height) {
+        (down_width, down_height)
+    } else {
+        size_for_aspect(limits, f64::from(width.max(1)), f64::from(height.max(1)))
+    }
+}
+
+fn refuse<T>(field: &'static str, problem: String) -> Result<T, ParameterError> {
+    Err(ParameterError { field, problem })
+}
+
+fn check_prompt(field: &'static str, text: &str, limits: &ModelLimits) -> Result<(), ParameterError> {
+    let characters = text.chars().count();
+    if characters > limits.max_prompt_characters as usize {
+        return refuse(field, format!("has {characters} characters; at most {} are allowed", limits.max_prompt_characters));
+    }
+    Ok(())
+}
+
+fn side(field: &'static str, asked: Option<i128>, default: u32, limits: &ModelLimits) -> Result<u32, ParameterError> {
+    let value = asked.unwrap_or_else(|| i128::from(default));
+    let (min, max, multiple) = (limits.min_side, limits.max_side, limits.side_multiple.max(1));
+    match u32::try_from(value) {
+        Ok(pixels) if (min..=max).contains(&pixels) && pixels.is_multiple_of(multiple) => Ok(pixels),
+        _ => refuse(field, format!("is {value}; allowed: {min} to {max} in multiples of {multiple}")),
+    }
+}
+
+fn count(field: &'static str, asked: Option<i128>, default: u32, max: u32) -> Result<u32, ParameterError> {
+    let value = asked.unwrap_or_else(|| i128::from(default));
+    match u32::try_from(value) {
+        Ok(number) if (1..=max).contains(&number) => Ok(number),
+        _ => refuse(field, format!("is {value}; allowed: 1 to {max}")),
+    }
+}
+
+fn guidance_scale(asked: Option<f64>, limits: &ModelLimits) -> Result<f32, ParameterError> {
+    let Some(value) = asked else { return Ok(limits.default_guidance_scale) };
+    // Not a number is in no range.
+    if (0.0..=f64::from(limits.max_guidance_scale)).contains(&value) {
+        Ok(value as f32)
+    } else {
+        refuse("guidance_scale", format!("is {value}; allowed: 0 to {}", limits.max_guidance_scale))
+    }
+}
+
+fn strength(asked: Option<f64>, has_init_image: bool, limits: &ModelLimits) -> Result<f32, ParameterError> {
+    match (asked, has_init_image) {
+        (None, false) => Ok(1.0),
+        (None, true) => Ok(limits.default_strength),
+        (Some(_), false) => refuse("strength", "has a meaning only with init_image".to_owned()),
+        // The comparison is made after rounding: 1e-60 must not become 0.
+        (Some(value), true) if value as f32 > 0.0 && value <= 1.0 => Ok(value as f32),
+        (Some(value), true) => refuse("strength", format!("is {value}; allowed: above 0, at most 1")),
+    }
+}
+
+fn seed(asked: Option<i128>, random_seed: u64) -> Result<u64, ParameterError> {
+    let Some(value) = asked else { return Ok(random_seed) };
+    match u64::try_from(value) {
+        Ok(seed) => Ok(seed),
+        Err(_) => refuse("seed", format!("is {value}; allowed: 0 to {} (leave it out for a random one)", u64::MAX)),
+    }
+}
+
+fn sampler(asked: Option<String>, limits: &ModelLimits) -> Result<Option<String>, ParameterError> {
+    let Some(name) = asked else { return Ok(None) };
+    if limits.samplers.contains(&name) {
+        return Ok(Some(name));
+    }
+    let shown: String = name.chars().take(64).collect();
+    refuse("sampler", format!("'{shown}' is unknown; allowed: {}", limits.samplers.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rstest::rstest;
+
+    use super::*;
+    use crate::domain::ModelKind;
+
+    fn model() -> ModelDescription {
+        ModelDescription {
+            id: "demo".parse().unwrap(),
+            kind: ModelKind::Image,
+            family: "sdxl".to_owned(),
+            parameters: 1,
+            weight_file_bytes: 1,
+            created: 0,
+            limits: ModelLimits {
+                min_side: 64,
+                max_side: 256,
+                side_multiple: 8,
+                max_images: 4,
+                max_steps: 100,
+                max_guidance_scale: 30.0,
+                max_prompt_characters: 20,
+                default_width: 128,
+                default_height: 128,
+                default_steps: 20,
+                default_guidance_scale: 3.0,
+                default_strength: 0.8,
+                samplers: vec!["euler".to_owned(), "dpmpp_2m_karras".to_owned()],
+            },
+        }
+    }
+
+    fn resolve(change: impl FnOnce(&mut ImageParameters)) -> Result<ImageRequest, ParameterError> {
+        let mut parameters = ImageParameters { prompt: "a red circle".to_owned(), ..ImageParameters::default() };
+        change(&mut parameters);
+        resolve_image_request(parameters, &model(), 42)
+    }
+
+    #[test]
+    fn absent_parameters_become_the_models_defaults() {
+        let request = resolve(|_| {}).unwrap();
+        assert_eq!(
+            request,
+            ImageRequest {
+                model: "demo".parse().unwrap(),
+                prompt: "a red circle".to_owned(),
+                negative_prompt: None,
+                width: 128,
+                height: 128,
+                num_inference_steps: 20,
+                guidance_scale: 3.0,
+                seed: 42,
+                sampler: None,
+                num_images: 1,
+                init_image: None,
+                strength: 1.0,
+            }
+        );
+    }
+
+    #[rstest]
+    #[case::zero(|p: &mut ImageParameters| p.width = Some(0), "width is 0; allowed: 64 to 256 in multiples of 8")]
+    #[case::huge(|p: &mut ImageParameters| p.height = Some(i128::MAX), "height is 170141183460469231731687303715884105727; allowed: 64 to 256 in multiples of 8")]
+    #[case::odd(|p: &mut ImageParameters| p.width = Some(100), "width is 100; allowed: 64 to 256 in multiples of 8")]
+    #[case::negative(|p: &mut ImageParameters| p.width = Some(-128), "width is -128; allowed: 64 to 256 in multiples of 8")]
+    #[case::prompt(|p: &mut ImageParameters| p.prompt = "x".repeat(10 << 20), "prompt has 10485760 characters; at most 20 are allowed")]
+    #[case::negative_prompt(|p: &mut ImageParameters| p.negative_prompt = Some("é".repeat(21)), "negative_prompt has 21 characters; at most 20 are allowed")]
+    #[case::no_steps(|p: &mut ImageParameters| p.num_inference_steps = Some(0), "num_inference_steps is 0; allowed: 1 to 100")]
+    #[case::many_steps(|p: &mut ImageParameters| p.num_inference_steps = Some(10_000), "num_inference_steps is 10000; allowed: 1 to 100")]
+    #[case::nan(|p: &mut ImageParameters| p.guidance_scale = Some(f64::NAN), "guidance_scale is NaN; allowed: 0 to 30")]
+    #[case::infinite(|p: &mut ImageParameters| p.guidance_scale = Some(f64::INFINITY), "guidance_scale is inf; allowed: 0 to 30")]
+    #[case::below(|p: &mut ImageParameters| p.guidance_scale = Some(-1.0), "guidance_scale is -1; allowed: 0 to 30")]
+    #[case::sampler(|p: &mut ImageParameters| p.sampler = Some("magic".to_owned()), "sampler 'magic' is unknown; allowed: euler, dpmpp_2m_karras")]
+    #[case::negative_seed(|p: &mut ImageParameters| p.seed = Some(-1), "seed is -1; allowed: 0 to 18446744073709551615 (leave it out for a random one)")]
+    #[case::large_seed(|p: &mut ImageParameters| p.seed = Some(1 << 64), "seed is 18446744073709551616; allowed: 0 to 18446744073709551615 (leave it out for a random one)")]
+    #[case::no_images(|p: &mut ImageParameters| p.num_images = Some(0), "num_images is 0; allowed: 1 to 4")]
+    #[case::lone_strength(|p: &mut ImageParameters| p.strength = Some(0.5), "strength has a meaning only with init_image")]
+    fn refusals_name_the_field_and_the_range(#[case] change: fn(&mut ImageParameters), #[case] text: &str) {
+        assert_eq!(resolve(change).unwrap_err().to_string(), text);
+    }
+
+    #[rstest]
+    #[case(0.0)]
+    #[case(-0.1)]
+    #[case(1.01)]
+    #[case(1e-60)]
+    #[case(f64::NAN)]
+    fn strength_lies_between_zero_and_one(#[case] value: f64) {
+        let error = resolve(|p| {
+            p.init_image_size = Some((128, 128));
+            p.strength = Some(value);
+        })
+        .unwrap_err();
+        assert_eq!(error.field, "strength");
+    }
+
+    #[rstest]
+    #[case::as_it_is((192, 128), (192, 128))]
+    #[case::rounded_down((199, 135), (192, 128))]
+    #[case::shrunk((2000, 1000), (184, 88))]
+    #[case::grown((20, 20), (128, 128))]
+    fn size_follows_the_initial_picture(#[case] init: (u32, u32), #[case] expected: (u32, u32)) {
+        let request = resolve(|p| p.init_image_size = Some(init)).unwrap();
+        assert_eq!((request.width, request.height), expected);
+        assert_eq!(request.strength.to_bits(), 0.8_f32.to_bits());
+    }
+
+    #[rstest]
+    #[case::square((1.0, 1.0), (128, 128))]
+    #[case::wide((16.0, 9.0), (168, 96))]
+    #[case::tall((9.0, 16.0), (96, 168))]
+    #[case::too_wide((100.0, 1.0), (256, 0))]
+    fn aspects_keep_the_default_area(#[case] aspect: (f64, f64), #[case] expected: (u32, u32)) {
+        assert_eq!(size_for_aspect(&model().limits, aspect.0, aspect.1), expected);
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_accepted_lies_within_the_limits(
+            width in proptest::option::of(any::<i128>().prop_map(|v| v % 600)),
+            height in proptest::option::of(-10_i128..600),
+            steps in proptest::option::of(-10_i128..200),
+            guidance in proptest::option::of(any::<f64>()),
+            init in proptest::option::of((0_u32..9000, 0_u32..9000)),
+        ) {
+            let accepted = resolve(|p| {
+                p.width = width;
+                p.height = height;
+                p.num_inference_steps = steps;
+                p.guidance_scale = guidance;
+                p.init_image_size = init;
+            });
+            if let Ok(request) = accepted {
+                prop_assert!((64..=256).contains(&request.width) && request.width % 8 == 0);
+                prop_assert!((64..=256).contains(&request.height) && request.height % 8 == 0);
+                prop_assert!((1..=100).contains(&request.num_inference_steps));
+                prop_assert!((0.0..=30.0).contains(&request.guidance_scale));
+            }
+        }
+    }
+}

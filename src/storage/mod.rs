@@ -1,0 +1,161 @@
+//! Where artifacts live: `object_store` over a local directory.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use object_store::local::LocalFileSystem;
+use object_store::{ObjectStoreExt, PutPayload};
+
+use crate::domain::UnixMs;
+
+/// Longest storage key, characters.
+const MAX_KEY_CHARACTERS: usize = 512;
+
+/// Stored files by key. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct ArtifactStorage {
+    store: Arc<LocalFileSystem>,
+}
+
+/// Why storage failed.
+#[derive(Debug, thiserror::Error)]
+pub enum StorageError {
+    /// No such file.
+    #[error("no file {0}")]
+    NotFound(String),
+    /// Not a key: keys are relative paths of plain segments.
+    #[error("'{0}' is not a storage key")]
+    InvalidKey(String),
+    /// The disk or the bucket failed.
+    #[error("storage failed")]
+    Failed(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl ArtifactStorage {
+    /// A local directory, created if absent.
+    pub fn local(base: &Path) -> Result<Self, StorageError> {
+        std::fs::create_dir_all(base).map_err(|error| StorageError::Failed(Box::new(error)))?;
+        // What the job store says is there must be there after a power loss too.
+        let store = LocalFileSystem::new_with_prefix(base).map_err(failed)?.with_fsync(true);
+        Ok(Self { store: Arc::new(store) })
+    }
+
+    /// Writes a file whole (temporary name, then rename).
+    pub async fn put(&self, key: &str, bytes: Bytes) -> Result<(), StorageError> {
+        let path = parse_key(key)?;
+        self.store.put(&path, PutPayload::from_bytes(bytes)).await.map_err(failed)?;
+        Ok(())
+    }
+
+    /// Reads a file whole.
+    pub async fn get(&self, key: &str) -> Result<Bytes, StorageError> {
+        let path = parse_key(key)?;
+        match self.store.get(&path).await {
+            Ok(result) => result.bytes().await.map_err(failed),
+            Err(object_store::Error::NotFound { .. }) => Err(StorageError::NotFound(key.to_owned())),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    /// Removes a file; absent is fine.
+    pub async fn delete(&self, key: &str) -> Result<(), StorageError> {
+        let path = parse_key(key)?;
+        match self.store.delete(&path).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    /// The file on the local disk.
+    pub fn local_path(&self, key: &str) -> Result<PathBuf, StorageError> {
+        self.store.path_to_filesystem(&parse_key(key)?).map_err(failed)
+    }
+}
+
+fn failed(error: object_store::Error) -> StorageError {
+    StorageError::Failed(Box::new(error))
+}
+
+/// Keys are relative paths whose segments are `[A-Za-z0-9._-]+` and do not begin with a dot; so no key leaves the base, hides, or
+/// means something else to a shell, a URL or another file system.
+fn parse_key(key: &str) -> Result<object_store::path::Path, StorageError> {
+    let plain = |segment: &str| {
+        !segment.is_empty()
+            && !segment.starts_with('.')
+            && segment.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
+    };
+    let invalid = || StorageError::InvalidKey(key.chars().take(128).collect());
+    if key.len() > MAX_KEY_CHARACTERS || !key.split('/').all(plain) {
+        return Err(invalid());
+    }
+    object_store::path::Path::parse(key).map_err(|_| invalid())
+}
+
+/// The key of a picture: `images/{provider}_{YYYYMMDD_HHMMSS}_{index}_{random}.png`, the time in UTC. The random part keeps keys
+/// from being guessed and from meeting.
+pub fn picture_key(provider: &str, created: UnixMs, index: usize, random: u64) -> String {
+    let time = jiff::Timestamp::from_millisecond(created.0).unwrap_or_default().strftime("%Y%m%d_%H%M%S");
+    format!("images/{provider}_{time}_{index}_{random:016x}.png")
+}
+
+/// The key of a picture's thumbnail.
+pub fn thumbnail_key(picture_key: &str) -> String {
+    let name = picture_key.rsplit('/').next().unwrap_or(picture_key);
+    let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
+    format!("thumbnails/{stem}.jpg")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_plain_relative_paths() {
+        let long = format!("a/{}", "b".repeat(MAX_KEY_CHARACTERS));
+        for (key, good) in [
+            ("images/local_20260101_000000_0_0123.png", true),
+            ("a", true),
+            ("", false),
+            ("/etc/passwd", false),
+            ("a//b", false),
+            ("a/", false),
+            ("..", false),
+            ("a/../b", false),
+            ("a/./b", false),
+            ("a/.hidden", false),
+            ("a/b c", false),
+            ("a%2fb", false),
+            ("a\\b", false),
+            ("a\0b", false),
+            ("ä", false),
+            (long.as_str(), false),
+        ] {
+            assert_eq!(parse_key(key).is_ok(), good, "{key:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn files_come_back_and_go_away() {
+        let directory = tempfile::tempdir().unwrap();
+        let storage = ArtifactStorage::local(&directory.path().join("new/base")).unwrap();
+        assert!(matches!(storage.get("images/x.png").await, Err(StorageError::NotFound(_))));
+        storage.put("images/x.png", Bytes::from_static(b"one")).await.unwrap();
+        storage.put("images/x.png", Bytes::from_static(b"two")).await.unwrap();
+        assert_eq!(storage.get("images/x.png").await.unwrap(), "two");
+        assert_eq!(std::fs::read(storage.local_path("images/x.png").unwrap()).unwrap(), b"two");
+        let beside = std::fs::read_dir(directory.path().join("new/base/images")).unwrap().count();
+        assert_eq!(beside, 1, "no temporary files stay");
+        storage.delete("images/x.png").await.unwrap();
+        storage.delete("images/x.png").await.unwrap();
+        assert!(matches!(storage.put("../x", Bytes::new()).await, Err(StorageError::InvalidKey(_))));
+    }
+
+    #[test]
+    fn names_say_when_and_which() {
+        let key = picture_key("local", UnixMs(1_767_323_045_678), 2, 0xab);
+        assert_eq!(key, "images/local_20260102_030405_2_00000000000000ab.png");
+        assert_eq!(thumbnail_key(&key), "thumbnails/local_20260102_030405_2_00000000000000ab.jpg");
+        assert!(parse_key(&key).is_ok());
+    }
+}

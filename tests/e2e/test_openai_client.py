@@ -1,0 +1,313 @@
+"""The unmodified `openai` package against a running server, and the server against kill -9.
+
+    python tests/e2e/test_openai_client.py path/to/framewright [--device cpu|fake]
+
+Starts the binary with an empty data directory on a free port, makes a key with the command line, and runs every check below in order.
+The first failure ends the run with its traceback and the end of the server's log; the exit status is 0 only when all passed.
+"""
+
+import argparse
+import base64
+import json
+import os
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+import zlib
+from pathlib import Path
+
+import openai
+
+MODEL = "demo-sdxl"
+PROMPT = "a large red circle on a blue background"
+START_SECONDS = 120
+JOB_SECONDS = 600
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Server:
+    """A framewright server of our own: its process, its data directory and its address."""
+
+    def __init__(self, binary, directory, device):
+        self.binary = binary
+        self.directory = directory
+        self.data = directory / "data"
+        self.port = free_port()
+        self.address = f"http://127.0.0.1:{self.port}"
+        self.process = None
+        kept = {name: os.environ[name] for name in ("PATH", "TMPDIR") if name in os.environ}
+        self.environment = {**kept, "HOME": str(directory), "FRAMEWRIGHT_DEVICE": device}
+
+    def command(self, *arguments):
+        return [self.binary, *arguments, "--data-dir", str(self.data)]
+
+    def start(self):
+        with open(self.directory / "server.log", "ab") as log:
+            self.process = subprocess.Popen(
+                self.command("serve", "--listen", f"127.0.0.1:{self.port}"),
+                cwd=self.directory, env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            )
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            assert self.process.poll() is None, f"the server ended with {self.process.returncode}"
+            try:
+                with urllib.request.urlopen(f"{self.address}/api/v1/health", timeout=5) as answer:
+                    assert json.load(answer)["status"] == "ok"
+                    return
+            except (urllib.error.URLError, ConnectionError, TimeoutError):
+                time.sleep(0.1)
+        raise AssertionError(f"the server was not healthy within {START_SECONDS} s")
+
+    def run(self, *arguments):
+        done = subprocess.run(
+            self.command(*arguments), cwd=self.directory, env=self.environment, stdin=subprocess.DEVNULL,
+            capture_output=True, text=True, timeout=JOB_SECONDS, check=False,
+        )
+        assert done.returncode == 0, f"{arguments}: status {done.returncode}: {done.stderr}"
+        return done.stdout
+
+    def kill(self):
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def stop(self):
+        if self.process and self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(timeout=90)
+            except subprocess.TimeoutExpired:
+                self.kill()
+                raise AssertionError("the server did not stop within 90 s of SIGTERM") from None
+        return self.process.returncode if self.process else None
+
+    def call(self, method, path, key, body=None):
+        request = urllib.request.Request(self.address + path, method=method)
+        request.add_header("Authorization", f"Bearer {key}")
+        if body is not None:
+            request.add_header("Content-Type", "application/json")
+            request.data = json.dumps(body).encode()
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return json.load(answer)
+
+    def wait_for(self, task, key, ready, what):
+        deadline = time.monotonic() + JOB_SECONDS
+        while time.monotonic() < deadline:
+            document = self.call("GET", f"/api/v1/tasks/{task}", key)
+            if ready(document):
+                return document
+            time.sleep(0.05)
+        raise AssertionError(f"not {what} within {JOB_SECONDS} s: {document}")
+
+
+def png_chunks(data):
+    """The chunks of a PNG file, every check sum verified."""
+    assert data[:8] == b"\x89PNG\r\n\x1a\n", "not a PNG file"
+    at, chunks = 8, []
+    while at < len(data):
+        (length,) = struct.unpack(">I", data[at : at + 4])
+        kind, body = data[at + 4 : at + 8], data[at + 8 : at + 8 + length]
+        (check_sum,) = struct.unpack(">I", data[at + 8 + length : at + 12 + length])
+        assert zlib.crc32(kind + body) == check_sum, f"{kind}: wrong check sum"
+        chunks.append((kind, body))
+        at += 12 + length
+    assert chunks[0][0] == b"IHDR" and chunks[-1][0] == b"IEND"
+    return chunks
+
+
+def png_size(data):
+    return struct.unpack(">II", dict(png_chunks(data))[b"IHDR"][:8])
+
+
+def png_texts(data):
+    texts = {}
+    for kind, body in png_chunks(data):
+        if kind == b"tEXt":
+            keyword, _, text = body.partition(b"\0")
+            texts[keyword.decode("latin-1")] = text.decode("latin-1")
+        elif kind == b"iTXt":
+            keyword, _, rest = body.partition(b"\0")
+            is_compressed, rest = rest[0], rest[2:]
+            _, _, rest = rest.partition(b"\0")
+            _, _, text = rest.partition(b"\0")
+            texts[keyword.decode("latin-1")] = (zlib.decompress(text) if is_compressed else text).decode("utf-8")
+    return texts
+
+
+def raises(kind, action):
+    try:
+        action()
+    except kind as error:
+        return error
+    raise AssertionError(f"{kind.__name__} was expected and nothing was raised")
+
+
+def check_models_are_listed(_server, client, _key):
+    models = client.models.list().data
+    assert MODEL in [model.id for model in models], models
+    assert all(model.object == "model" for model in models)
+    assert client.models.retrieve(MODEL).id == MODEL
+
+
+def check_base64(_server, client, _key):
+    answer = client.images.generate(model=MODEL, prompt=PROMPT, n=1, response_format="b64_json")
+    (image,) = answer.data
+    data = base64.b64decode(image.b64_json, validate=True)
+    assert min(png_size(data)) >= 64
+    assert answer.created > 1_500_000_000
+
+
+def check_url_needs_no_key(server, client, _key):
+    answer = client.images.generate(model=MODEL, prompt=PROMPT, response_format="url")
+    url = answer.data[0].url
+    assert url.startswith(server.address), url
+    with urllib.request.urlopen(url, timeout=60) as response:
+        assert response.headers["content-type"] == "image/png"
+        assert png_size(response.read())
+    # Any other token is refused.
+    changed = url[:-1] + ("A" if url[-1] != "A" else "B")
+    error = raises(urllib.error.HTTPError, lambda: urllib.request.urlopen(changed, timeout=60))
+    assert error.code in (401, 403), error.code
+
+
+def check_two_pictures_differ(_server, client, _key):
+    answer = client.images.generate(model=MODEL, prompt=PROMPT, n=2, response_format="b64_json")
+    first, second = (base64.b64decode(image.b64_json) for image in answer.data)
+    assert first != second
+
+
+def check_stream_has_the_asked_partials(_server, client, _key):
+    stream = client.images.generate(model=MODEL, prompt=PROMPT, stream=True, partial_images=2)
+    events = list(stream)
+    kinds = [event.type for event in events]
+    assert kinds == ["image_generation.partial_image"] * 2 + ["image_generation.completed"], kinds
+    assert [event.partial_image_index for event in events[:2]] == [0, 1]
+    for event in events:
+        assert png_size(base64.b64decode(event.b64_json))
+
+
+def check_stream_without_partials(_server, client, _key):
+    kinds = [event.type for event in client.images.generate(model=MODEL, prompt=PROMPT, stream=True, partial_images=0)]
+    assert kinds == ["image_generation.completed"], kinds
+
+
+def check_errors_are_typed(server, client, _key):
+    stranger = openai.OpenAI(base_url=f"{server.address}/v1", api_key="fw_" + "A" * 43, max_retries=0)
+    error = raises(openai.AuthenticationError, stranger.models.list)
+    assert error.status_code == 401 and error.code == "invalid_api_key", error
+
+    error = raises(openai.NotFoundError, lambda: client.images.generate(model="no-such-model", prompt=PROMPT))
+    assert "no-such-model" in error.message and error.param == "model", error
+
+    for size in ("7x7", "100000x100000", "0x0", "big"):
+        error = raises(openai.BadRequestError, lambda size=size: client.images.generate(model=MODEL, prompt=PROMPT, size=size))
+        assert error.param == "size", (size, error)
+
+    # After all of them a good request still succeeds.
+    assert client.images.generate(model=MODEL, prompt=PROMPT).data
+
+
+def check_pictures_say_what_made_them(server, _client, key):
+    body = {"model": MODEL, "prompt": PROMPT, "seed": 11, "num_inference_steps": 4}
+    task = server.call("POST", "/api/v1/images/generate", key, body)["task_id"]
+    done = server.wait_for(task, key, lambda document: document["status"] == "completed", "completed")
+    (output,) = done["result"]["outputs"]
+    data = (server.data / "outputs" / output["local_path"]).read_bytes()
+    texts = png_texts(data)
+    assert PROMPT in texts["parameters"] and "Steps: 4" in texts["parameters"] and "Seed: 11" in texts["parameters"]
+    manifest = json.loads(texts["framewright"])
+    assert manifest["seed"] == 11 and manifest["model"] == MODEL and "device" in manifest, manifest
+    with urllib.request.urlopen(done["result"]["thumbnail"], timeout=60) as response:
+        assert response.read(2) == b"\xff\xd8", "the thumbnail is a JPEG"
+
+
+def check_command_line_on_the_server(server, _client, key):
+    picture = server.directory / "remote.png"
+    server.run(
+        "generate", "image", "--model", MODEL, "--prompt", PROMPT, "--steps", "4", "--seed", "11", "--output", str(picture),
+        "--server", server.address, "--api-key", key,
+    )
+    assert png_size(picture.read_bytes())
+
+
+def check_job_survives_kill_9(server, _client, key):
+    # 100 steps take seconds on any machine; the kill comes after the first of them.
+    body = {"model": MODEL, "prompt": PROMPT, "seed": 5, "num_inference_steps": 100}
+    task = server.call("POST", "/api/v1/images/generate", key, body)["task_id"]
+    running = server.wait_for(
+        task, key, lambda document: document["status"] != "queued" and document["progress"] > 0, "running with progress"
+    )
+    assert running["status"] == "running", f"too quick to be killed: {running['status']}"
+    server.kill()
+    server.start()
+    done = server.wait_for(task, key, lambda document: document["status"] in ("completed", "failed", "cancelled"), "ended")
+    assert done["status"] == "completed", done["error"]
+    for output in done["result"]["outputs"]:
+        assert png_size((server.data / "outputs" / output["local_path"]).read_bytes())
+
+
+def check_revoked_key_is_refused_at_once(server, _client, _key):
+    key = server.run("keys", "create", "--user", "guest").strip()
+    client = openai.OpenAI(base_url=f"{server.address}/v1", api_key=key, max_retries=0)
+    assert client.models.list().data
+    (line,) = [line for line in server.run("keys", "list").splitlines() if "guest" in line]
+    server.run("keys", "revoke", line.split()[0])
+    raises(openai.AuthenticationError, client.models.list)
+
+
+CHECKS = [
+    check_models_are_listed,
+    check_base64,
+    check_url_needs_no_key,
+    check_two_pictures_differ,
+    check_stream_has_the_asked_partials,
+    check_stream_without_partials,
+    check_errors_are_typed,
+    check_pictures_say_what_made_them,
+    check_command_line_on_the_server,
+    check_revoked_key_is_refused_at_once,
+    check_job_survives_kill_9,
+]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("binary", type=Path)
+    parser.add_argument("--device", default="cpu")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="framewright-e2e-") as directory:
+        server = Server(str(arguments.binary.resolve()), Path(directory), arguments.device)
+        try:
+            server.start()
+            key = server.run("keys", "create", "--user", "e2e").strip()
+            client = openai.OpenAI(base_url=f"{server.address}/v1", api_key=key, max_retries=0, timeout=JOB_SECONDS)
+            for check in CHECKS:
+                started = time.monotonic()
+                check(server, client, key)
+                print(f"ok  {time.monotonic() - started:6.1f} s  {check.__name__}", flush=True)
+            assert server.stop() == 0, "SIGTERM ends the server with status 0"
+            log = (server.directory / "server.log").read_text(errors="replace")
+            assert "panicked" not in log, "the server's log has a panic"
+        except BaseException:
+            log = server.directory / "server.log"
+            if log.exists():
+                sys.stderr.write("".join(log.read_text(errors="replace").splitlines(keepends=True)[-40:]))
+            raise
+        finally:
+            if server.process and server.process.poll() is None:
+                server.kill()
+    print(f"all {len(CHECKS)} checks passed")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,272 @@
+//! A whole server without a socket: the real router, job service, scheduler, database and storage, over a fake device.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderMap, Method, Request, StatusCode};
+use framewright::api::{ApiSettings, ApiState, LinkSigner, TokenVerifier, router};
+use framewright::domain::{Clock, JobId, Principal, UnixMs};
+use framewright::execution::fake::FakeDevice;
+use framewright::execution::{DeviceWorker, Executor, FakeControl, FakeFailure};
+use framewright::jobs::store::{Database, SqliteJobStore};
+use framewright::jobs::{JobService, JobServiceOptions};
+use framewright::models::ModelCatalog;
+use framewright::scheduler::{Scheduler, SchedulerParts};
+use framewright::storage::ArtifactStorage;
+use framewright::telemetry::Metrics;
+use framewright::tenants::KeyService;
+use futures_util::StreamExt;
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt;
+
+/// The key in the server's environment.
+pub(crate) const MASTER_KEY: &str = "the master key";
+/// What signs links and tokens.
+pub(crate) const SECRET_KEY: &str = "the secret that signs links and tokens";
+/// When every test begins: 2026-01-02T03:04:05Z.
+pub(crate) const NOW: UnixMs = UnixMs(1_767_323_045_000);
+
+/// A clock that only tests move.
+#[derive(Debug)]
+pub(crate) struct ManualClock(AtomicI64);
+
+impl ManualClock {
+    pub(crate) fn advance_seconds(&self, seconds: i64) {
+        self.0.fetch_add(seconds * 1000, Ordering::SeqCst);
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> UnixMs {
+        UnixMs(self.0.load(Ordering::SeqCst))
+    }
+}
+
+/// A server under test. Everything goes when it is dropped.
+pub(crate) struct TestServer {
+    pub(crate) router: Router,
+    pub(crate) state: ApiState,
+    pub(crate) clock: Arc<ManualClock>,
+    /// Pace and failures of the device.
+    pub(crate) device: FakeControl,
+    /// A plain user's key.
+    pub(crate) user_key: String,
+    _scheduler: Option<Scheduler>,
+    _directory: TempDir,
+}
+
+/// What a test wants to be different.
+pub(crate) struct Options {
+    pub(crate) step_ms: u64,
+    /// Without a device jobs stay queued.
+    pub(crate) has_device: bool,
+    pub(crate) queue_limit: u64,
+    pub(crate) settings: ApiSettings,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            step_ms: 1,
+            has_device: true,
+            queue_limit: 100,
+            settings: ApiSettings {
+                public_url: None,
+                auth_enabled: true,
+                master_key: Some(SecretString::from(MASTER_KEY)),
+                max_body_bytes: ApiSettings::DEFAULT_MAX_BODY_BYTES,
+                cors_origins: Vec::new(),
+                loopback: true,
+                version: "0.0.0-test",
+                default_image_model: None,
+                devices: vec!["fake".to_owned()],
+            },
+        }
+    }
+}
+
+impl TestServer {
+    pub(crate) async fn start() -> Self {
+        Self::start_with(Options::default()).await
+    }
+
+    pub(crate) async fn start_with(options: Options) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let clock = Arc::new(ManualClock(AtomicI64::new(NOW.0)));
+        let database = Database::open(&directory.path().join("framewright.db")).await.unwrap();
+        let storage = ArtifactStorage::local(&directory.path().join("outputs")).unwrap();
+        let store = Arc::new(SqliteJobStore::new(database.clone()));
+        let service_options = JobServiceOptions { queue_limit: options.queue_limit };
+        let jobs = JobService::new(store, storage.clone(), clock.clone(), service_options);
+        let models = ModelCatalog::open(vec![PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("models")]);
+        let keys = KeyService::new(database, clock.clone());
+        let metrics = Arc::new(Metrics::new(options.settings.version).unwrap());
+        let device = FakeControl::new(options.step_ms);
+        let scheduler = if options.has_device {
+            let control = device.clone();
+            let worker = DeviceWorker::spawn("fake", move || Ok(Box::new(FakeDevice::new(control)))).unwrap();
+            let executors: Vec<Arc<dyn Executor>> = vec![Arc::new(worker)];
+            let parts = SchedulerParts {
+                runner: jobs.runner(),
+                executors,
+                models: models.clone(),
+                storage: storage.clone(),
+                observer: metrics.clone(),
+                max_concurrent: 1,
+            };
+            Some(Scheduler::start(parts).await.unwrap())
+        } else {
+            None
+        };
+        let (_, user_key) = keys.create(&"anna".parse().unwrap(), false).await.unwrap();
+        let secret = SecretString::from(SECRET_KEY);
+        let state = ApiState {
+            jobs,
+            models,
+            keys,
+            storage,
+            links: LinkSigner::new(&secret),
+            tokens: TokenVerifier::new(&secret),
+            metrics,
+            settings: Arc::new(options.settings),
+            clock: clock.clone(),
+            init_images: framewright::api::init_image::InitImageDecoder::default(),
+            background: TaskTracker::new(),
+            shutdown: CancellationToken::new(),
+        };
+        Self {
+            router: router(state.clone()),
+            state,
+            clock,
+            device,
+            user_key: user_key.expose_secret().to_owned(),
+            _scheduler: scheduler,
+            _directory: directory,
+        }
+    }
+
+    /// Sends a request as it is.
+    pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        Answer { status: parts.status, headers: parts.headers, body: axum::body::to_bytes(body, usize::MAX).await.unwrap() }
+    }
+
+    /// A request with the user's key.
+    pub(crate) fn request(&self, method: Method, path: &str, body: Option<&Value>) -> Request<Body> {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", "server:8000")
+            .header("authorization", format!("Bearer {}", self.user_key));
+        match body {
+            Some(body) => request.header("content-type", "application/json").body(Body::from(body.to_string())),
+            None => request.body(Body::empty()),
+        }
+        .unwrap()
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.send(self.request(Method::GET, path, None)).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Answer {
+        self.send(self.request(Method::POST, path, Some(body))).await
+    }
+
+    /// A GET without a key.
+    pub(crate) async fn get_openly(&self, path: &str) -> Answer {
+        self.send(Request::get(path).header("host", "server:8000").body(Body::empty()).unwrap()).await
+    }
+
+    /// Submits a native request and gives its task's id.
+    pub(crate) async fn submit(&self, body: &Value) -> String {
+        let answer = self.post("/api/v1/images/generate", body).await;
+        assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.text());
+        answer.json()["task_id"].as_str().unwrap().to_owned()
+    }
+
+    /// Keeps the device busy with a task that hangs, so that what is submitted next can be watched from its beginning.
+    pub(crate) async fn occupy_device(&self) -> String {
+        self.device.plan(FakeFailure::Hang { after_steps: 0 });
+        self.submit(&json!({"prompt": "hang"})).await
+    }
+
+    /// Stops that task.
+    pub(crate) async fn free_device(&self, task: &str) {
+        let answer = self.send(self.request(Method::POST, &format!("/api/v1/tasks/{task}/cancel"), None)).await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
+    }
+
+    /// Waits until a task has ended.
+    pub(crate) async fn wait(&self, task: &str) {
+        let id: JobId = task.parse().unwrap();
+        let administrator = Principal { user: "admin".parse().unwrap(), admin: true, key: None };
+        let (mut job, mut events) = self.state.jobs.watch(&administrator, id).await.unwrap();
+        while !job.state.is_terminal() {
+            // Whatever it is, it is a reason to look; the channel closes after the end.
+            let _ = events.recv().await;
+            job = self.state.jobs.get(&administrator, id).await.unwrap();
+        }
+    }
+}
+
+/// An answer, read to its end.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+impl Answer {
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error} in {}", self.text()))
+    }
+
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    /// The events of a stream.
+    pub(crate) fn events(&self) -> Vec<ServerSentEvent> {
+        self.text().split("\n\n").filter_map(ServerSentEvent::parse).collect()
+    }
+}
+
+/// One server-sent event.
+#[derive(Debug)]
+pub(crate) struct ServerSentEvent {
+    pub(crate) name: String,
+    pub(crate) id: Option<String>,
+    pub(crate) data: Value,
+}
+
+impl ServerSentEvent {
+    fn parse(block: &str) -> Option<Self> {
+        let field = |name: &str| block.lines().find_map(|line| line.strip_prefix(name).map(str::to_owned));
+        let data = serde_json::from_str(&field("data: ")?).unwrap();
+        Some(Self { name: field("event: ").unwrap_or_default(), id: field("id: "), data })
+    }
+}
+
+/// Reads a stream's next event.
+pub(crate) async fn next_event(body: &mut axum::body::BodyDataStream) -> Option<ServerSentEvent> {
+    loop {
+        let chunk = body.next().await?.unwrap();
+        if let Some(event) = ServerSentEvent::parse(&String::from_utf8_lossy(&chunk)) {
+            return Some(event);
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! One binary of tests that run the server's own pieces together.
+
+#[cfg(test)]
+mod architecture;
+#[cfg(test)]
+mod cli;
+#[cfg(test)]
+mod harness;
+#[cfg(test)]
+mod routes;

@@ -1,0 +1,22 @@
+//! The HTTP API through its real router; the files mirror the routes.
+
+mod authentication;
+mod bad_input;
+mod content;
+mod events;
+mod images;
+mod models;
+mod openai_images;
+mod server;
+mod tasks;
+
+use insta::Settings;
+
+/// Snapshot settings that hide what differs from run to run.
+fn stable() -> Settings {
+    let mut settings = Settings::clone_current();
+    settings.set_sort_maps(true);
+    settings.add_filter(r"job_[0-9a-f]{32}", "job_ID");
+    settings.add_filter(r"token=[A-Za-z0-9_-]{43}", "token=TOKEN");
+    settings
+}
