@@ -12,7 +12,7 @@ from .pictures import fresh_source
 from .progress import Run
 from .train_vae import CROP_BATCH, CROP_SIDE, WHOLE_BATCH, drawn_pictures, load, reduced_precision, render, to_tensor
 
-CROP_TIME_SHARE = 0.5
+CROP_TIME_SHARE = 0.3
 LATENT_NOISE = 0.1
 """Deviation of the noise that is added to latents of unit deviation."""
 
@@ -62,7 +62,7 @@ def train(folder, minutes):
     model = load(folder, sharpened=False)
     noise = LATENT_NOISE / latents.load(folder)["scaling_factor"]
     trained = torch.nn.ModuleList([model.post_quant_conv, model.decoder]).requires_grad_(True)
-    run = Run("decoder", folder, trained, source, minutes, peak_rate=1.2e-3, decay=0.997)
+    run = Run("decoder", folder, trained, source, minutes, peak_rate=4e-4, decay=0.995)
     for _ in run.steps():
         run.update(lambda *share: losses(model, *share), *encoded_batch(model, source, run.share, noise))
     run.average.swap(trained)

@@ -87,6 +87,16 @@ def training_prompts(subjects, source):
     return prompts, torch.tensor(kept)
 
 
+def row_weights(signal):
+    """Less for nearly clean rows, as the limited signal-to-noise ratio has it; more for nearly pure noise.
+
+    There the place of a shape is decided, yet a wrong place costs hardly any error in the
+    noise prediction: unweighted, prompts settle colours and shapes long before places.
+    """
+    ratio = signal / (1.0 - signal)
+    return ratio.clamp(max=SIGNAL_TO_NOISE_LIMIT) / ratio / signal.sqrt()
+
+
 def losses(model, shares, clean, noise, timesteps, prompts, kept):
     """Noise prediction error, weighted by the limited signal-to-noise ratio."""
     signal = shares[timesteps].view(-1, 1, 1, 1)
@@ -96,8 +106,7 @@ def losses(model, shares, clean, noise, timesteps, prompts, kept):
         context, pooled = context * kept.view(-1, 1, 1), pooled * kept.view(-1, 1)
         predicted = model(noisy, timesteps, context, pooled)
     errors = functional.mse_loss(predicted.float(), noise, reduction="none").mean((1, 2, 3))
-    ratio = (signal / (1.0 - signal)).flatten()
-    loss = (errors * ratio.clamp(max=SIGNAL_TO_NOISE_LIMIT) / ratio).mean()
+    loss = (errors * row_weights(signal.flatten())).mean()
     # Timesteps come in ascending order, so the last third is the noisy one.
     third = len(errors) // 3
     return loss, {"fine": errors[:third].mean(), "coarse": errors[-third:].mean()}

@@ -1,4 +1,4 @@
-"""AutoencoderKL: moments of an image's posterior, and the decoded image before any clamping."""
+"""AutoencoderKL: moments of an image's posterior, and the decoded image before any clamping, whole and in tiles."""
 
 import json
 from pathlib import Path
@@ -26,6 +26,12 @@ CASES = {
     "two_level_odd": {"config": {**TWO_LEVEL, "layers_per_block": 2}, "batch": 1, "image": (10, 26)},
 }
 
+# Latent height and width. Tiles of 8 begin every 6, tiles of 4 every 3; the last ones are cut off.
+TILED_CASES = {
+    "two_level": {"config": {**TWO_LEVEL, "sample_size": 16}, "latents": (13, 20)},
+    "four_level": {"config": {**FOUR_LEVEL, "sample_size": 32}, "latents": (7, 4)},
+}
+
 
 def config_json(model: AutoencoderKL) -> dict:
     return json.loads(model.to_json_string())
@@ -45,3 +51,11 @@ def generate(root: Path) -> None:
             "inputs": {"input.image": list(image.shape), "input.latents": list(latents.shape)},
             "outputs": "mean and logvar (clamped) of encode(image); image = decode(latents), no scaling_factor applied",
         }, {"mean": posterior.mean, "logvar": posterior.logvar, "image": model.decode(latents).sample})
+    for name, case in TILED_CASES.items():
+        model = fill(AutoencoderKL(**case["config"]))
+        latents = input_tensor("input.latents", (1, 4, *case["latents"]))
+        model.enable_tiling()
+        write_case(root / "vae/tiled", name, {
+            "config": config_json(model), "salt": "", "parameters": parameter_count(model),
+            "inputs": {"input.latents": list(latents.shape)}, "outputs": "image = tiled_decode(latents)",
+        }, {"image": model.decode(latents).sample})

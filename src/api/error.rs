@@ -243,6 +243,10 @@ impl ApiError {
             }
             Surface::OpenAi => (rendering.openai_status, Json(self.openai_envelope())).into_response(),
         };
+        if self.kind == ErrorKind::TaskCancelled {
+            // OpenAI's clients send a 409 again by themselves, and would start anew what somebody has just stopped.
+            response.headers_mut().insert("x-should-retry", HeaderValue::from_static("false"));
+        }
         if let Some(seconds) = self.retry_after_seconds {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
@@ -379,7 +383,11 @@ impl From<ModelError> for ApiError {
         let message = error.to_string();
         match error {
             ModelError::NotFound { .. } => Self::new(ErrorKind::ModelNotFound, message).with_field("model"),
-            ModelError::Broken { .. } => Self::new(ErrorKind::Unavailable, message).with_field("model").with_cause(error),
+            ModelError::Broken { ref name, .. } => {
+                let message =
+                    format!("model '{name}' cannot be used: its files are missing or broken; the server's log says which");
+                Self::new(ErrorKind::Unavailable, message).with_field("model").with_cause(error)
+            }
         }
     }
 }

@@ -2,11 +2,15 @@
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
 use utoipa::ToSchema;
 
 use super::error::ApiError;
 use crate::media::decode::decode_image;
 use crate::media::encode::{PngText, encode_jpeg, encode_png, encode_webp};
+
+/// How many stored pictures are converted at a time, whoever asks: each takes a processor and its pixels' memory.
+static CONVERSIONS: Semaphore = Semaphore::const_new(4);
 
 /// A file format.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -63,7 +67,10 @@ impl OutputEncoding {
         if self.format == OutputFormat::Png {
             return Ok(png);
         }
+        let permit = CONVERSIONS.acquire().await.map_err(ApiError::internal)?;
         tokio::task::spawn_blocking(move || {
+            // Held by the work itself: a client that hangs up does not stop it.
+            let _permit = permit;
             let picture = decode_image(&png).map_err(ApiError::internal)?;
             self.encode_rgb(picture.width, picture.height, &picture.rgb)
         })

@@ -9,7 +9,6 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{Any, CorsLayer};
 use tower_http::normalize_path::NormalizePath;
 use utoipa::OpenApi;
-use utoipa::openapi::OpenApi as OpenApiDocument;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -67,11 +66,6 @@ fn routes(state: &ApiState) -> OpenApiRouter<ApiState> {
         .route_layer(from_fn_with_state(state.clone(), require_key));
 
     open.merge(metrics).merge(content).merge(keyed)
-}
-
-/// The description of the API, as served at `/docs/openapi.json`. `state` is needed only to build the routes.
-pub fn openapi_document(state: &ApiState) -> OpenApiDocument {
-    routes(state).into_openapi()
 }
 
 fn cors(settings: &ApiSettings) -> CorsLayer {

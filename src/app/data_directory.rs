@@ -24,6 +24,9 @@ pub enum DataDirectoryError {
     /// Another server runs on it.
     #[error("--data-dir: another framewright server uses {0}; stop it or name another directory")]
     Locked(PathBuf),
+    /// Another server, on another directory, runs on the database.
+    #[error("DATABASE_URL (or database.url): another framewright server uses {0}; stop it or name another file")]
+    DatabaseLocked(PathBuf),
     /// The secret file was changed by hand.
     #[error("{0} must hold at least 32 characters; remove it to have a new secret made (links given out so far stop working)")]
     Secret(PathBuf),
@@ -43,14 +46,23 @@ impl DataDirectory {
     /// Makes the directory if it is absent, and locks it.
     pub fn open(path: &Path) -> Result<Self, DataDirectoryError> {
         create(path)?;
-        let lock_path = path.join("lock");
-        let failed = |source| DataDirectoryError::Io { action: "lock", path: lock_path.clone(), source };
-        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&lock_path).map_err(failed)?;
-        match lock.try_lock() {
-            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
-            Err(TryLockError::WouldBlock) => Err(DataDirectoryError::Locked(path.to_owned())),
-            Err(TryLockError::Error(source)) => Err(failed(source)),
+        let lock = lock(&path.join("lock"))?.ok_or_else(|| DataDirectoryError::Locked(path.to_owned()))?;
+        Ok(Self { path: path.to_owned(), _lock: lock })
+    }
+
+    /// Locks a database that lies elsewhere, as long as the file lives: two servers on one database would each take the other's
+    /// running jobs for left over.
+    pub fn lock_database(&self, database: &Path) -> Result<Option<File>, DataDirectoryError> {
+        if database.parent() == Some(&self.path) {
+            return Ok(None);
         }
+        if let Some(parent) = database.parent() {
+            create(parent)?;
+        }
+        let mut lock_path = database.as_os_str().to_owned();
+        lock_path.push(".lock");
+        let locked = lock(Path::new(&lock_path))?.ok_or_else(|| DataDirectoryError::DatabaseLocked(database.to_owned()))?;
+        Ok(Some(locked))
     }
 
     /// The secret that signs links: from `secret` in this directory, made when it is not there.
@@ -68,6 +80,17 @@ impl DataDirectory {
         let text = URL_SAFE_NO_PAD.encode(bytes);
         write_private(&path, &text).map_err(|error| failed("write")((path, error)))?;
         Ok(SecretString::from(text))
+    }
+}
+
+/// A file that is locked as long as it is open; `None` when another process has it.
+fn lock(path: &Path) -> Result<Option<File>, DataDirectoryError> {
+    let failed = |source| DataDirectoryError::Io { action: "lock", path: path.to_owned(), source };
+    let file = OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(source)) => Err(failed(source)),
     }
 }
 
@@ -110,6 +133,22 @@ mod tests {
         assert!(message.contains("another framewright server uses") && message.contains("a/b"), "{message}");
         drop(first);
         DataDirectory::open(&path).unwrap();
+    }
+
+    #[test]
+    fn two_directories_do_not_share_a_database() {
+        let directory = tempfile::tempdir().unwrap();
+        let database = directory.path().join("shared/jobs.db");
+        let open = |name: &str| DataDirectory::open(&directory.path().join(name)).unwrap();
+        let (first, second) = (open("a"), open("b"));
+        let locked = first.lock_database(&database).unwrap();
+        assert!(locked.is_some());
+        let message = second.lock_database(&database).unwrap_err().to_string();
+        assert!(message.starts_with("DATABASE_URL") && message.contains("jobs.db"), "{message}");
+        drop(locked);
+        assert!(second.lock_database(&database).unwrap().is_some());
+        let own = second.lock_database(&directory.path().join("b/jobs.db")).unwrap();
+        assert!(own.is_none(), "the directory's own lock is enough");
     }
 
     #[test]

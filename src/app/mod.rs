@@ -110,6 +110,7 @@ pub async fn serve(config: Config, out: &mut (dyn Write + Send)) -> Result<(), S
 
     // What fails most often fails first: another server on the data directory, another program on the port.
     let data_directory = DataDirectory::open(&config.data_dir)?;
+    let _database_lock = data_directory.lock_database(&config.database.path)?;
     let address = config.server.listen;
     let listener = TcpListener::bind(address).await.map_err(|source| ServeError::Bind { address, source })?;
     let mut signals = shutdown::Signals::new().map_err(|source| ServeError::Io { action: "cannot handle signals", source })?;

@@ -73,7 +73,11 @@ pub(super) async fn run(parts: &Parts, http: &TaskTracker, close_http: &Cancella
     }
     // 5. The last answers.
     parts.api.background.close();
-    let last_answers = async { tokio::join!(http.wait(), parts.api.background.wait()) };
+    let last_answers = async {
+        http.wait().await;
+        // A request that ends may leave something to be done behind it.
+        parts.api.background.wait().await;
+    };
     if tokio::time::timeout(LAST_ANSWERS, last_answers).await.is_err() {
         tracing::warn!("Some clients did not take their answers within {} s", LAST_ANSWERS.as_secs());
     }

@@ -13,6 +13,7 @@ use super::options::CommonOptions;
 use crate::app::compute;
 use crate::config::{CUDA_BUILT, Config, Machine};
 use crate::execution::device::open_device;
+use crate::execution::host_memory;
 use crate::jobs::store::database::Database;
 
 /// Less free memory than this is not enough for a full-size model even in bf16, bytes.
@@ -94,7 +95,7 @@ fn processor() -> Finding {
 }
 
 fn memory() -> Finding {
-    let Some(available) = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| available_bytes(&text)) else {
+    let Some(available) = host_memory::available_bytes() else {
         return finding(Verdict::Remark, "memory", "this system does not say how much is free");
     };
     let text = format!("{:.1} GB available", available as f64 / 1e9);
@@ -106,11 +107,6 @@ fn memory() -> Finding {
         );
     }
     finding(Verdict::Good, "memory", text)
-}
-
-fn available_bytes(meminfo: &str) -> Option<u64> {
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
 fn gpus() -> Finding {
@@ -183,13 +179,6 @@ fn models(config: &Config) -> Vec<Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn memory_is_read_in_kilobytes() {
-        assert_eq!(available_bytes("MemTotal:  5 kB\nMemAvailable:   1024 kB\n"), Some(1 << 20));
-        assert_eq!(available_bytes("MemTotal:  5 kB\n"), None);
-        assert_eq!(available_bytes("MemAvailable: lots kB\n"), None);
-    }
 
     #[test]
     fn directories_are_tried_where_they_would_be_made() {

@@ -15,6 +15,7 @@ mod serve;
 use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
@@ -78,13 +79,22 @@ where
 
 fn dispatch(command: Command, out: &mut (dyn Write + Send)) -> Outcome {
     match command {
-        Command::Serve(arguments) => runtime()?.block_on(serve::run(&arguments, out)),
+        Command::Serve(arguments) => {
+            let runtime = runtime()?;
+            let served = runtime.block_on(serve::run(&arguments, out));
+            // A file that is being hashed must not hold up the end.
+            runtime.shutdown_timeout(BLOCKING_WORK_TIMEOUT);
+            served
+        }
         Command::Generate(GenerateCommand::Image(arguments)) => generate::run(&arguments, out),
         Command::Models(command) => models::run(&command, out),
         Command::Keys(command) => runtime()?.block_on(keys::run(&command, out)),
         Command::Doctor(arguments) => runtime()?.block_on(doctor::run(&arguments, out)),
     }
 }
+
+/// How long the end of `serve` waits for work on files that nobody needs any more.
+const BLOCKING_WORK_TIMEOUT: Duration = Duration::from_secs(2);
 
 fn runtime() -> Outcome<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().or_fail()

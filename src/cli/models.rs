@@ -7,12 +7,12 @@ use anyhow::Context;
 use clap::{Args, Subcommand};
 use framewright_engine::weights::{Checkpoint, Variant};
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 
 use super::failure::{Failure, OrFail, Outcome};
 use super::options::CommonOptions;
 use crate::config::Config;
 use crate::domain::{ModelDescription, ModelId, Sha256Digest};
+use crate::models::identity::file_sha256;
 use crate::models::{ModelCatalog, ModelError};
 
 /// What to do with models.
@@ -172,8 +172,11 @@ fn read_prefix(path: &Path, most_bytes: u64) -> std::io::Result<Vec<u8>> {
 
 fn weight_file(path: PathBuf, bytes: u64, with_sha256: bool) -> Outcome<WeightFile> {
     let dtypes = dtypes(&path).with_context(|| format!("cannot read {}", path.display())).or_fail()?;
-    let sha256 =
-        with_sha256.then(|| hash(&path)).transpose().with_context(|| format!("cannot read {}", path.display())).or_fail()?;
+    let sha256 = with_sha256
+        .then(|| file_sha256(&path))
+        .transpose()
+        .with_context(|| format!("cannot read {}", path.display()))
+        .or_fail()?;
     Ok(WeightFile { path, bytes, dtypes, sha256 })
 }
 
@@ -190,17 +193,4 @@ fn dtypes(path: &Path) -> anyhow::Result<std::collections::BTreeMap<String, usiz
         *dtypes.entry(dtype.to_owned()).or_default() += 1;
     }
     Ok(dtypes)
-}
-
-fn hash(path: &Path) -> std::io::Result<Sha256Digest> {
-    let mut file = std::fs::File::open(path)?;
-    let mut hasher = Sha256::new();
-    let mut chunk = vec![0; 1 << 20];
-    loop {
-        match file.read(&mut chunk)? {
-            0 => break,
-            length => hasher.update(&chunk[..length]),
-        }
-    }
-    Ok(Sha256Digest(hasher.finalize().into()))
 }

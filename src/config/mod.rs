@@ -145,8 +145,9 @@ impl Config {
         }
         file.egress.resolve(&mut notices);
         if environment.secret_key.as_ref().is_some_and(|key| key.expose_secret().len() < 16) {
-            notices
-                .push(Notice::warning("SECRET_KEY: shorter than 16 characters; links signed with it can be forged by guessing"));
+            notices.push(Notice::warning(
+                "SECRET_KEY: shorter than 16 characters; links and tokens, an administrator's too, can be forged by guessing it",
+            ));
         }
         let server = file.server.resolve(flags.listen.as_deref())?;
         let executable = std::env::current_exe().ok();

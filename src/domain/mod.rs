@@ -8,6 +8,7 @@ pub mod image_request;
 pub mod job;
 pub mod model;
 pub mod observer;
+pub mod preview;
 pub mod principal;
 
 pub use clock::{Clock, SystemClock, UnixMs};
@@ -18,4 +19,5 @@ pub use image_request::ImageRequest;
 pub use job::{Artifact, ErrorCode, Job, JobError, JobResult, JobState, Progress};
 pub use model::{ModelDescription, ModelKind, ModelLimits};
 pub use observer::{JobObserver, Unobserved};
+pub use preview::{PreviewDemand, PreviewWish};
 pub use principal::Principal;

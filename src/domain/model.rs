@@ -1,5 +1,7 @@
 //! What the server knows of a model without loading it.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use super::ids::ModelId;
@@ -23,7 +25,7 @@ pub struct ModelLimits {
     pub side_multiple: u32,
     /// Most pictures of one job.
     pub max_images: u32,
-    /// Most steps.
+    /// Most steps with the checkpoint's own sampler.
     pub max_steps: u32,
     /// Largest guidance scale.
     pub max_guidance_scale: f32,
@@ -41,6 +43,8 @@ pub struct ModelLimits {
     pub default_strength: f32,
     /// Sampler names.
     pub samplers: Vec<String>,
+    /// Most steps with each of these samplers.
+    pub max_steps_by_sampler: BTreeMap<String, u32>,
 }
 
 /// A model that can be asked for.

@@ -7,7 +7,7 @@ use framewright_engine::ops::{KernelPath, Ops, Precision};
 
 use super::fake::{FakeControl, FakeDevice};
 use super::sdxl::SdxlDevice;
-use super::{ImageOutput, ImageTask, Report, TaskFailure};
+use super::{ImageOutput, ImageTask, Report, TaskFailure, host_memory};
 
 /// A device, as `devices: [...]` in the configuration and `--device` name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -102,13 +102,13 @@ pub fn open_device(name: DeviceName, options: &ExecutorOptions) -> Result<Box<dy
         DeviceName::Cpu => {
             let precision = options.precision.unwrap_or(Precision::F32);
             let ops = Ops::cpu(precision, options.kernels).map_err(open)?;
-            Ok(Box::new(SdxlDevice::new(ops, options.unload_after_task)))
+            Ok(Box::new(SdxlDevice::new(ops, host_memory::available_bytes, options.unload_after_task)))
         }
         #[cfg(feature = "cuda")]
         DeviceName::Cuda(index) => {
             let precision = options.precision.unwrap_or(Precision::F16);
             let ops = Ops::cuda(index, precision).map_err(open)?;
-            Ok(Box::new(SdxlDevice::new(ops, options.unload_after_task)))
+            Ok(Box::new(SdxlDevice::new(ops, || None, options.unload_after_task)))
         }
         #[cfg(not(feature = "cuda"))]
         DeviceName::Cuda(_) => Err(DeviceError::NoCuda(name)),

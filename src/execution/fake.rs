@@ -118,8 +118,8 @@ impl ImageDevice for FakeDevice {
             self.pause(task)?;
             let progress = Progress { step: step + 1, steps };
             report(Report::Evaluated { progress, seconds: step_begun.elapsed().as_secs_f64() });
-            if task.wants_preview() {
-                let index = step / request.num_inference_steps.max(1);
+            let (index, done) = (step / request.num_inference_steps, step % request.num_inference_steps + 1);
+            if task.previews.is_due(done as usize, request.num_inference_steps as usize) {
                 let picture = pattern(PREVIEW_SIDE, PREVIEW_SIDE, request.seed.wrapping_add(u64::from(index)));
                 if let Ok(png) = encode_png(PREVIEW_SIDE as u32, PREVIEW_SIDE as u32, &picture.bytes, &PngText::default()) {
                     report(Report::Preview { index, progress, png: png.into() });

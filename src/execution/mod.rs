@@ -6,6 +6,7 @@
 
 pub mod device;
 pub mod fake;
+pub mod host_memory;
 pub mod results;
 pub mod sdxl;
 pub mod worker;
@@ -13,13 +14,12 @@ pub mod worker;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use framewright_engine::ops::Interrupt;
 use framewright_engine::vision::RgbPicture;
 use tokio::sync::mpsc;
 
-use crate::domain::{ErrorCode, ImageRequest, JobError, Progress};
+use crate::domain::{ErrorCode, ImageRequest, JobError, PreviewDemand, Progress};
 
 pub use device::{DeviceError, DeviceName, ExecutorOptions, ImageDevice};
 pub use fake::{FakeControl, FakeFailure};
@@ -55,15 +55,8 @@ pub struct ImageTask {
     pub init_image: Option<Arc<RgbPicture>>,
     /// Stops the task.
     pub interrupt: Interrupt,
-    /// Whether previews are worth making at the moment.
-    pub previews_wanted: Arc<AtomicBool>,
-}
-
-impl ImageTask {
-    /// Whether to make a preview now.
-    pub fn wants_preview(&self) -> bool {
-        self.previews_wanted.load(Ordering::Relaxed)
-    }
+    /// Whether anybody wants previews.
+    pub previews: PreviewDemand,
 }
 
 /// What a device says while it runs a task.

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::{ImageOutput, RunFacts};
-use crate::domain::{Artifact, ImageRequest, Sha256Digest, UnixMs};
+use crate::domain::{Artifact, ImageRequest, Job, JobId, Sha256Digest, UnixMs};
 use crate::media::a1111::Infotext;
 use crate::media::encode::{EncodeError, PngText, encode_png, thumbnail};
 use crate::models::ModelIdentity;
@@ -15,6 +15,40 @@ const THUMBNAIL_SIDE: u32 = 256;
 
 /// Who made a picture, in its key.
 const PROVIDER: &str = "local";
+
+/// One attempt at a job, which alone decides under which keys its pictures are stored. So whoever finds an attempt that was cut off
+/// knows which files it may have left; and no two attempts share a key, so one that lost its task touches nothing of another's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    job: JobId,
+    created: UnixMs,
+    number: i64,
+    pictures: u32,
+}
+
+impl Attempt {
+    /// Attempt `number` at `job`.
+    pub fn new(job: &Job, number: i64) -> Self {
+        Self { job: job.id, created: job.created, number, pictures: job.request.num_images }
+    }
+
+    /// The key of picture `index`.
+    fn picture_key(&self, index: usize) -> String {
+        let [a, b, c, d, e, f, g, h, ..] = Sha256Digest::of(format!("{} {}", self.job, self.number).as_bytes()).0;
+        picture_key(PROVIDER, self.created, index, u64::from_be_bytes([a, b, c, d, e, f, g, h]))
+    }
+
+    /// Removes whatever it has stored.
+    pub async fn delete_pictures(&self, storage: &ArtifactStorage) {
+        for key in (0..self.pictures as usize).map(|index| self.picture_key(index)) {
+            for key in [thumbnail_key(&key), key] {
+                if let Err(error) = storage.delete(&key).await {
+                    tracing::warn!(%key, %error, "Cannot delete {key}, which no job refers to");
+                }
+            }
+        }
+    }
+}
 
 /// A picture ready to be stored.
 #[derive(Clone, Debug)]
@@ -94,18 +128,18 @@ pub fn manifest(request: &ImageRequest, seed: u64, identity: &ModelIdentity, fac
     })
 }
 
-/// Stores pictures and their thumbnails under new keys. When one fails, those before it are removed again.
+/// Stores an attempt's pictures and their thumbnails. When one fails, those before it are removed again.
 pub async fn store_pictures(
     storage: &ArtifactStorage,
+    attempt: &Attempt,
     pictures: Vec<EncodedPicture>,
-    created: UnixMs,
 ) -> Result<Vec<Artifact>, StorageError> {
     let mut artifacts = Vec::with_capacity(pictures.len());
     for (index, picture) in pictures.into_iter().enumerate() {
-        match store_picture(storage, picture, index, created).await {
+        match store_picture(storage, attempt.picture_key(index), picture).await {
             Ok(artifact) => artifacts.push(artifact),
             Err(error) => {
-                delete_pictures(storage, &artifacts).await;
+                attempt.delete_pictures(storage).await;
                 return Err(error);
             }
         }
@@ -113,14 +147,7 @@ pub async fn store_pictures(
     Ok(artifacts)
 }
 
-async fn store_picture(
-    storage: &ArtifactStorage,
-    picture: EncodedPicture,
-    index: usize,
-    created: UnixMs,
-) -> Result<Artifact, StorageError> {
-    let random = getrandom::u64().map_err(|error| StorageError::Failed(Box::new(error)))?;
-    let key = picture_key(PROVIDER, created, index, random);
+async fn store_picture(storage: &ArtifactStorage, key: String, picture: EncodedPicture) -> Result<Artifact, StorageError> {
     let thumbnail_key = thumbnail_key(&key);
     let artifact = Artifact {
         media_type: "image/png".to_owned(),
@@ -132,22 +159,7 @@ async fn store_picture(
         key,
         thumbnail_key,
     };
-    let stored = match storage.put(&artifact.key, picture.png).await {
-        Ok(()) => storage.put(&artifact.thumbnail_key, picture.thumbnail_jpeg).await,
-        Err(error) => Err(error),
-    };
-    if let Err(error) = stored {
-        delete_pictures(storage, std::slice::from_ref(&artifact)).await;
-        return Err(error);
-    }
+    storage.put(&artifact.key, picture.png).await?;
+    storage.put(&artifact.thumbnail_key, picture.thumbnail_jpeg).await?;
     Ok(artifact)
-}
-
-/// Removes stored pictures that no job will refer to.
-pub async fn delete_pictures(storage: &ArtifactStorage, artifacts: &[Artifact]) {
-    for key in artifacts.iter().flat_map(|artifact| [&artifact.key, &artifact.thumbnail_key]) {
-        if let Err(error) = storage.delete(key).await {
-            tracing::warn!(%key, %error, "Cannot delete {key}, which no job refers to");
-        }
-    }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use framewright_engine::ops::{Interrupt, Ops, Precision};
-use framewright_engine::pipelines::sdxl::{Generation, ImageRequest as EngineRequest, SdxlModel};
+use framewright_engine::pipelines::sdxl::{Generation, ImageRequest as EngineRequest, MemoryEstimate, ModelInfo, SdxlModel};
 use framewright_engine::pipelines::{Outputs, StepMachine, Want};
 use framewright_engine::vision::RgbPicture;
 use framewright_engine::vision::resize::resize_lanczos;
@@ -14,11 +14,14 @@ use framewright_engine::weights::Variant;
 use super::{ImageDevice, ImageOutput, ImageTask, Report, RunFacts, TaskFailure, Timings};
 use crate::domain::{ErrorCode, ImageRequest, Progress};
 use crate::media::encode::{PngText, encode_png};
+use crate::models::files_fingerprint;
 
 /// A device with its operations and the model that it loaded last.
 #[derive(Debug)]
 pub struct SdxlDevice {
     ops: Ops,
+    /// Bytes of memory that are free on the device; `None` where that is not known.
+    available_bytes: fn() -> Option<u64>,
     unload_after_task: bool,
     loaded: Option<Loaded>,
 }
@@ -26,23 +29,39 @@ pub struct SdxlDevice {
 #[derive(Debug)]
 struct Loaded {
     directory: PathBuf,
+    /// Fingerprint of the files that it was loaded from.
+    files: u64,
     model: SdxlModel,
 }
 
 impl SdxlDevice {
-    /// A device without a model.
-    pub fn new(ops: Ops, unload_after_task: bool) -> Self {
-        Self { ops, unload_after_task, loaded: None }
+    /// A device without a model. Requests that need more memory than `available_bytes` says is free are refused.
+    pub fn new(ops: Ops, available_bytes: fn() -> Option<u64>, unload_after_task: bool) -> Self {
+        Self { ops, available_bytes, unload_after_task, loaded: None }
     }
 
-    /// The model of `directory`, and the seconds it took to load it if it was not loaded. Another model is dropped first: the two
-    /// need not fit together.
-    fn load(&mut self, directory: &Path, interrupt: &Interrupt) -> Result<(&SdxlModel, Option<f64>), TaskFailure> {
+    /// The model of `directory`, and the seconds it took to load it if it was not loaded. Another model, or this one if its files have
+    /// changed, is dropped first: the two need not fit together.
+    fn load(
+        &mut self,
+        directory: &Path,
+        request: &EngineRequest,
+        interrupt: &Interrupt,
+    ) -> Result<(&SdxlModel, Option<f64>), TaskFailure> {
+        let files = files_fingerprint(directory);
+        if self.loaded.as_ref().is_some_and(|loaded| loaded.directory != directory || loaded.files != files) {
+            self.unload();
+        }
+        let estimate = match &self.loaded {
+            // Its weights are there already.
+            Some(loaded) => MemoryEstimate { weights_bytes: 0, ..loaded.model.info().memory_estimate(request, &self.ops) },
+            None => ModelInfo::read(directory)?.memory_estimate(request, &self.ops),
+        };
+        self.check_memory(estimate, request)?;
         let mut load_seconds = None;
-        let loaded = if let Some(loaded) = self.loaded.take().filter(|loaded| loaded.directory == directory) {
+        let loaded = if let Some(loaded) = self.loaded.take() {
             loaded
         } else {
-            self.ops.release_scratch();
             let begun = Instant::now();
             let variant = match self.ops.precision() {
                 Precision::F16 => Variant::Half,
@@ -50,16 +69,43 @@ impl SdxlDevice {
             };
             let model = SdxlModel::load(directory, &self.ops, variant, interrupt)?;
             load_seconds = Some(begun.elapsed().as_secs_f64());
-            Loaded { directory: directory.to_owned(), model }
+            Loaded { directory: directory.to_owned(), files, model }
         };
         Ok((&self.loaded.insert(loaded).model, load_seconds))
+    }
+
+    /// Refuses, with the numbers, what would have the system kill the server.
+    fn check_memory(&self, estimate: MemoryEstimate, request: &EngineRequest) -> Result<(), TaskFailure> {
+        let needed = estimate.weights_bytes + estimate.activations_bytes;
+        let too_little = || (self.available_bytes)().filter(|available| *available < needed);
+        if too_little().is_none() {
+            return Ok(());
+        }
+        // What earlier requests worked in counts as taken until it is given back.
+        self.ops.release_scratch();
+        let Some(available) = too_little() else { return Ok(()) };
+        let gigabytes = |bytes: u64| bytes as f64 / 1e9;
+        Err(TaskFailure::new(
+            ErrorCode::OutOfMemory,
+            format!(
+                "{}x{} needs about {:.2} GB of memory ({:.2} GB for the weights, {:.2} GB to work in) and {:.2} GB are free; \
+                 ask for a smaller picture, or use bf16 (FRAMEWRIGHT_PRECISION=bf16) or a machine with more memory",
+                request.width,
+                request.height,
+                gigabytes(needed),
+                gigabytes(estimate.weights_bytes),
+                gigabytes(estimate.activations_bytes),
+                gigabytes(available),
+            ),
+        ))
     }
 }
 
 impl ImageDevice for SdxlDevice {
     fn run(&mut self, task: &ImageTask, report: &mut dyn FnMut(Report)) -> Result<ImageOutput, TaskFailure> {
         let (device, precision) = (self.ops.description(), precision_name(self.ops.precision()));
-        let (model, load_seconds) = self.load(&task.model_directory, &task.interrupt)?;
+        let first = engine_request(&task.request, 0, None);
+        let (model, load_seconds) = self.load(&task.model_directory, &first, &task.interrupt)?;
         if let Some(seconds) = load_seconds {
             report(Report::ModelLoaded { seconds });
         }
@@ -113,7 +159,8 @@ fn run_picture(
                 facts.timings.denoise_seconds += seconds;
                 let progress = overall_progress(&generation, index, task.request.num_images);
                 report(Report::Evaluated { progress, seconds });
-                if task.wants_preview()
+                let (done, all) = generation.progress();
+                if task.previews.is_due(done, all)
                     && let Some(png) = preview(model, &generation)
                 {
                     report(Report::Preview { index, progress, png });
@@ -213,7 +260,82 @@ fn sampler_of_config(config: &serde_json::Value) -> String {
 
 #[cfg(test)]
 mod tests {
+    use framewright_engine::ops::KernelPath;
+
     use super::*;
+    use crate::domain::{JobError, PreviewDemand};
+
+    fn demo() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo-sdxl")
+    }
+
+    fn device(available_bytes: fn() -> Option<u64>) -> SdxlDevice {
+        SdxlDevice::new(Ops::cpu(Precision::F32, Some(KernelPath::Gemm)).unwrap(), available_bytes, false)
+    }
+
+    fn task(model_directory: PathBuf) -> ImageTask {
+        ImageTask {
+            request: ImageRequest {
+                model: "demo-sdxl".parse().unwrap(),
+                prompt: "a red circle".to_owned(),
+                negative_prompt: None,
+                width: 64,
+                height: 64,
+                num_inference_steps: 1,
+                guidance_scale: 1.0,
+                seed: 1,
+                sampler: None,
+                num_images: 1,
+                init_image: None,
+                strength: 1.0,
+            },
+            model_directory,
+            init_image: None,
+            interrupt: Interrupt::default(),
+            previews: PreviewDemand::default(),
+        }
+    }
+
+    /// Runs a task; gives how often it loaded the model.
+    fn run(device: &mut SdxlDevice, directory: &Path) -> Result<usize, JobError> {
+        let mut loads = 0;
+        let mut count = |report| loads += usize::from(matches!(report, Report::ModelLoaded { .. }));
+        match device.run(&task(directory.to_owned()), &mut count) {
+            Ok(_) => Ok(loads),
+            Err(TaskFailure::Failed(error)) => Err(error),
+            Err(TaskFailure::Cancelled) => panic!("nobody cancelled"),
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_with_the_numbers() {
+        let JobError { code, message } = run(&mut device(|| Some(10_000_000)), &demo()).unwrap_err();
+        assert_eq!(code, ErrorCode::OutOfMemory);
+        assert!(message.starts_with("64x64 needs about 0.") && message.contains("0.01 GB are free"), "{message}");
+        assert_eq!(run(&mut device(|| Some(u64::MAX)), &demo()), Ok(1));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_model_is_loaded_again_when_its_files_change_and_refused_when_they_have_gone() {
+        let directory = tempfile::tempdir().unwrap();
+        let model = directory.path().join("model");
+        std::fs::create_dir(&model).unwrap();
+        for entry in std::fs::read_dir(demo()).unwrap() {
+            let entry = entry.unwrap();
+            std::os::unix::fs::symlink(entry.path(), model.join(entry.file_name())).unwrap();
+        }
+        let mut device = device(|| None);
+        assert_eq!(run(&mut device, &model), Ok(1));
+        assert_eq!(run(&mut device, &model), Ok(0), "it is there");
+        let index = model.join("model_index.json");
+        let text = std::fs::read_to_string(&index).unwrap();
+        std::fs::remove_file(&index).unwrap();
+        std::fs::write(&index, format!("{text}\n")).unwrap();
+        assert_eq!(run(&mut device, &model), Ok(1), "it has changed");
+        std::fs::remove_dir_all(&model).unwrap();
+        assert_eq!(run(&mut device, &model).unwrap_err().code, ErrorCode::ModelUnavailable);
+    }
 
     #[test]
     fn the_checkpoints_sampler_has_our_name() {

@@ -138,7 +138,7 @@ mod tests {
     use framewright_engine::ops::Interrupt;
 
     use super::*;
-    use crate::domain::{ImageRequest, JobError};
+    use crate::domain::{ImageRequest, JobError, PreviewDemand};
     use crate::execution::{FakeControl, FakeFailure, ImageOutput, Report};
 
     fn task() -> ImageTask {
@@ -160,7 +160,7 @@ mod tests {
             model_directory: "m".into(),
             init_image: None,
             interrupt: Interrupt::default(),
-            previews_wanted: Arc::new(AtomicBool::new(false)),
+            previews: PreviewDemand::default(),
         }
     }
 
@@ -192,7 +192,7 @@ mod tests {
         assert_ne!(output.pictures[0], output.pictures[1], "the second seed wraps to 0");
 
         let watched = task();
-        watched.previews_wanted.store(true, Ordering::Relaxed);
+        let _wish = watched.previews.wish();
         let (reports, _) = run(&worker, watched).await;
         let previews: Vec<u32> = reports
             .iter()

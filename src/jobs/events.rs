@@ -1,13 +1,11 @@
 //! Live events of jobs.
 
-use std::collections::HashMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use parking_lot::Mutex;
+use std::collections::HashMap;
 use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
-use crate::domain::{EventId, JobEvent, JobEventKind, JobId, Progress, UnixMs};
+use crate::domain::{EventId, JobEvent, JobEventKind, JobId, PreviewDemand, PreviewWish, Progress, UnixMs};
 
 /// Events that a slow watcher may fall behind before it misses some (its receiver then says `Lagged`).
 const BUFFERED_EVENTS: usize = 64;
@@ -34,12 +32,40 @@ struct Live {
 struct Channel {
     sender: broadcast::Sender<JobEvent>,
     progress: Option<Progress>,
-    previews_wanted: Arc<AtomicBool>,
+    previews: PreviewDemand,
+}
+
+/// Whether a watcher wants previews. One that does not may still be told of those that another asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Previews {
+    /// They are made for this watcher.
+    Wanted,
+    /// None are made for its sake.
+    Unwanted,
+}
+
+/// A job's events from some moment on.
+#[derive(Debug)]
+pub struct JobEvents {
+    receiver: broadcast::Receiver<JobEvent>,
+    _wish: Option<PreviewWish>,
+}
+
+impl JobEvents {
+    /// The next event. `Lagged` when this watcher was too slow and missed some, `Closed` after the last one.
+    pub async fn recv(&mut self) -> Result<JobEvent, RecvError> {
+        self.receiver.recv().await
+    }
+
+    /// The next event if there is one already.
+    pub fn try_recv(&mut self) -> Result<JobEvent, TryRecvError> {
+        self.receiver.try_recv()
+    }
 }
 
 impl Channel {
     fn new() -> Self {
-        Self { sender: broadcast::Sender::new(BUFFERED_EVENTS), progress: None, previews_wanted: Arc::default() }
+        Self { sender: broadcast::Sender::new(BUFFERED_EVENTS), progress: None, previews: PreviewDemand::default() }
     }
 
     fn is_idle(&self) -> bool {
@@ -53,15 +79,15 @@ impl EventHub {
         Self { epoch: started.0, live: Mutex::default() }
     }
 
-    /// Every event of the job from now on. From now on its runner makes previews.
-    pub fn subscribe(&self, job: JobId) -> broadcast::Receiver<JobEvent> {
+    /// Every event of the job from now on. While the watcher lives and wants previews, the job's runner makes them.
+    pub fn subscribe(&self, job: JobId, previews: Previews) -> JobEvents {
         let mut live = self.live.lock();
         if live.channels.len() > SWEEP_ABOVE {
             live.channels.retain(|_, channel| !channel.is_idle());
         }
         let channel = live.channels.entry(job).or_insert_with(Channel::new);
-        channel.previews_wanted.store(true, Ordering::Relaxed);
-        channel.sender.subscribe()
+        let wish = (previews == Previews::Wanted).then(|| channel.previews.wish());
+        JobEvents { receiver: channel.sender.subscribe(), _wish: wish }
     }
 
     /// Tells the watchers of a job. A terminal state is the last event: the channel closes after it.
@@ -78,18 +104,17 @@ impl EventHub {
         }
         // An error means that nobody listens, which is no error here.
         let _ = channel.sender.send(JobEvent { id, job, kind });
-        channel.previews_wanted.store(channel.sender.receiver_count() > 0, Ordering::Relaxed);
         if ends {
             live.channels.remove(&job);
         }
     }
 
-    /// Opens the job's channel for a runner; the flag says whether anybody wants previews, and follows the watchers.
-    pub fn open(&self, job: JobId) -> Arc<AtomicBool> {
+    /// Opens the job's channel for a runner, who is told whether anybody wants previews.
+    pub fn open(&self, job: JobId) -> PreviewDemand {
         let mut live = self.live.lock();
         let channel = live.channels.entry(job).or_insert_with(Channel::new);
         channel.progress = Some(Progress::default());
-        channel.previews_wanted.clone()
+        channel.previews.clone()
     }
 
     /// The newest progress of a running job.
@@ -99,13 +124,13 @@ impl EventHub {
 
     /// Ends a subscription to a job that turned out to have ended; gives a receiver that is closed already. Other watchers keep the
     /// channel until the runner has published the last event.
-    pub fn unsubscribe(&self, job: JobId, receiver: broadcast::Receiver<JobEvent>) -> broadcast::Receiver<JobEvent> {
-        drop(receiver);
+    pub fn unsubscribe(&self, job: JobId, events: JobEvents) -> JobEvents {
+        drop(events);
         let mut live = self.live.lock();
         if live.channels.get(&job).is_some_and(Channel::is_idle) {
             live.channels.remove(&job);
         }
-        broadcast::Sender::new(1).subscribe()
+        JobEvents { receiver: broadcast::Sender::new(1).subscribe(), _wish: None }
     }
 }
 
@@ -122,7 +147,7 @@ mod tests {
     fn events_are_numbered_and_the_terminal_one_closes_the_channel() {
         let hub = EventHub::new(UnixMs(7));
         let job = JobId::generate();
-        let mut receiver = hub.subscribe(job);
+        let mut receiver = hub.subscribe(job, Previews::Unwanted);
         hub.open(job);
         hub.publish(job, progress(1));
         hub.publish(JobId::generate(), progress(1));
@@ -132,23 +157,22 @@ mod tests {
         let last = receiver.try_recv().unwrap();
         assert_eq!(first.id.to_string(), "7-1");
         assert!(first.id < last.id && last.job == job);
-        assert!(matches!(receiver.try_recv(), Err(broadcast::error::TryRecvError::Closed)));
+        assert!(matches!(receiver.try_recv(), Err(TryRecvError::Closed)));
         assert_eq!(hub.progress(job), None);
     }
 
     #[test]
-    fn previews_are_wanted_while_somebody_watches() {
+    fn previews_are_wanted_while_a_watcher_wants_them() {
         let hub = EventHub::new(UnixMs(0));
         let job = JobId::generate();
-        let wanted = hub.open(job);
-        assert!(!wanted.load(Ordering::Relaxed));
-        let receiver = hub.subscribe(job);
-        assert!(wanted.load(Ordering::Relaxed));
-        hub.publish(job, progress(1));
-        assert!(wanted.load(Ordering::Relaxed));
-        drop(receiver);
-        hub.publish(job, progress(2));
-        assert!(!wanted.load(Ordering::Relaxed));
+        let waiting = hub.subscribe(job, Previews::Unwanted);
+        let demand = hub.open(job);
+        assert!(!demand.exists());
+        let watching = hub.subscribe(job, Previews::Wanted);
+        assert!(demand.exists());
+        drop(watching);
+        assert!(!demand.exists());
+        drop(waiting);
     }
 
     #[test]
@@ -157,7 +181,7 @@ mod tests {
         let running = JobId::generate();
         hub.open(running);
         for _ in 0..3 * SWEEP_ABOVE {
-            drop(hub.subscribe(JobId::generate()));
+            drop(hub.subscribe(JobId::generate(), Previews::Unwanted));
         }
         let channels = hub.live.lock().channels.len();
         assert!(channels <= SWEEP_ABOVE + 1, "{channels}");

@@ -12,7 +12,7 @@ pub mod store;
 #[cfg(test)]
 mod tests;
 
-pub use events::EventHub;
+pub use events::{EventHub, JobEvents, Previews};
 pub use runner::JobRunner;
 pub use service::{JobService, JobServiceError, JobServiceOptions, NewJob};
 pub use store::{Database, DatabaseError, SqliteJobStore};

@@ -1,7 +1,7 @@
 //! The scheduler's door to jobs: claim, report, finish.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 use tokio::sync::futures::Notified;
 use tokio_util::sync::CancellationToken;
@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::service::Shared;
 use super::speed::work;
 use super::store::{Claim, Fence, Outcome, ReadyTask, StoreError};
-use crate::domain::{Clock, Job, JobEventKind, JobId, JobState, Progress, UnixMs};
+use crate::domain::{Clock, Job, JobEventKind, JobId, JobState, PreviewDemand, Progress, UnixMs};
 
 /// How long a claim holds without being renewed. One server owns its database, so nobody else takes an expired claim yet.
 const LEASE_MS: i64 = 60_000;
@@ -32,7 +32,7 @@ pub struct RunningTask {
     /// Cancelled when a user asks the job to stop.
     pub stop: CancellationToken,
     /// Whether anybody wants previews.
-    pub previews_wanted: Arc<AtomicBool>,
+    pub previews: PreviewDemand,
 }
 
 impl JobRunner {
@@ -55,7 +55,12 @@ impl JobRunner {
         self.shared.speeds.observe(&job.request.model, work(&job.request), seconds);
     }
 
-    /// Gives back what an earlier process left running; only at start, while this process alone owns the database.
+    /// What an earlier process left running; only at start, while this process alone owns the database.
+    pub async fn left_over(&self) -> Result<Vec<Claim>, StoreError> {
+        self.shared.store.running().await
+    }
+
+    /// Gives all of that back to the queue.
     pub async fn release_left_over(&self) -> Result<u64, StoreError> {
         self.shared.store.release_all(self.shared.clock.now()).await
     }
@@ -81,9 +86,9 @@ impl JobRunner {
             self.shared.stops.lock().remove(&ready.job);
             return claimed.map(|_| None);
         };
-        let previews_wanted = self.shared.events.open(job.id);
+        let previews = self.shared.events.open(job.id);
         self.shared.events.publish(job.id, JobEventKind::State { state: JobState::Running, error: None });
-        Ok(Some(RunningTask { fence, job, stop, previews_wanted }))
+        Ok(Some(RunningTask { fence, job, stop, previews }))
     }
 
     /// Tells the watchers of progress; the store is told by [`JobRunner::record_progress`], less often.
@@ -96,8 +101,8 @@ impl JobRunner {
         self.shared.events.publish(job, JobEventKind::Preview { index, progress, png });
     }
 
-    /// Writes progress down.
-    pub async fn record_progress(&self, fence: &Fence, progress: Progress) -> Result<(), StoreError> {
+    /// Writes progress down; says whether somebody has asked the job to stop.
+    pub async fn record_progress(&self, fence: &Fence, progress: Progress) -> Result<bool, StoreError> {
         self.shared.store.record_progress(fence, progress, self.shared.clock.now()).await
     }
 

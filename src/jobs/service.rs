@@ -6,16 +6,14 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
-use tokio::sync::{Notify, broadcast};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::events::EventHub;
+use super::events::{EventHub, JobEvents, Previews};
 use super::runner::JobRunner;
 use super::speed::{SpeedEstimates, work};
 use super::store::{Inserted, JobStore, NewRecord, StoreError};
-use crate::domain::{
-    Clock, ImageRequest, Job, JobEvent, JobEventKind, JobId, JobState, Principal, Progress, Sha256Digest, TaskId,
-};
+use crate::domain::{Clock, ImageRequest, Job, JobEventKind, JobId, JobState, Principal, Progress, Sha256Digest, TaskId};
 use crate::storage::{ArtifactStorage, StorageError};
 
 /// A job to accept.
@@ -151,7 +149,13 @@ impl JobService {
         if self.shared.closed.load(Ordering::Relaxed) {
             return Err(JobServiceError::ShuttingDown);
         }
-        let request_sha256 = submission_digest(&job);
+        let request_sha256 = {
+            let job = job.clone();
+            // A picture is megabytes to hash.
+            tokio::task::spawn_blocking(move || submission_digest(&job))
+                .await
+                .map_err(|error| JobServiceError::Store(Box::new(error)))?
+        };
         let id = JobId::generate();
         let now = self.shared.clock.now();
         let mut request = job.request;
@@ -184,7 +188,9 @@ impl JobService {
             },
         };
         let inserted = self.shared.store.insert(&record, self.shared.options.queue_limit).await;
-        if let (Some(key), Ok(Inserted::Existing(_)) | Err(_)) = (&input_key, &inserted)
+        // After any other error the job may be there after all.
+        let is_refused = matches!(&inserted, Ok(Inserted::Existing(_)) | Err(StoreError::Duplicate | StoreError::QueueFull(_)));
+        if let (Some(key), true) = (&input_key, is_refused)
             && let Err(error) = self.shared.storage.delete(key).await
         {
             tracing::warn!(%key, error = %error, "cannot delete the input of a job that was not accepted");
@@ -239,14 +245,14 @@ impl JobService {
     }
 
     /// The job as it stands, and every event after that moment; after a terminal state the receiver says `Closed` (at once, when the
-    /// job has already ended). While anybody watches, the runner makes a preview at every evaluation; watchers use what they want.
-    pub async fn watch(&self, principal: &Principal, id: JobId) -> Result<(Job, broadcast::Receiver<JobEvent>), JobServiceError> {
+    /// job has already ended). Previews cost the device time and are made only while some watcher wants them.
+    pub async fn watch(&self, principal: &Principal, id: JobId, previews: Previews) -> Result<(Job, JobEvents), JobServiceError> {
         self.get(principal, id).await?;
         // Subscribe first, then look: whatever happens in between is seen twice rather than never.
-        let receiver = self.shared.events.subscribe(id);
+        let events = self.shared.events.subscribe(id, previews);
         let job = self.get(principal, id).await?;
-        let receiver = if job.state.is_terminal() { self.shared.events.unsubscribe(id, receiver) } else { receiver };
-        Ok((job, receiver))
+        let events = if job.state.is_terminal() { self.shared.events.unsubscribe(id, events) } else { events };
+        Ok((job, events))
     }
 
     /// The estimated seconds until a job submitted now would be done, the queue included (None when nothing is known yet).
@@ -289,12 +295,11 @@ fn request_digest(request: &ImageRequest) -> Sha256Digest {
     Sha256Digest::of(&serde_json::to_vec(request).unwrap_or_default())
 }
 
-/// What an idempotency key stands for: the request and the picture it starts from. The seed is left out, because an absent seed has
-/// been replaced by a random one before the request comes here, and a repeated request must still be recognised.
+/// What an idempotency key stands for: the whole request, the picture it starts from, and its priority. Whoever fills in an absent
+/// seed must choose the same one for the same key.
 fn submission_digest(job: &NewJob) -> Sha256Digest {
-    let request = ImageRequest { seed: 0, ..job.request.clone() };
     let mut hasher = Sha256::new();
-    hasher.update(request_digest(&request).0);
+    hasher.update(request_digest(&job.request).0);
     if let Some(png) = &job.init_image_png {
         hasher.update(Sha256Digest::of(png).0);
     }

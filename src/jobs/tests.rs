@@ -80,7 +80,7 @@ async fn people_see_their_own_jobs_and_administrators_all() {
     ] {
         let who = principal(who);
         assert_eq!(service.get(&who, id).await.is_ok(), seen, "{who:?} gets {id}");
-        assert_eq!(service.watch(&who, id).await.is_ok(), seen, "{who:?} watches {id}");
+        assert_eq!(service.watch(&who, id, Previews::Unwanted).await.is_ok(), seen, "{who:?} watches {id}");
         if !seen {
             let cancelled = service.cancel(&who, id).await;
             assert!(matches!(cancelled, Err(JobServiceError::NotFound(hidden)) if hidden == id));
@@ -102,11 +102,11 @@ async fn an_idempotency_key_stands_for_one_request() {
     let submit = async |user: &str, job: NewJob| fixture.service.submit(&principal(user), job).await;
     let first = submit("ann", keyed(&|_| ())).await.unwrap();
     assert_eq!(submit("ann", keyed(&|_| ())).await.unwrap().id, first.id);
-    assert_eq!(submit("ann", keyed(&|job| job.request.seed = 99)).await.unwrap().id, first.id, "seeds may be random");
     assert_ne!(submit("bob", keyed(&|_| ())).await.unwrap().id, first.id);
-    let conflicts: [&dyn Fn(&mut NewJob); 3] = [&|job| job.request.prompt.push('!'), &|job| job.priority = 1, &|job| {
-        job.init_image_png = Some(Bytes::from_static(b"png"));
-    }];
+    let conflicts: [&dyn Fn(&mut NewJob); 4] =
+        [&|job| job.request.prompt.push('!'), &|job| job.request.seed = 99, &|job| job.priority = 1, &|job| {
+            job.init_image_png = Some(Bytes::from_static(b"png"));
+        }];
     for change in conflicts {
         assert!(matches!(submit("ann", keyed(change)).await, Err(JobServiceError::IdempotencyConflict)));
     }
@@ -134,7 +134,7 @@ async fn cancelling_depends_on_the_state() {
     let fixture = fixture(10).await;
     let (service, ann) = (&fixture.service, principal("ann"));
     let queued = fixture.submit("ann").await.id;
-    let (_, mut events) = service.watch(&ann, queued).await.unwrap();
+    let (_, mut events) = service.watch(&ann, queued, Previews::Unwanted).await.unwrap();
     assert_eq!(service.cancel(&ann, queued).await.unwrap().state, JobState::Cancelled);
     assert!(matches!(events.try_recv().unwrap().kind, JobEventKind::State { state: JobState::Cancelled, .. }));
     assert!(matches!(events.try_recv(), Err(TryRecvError::Closed)));
@@ -156,10 +156,10 @@ async fn watchers_see_the_job_then_every_event() {
     let fixture = fixture(10).await;
     let (service, runner, ann) = (&fixture.service, fixture.service.runner(), principal("ann"));
     let id = fixture.submit("ann").await.id;
-    let (job, mut events) = service.watch(&ann, id).await.unwrap();
+    let (job, mut events) = service.watch(&ann, id, Previews::Wanted).await.unwrap();
     assert_eq!(job.state, JobState::Queued);
     let task = fixture.claim().await;
-    assert!(task.previews_wanted.load(std::sync::atomic::Ordering::Relaxed));
+    assert!(task.previews.exists());
     let progress = Progress { step: 1, steps: 10 };
     runner.publish_progress(id, progress);
     runner.publish_preview(id, 0, progress, Bytes::from_static(b"png"));
@@ -177,7 +177,7 @@ async fn watchers_see_the_job_then_every_event() {
     }
     assert_eq!(seen, ["running", "progress", "preview", "queued"]);
     service.cancel(&ann, id).await.unwrap();
-    let (job, mut after) = service.watch(&ann, id).await.unwrap();
+    let (job, mut after) = service.watch(&ann, id, Previews::Wanted).await.unwrap();
     assert_eq!(job.state, JobState::Cancelled);
     assert!(matches!(after.try_recv(), Err(TryRecvError::Closed)));
 }

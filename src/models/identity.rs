@@ -63,25 +63,29 @@ impl IdentityCache {
     }
 
     fn digest(&self, path: &Path) -> io::Result<Sha256Digest> {
-        let mut file = File::open(path)?;
-        let metadata = file.metadata()?;
+        let metadata = std::fs::metadata(path)?;
         let (bytes, modified) = (metadata.len(), metadata.modified()?);
         if let Some(known) = self.files.lock().get(path)
             && (known.bytes, known.modified) == (bytes, modified)
         {
             return Ok(known.digest);
         }
-        let mut hasher = Sha256::new();
-        let mut chunk = vec![0; CHUNK_BYTES];
-        loop {
-            match file.read(&mut chunk)? {
-                0 => break,
-                length => hasher.update(&chunk[..length]),
-            }
-        }
-        let digest = Sha256Digest(hasher.finalize().into());
+        let digest = file_sha256(path)?;
         self.files.lock().insert(path.to_owned(), Known { bytes, modified, digest });
         Ok(digest)
+    }
+}
+
+/// A file's hash, read in chunks. Blocking.
+pub fn file_sha256(path: &Path) -> io::Result<Sha256Digest> {
+    let mut file = File::open(path)?;
+    let mut hasher = Sha256::new();
+    let mut chunk = vec![0; CHUNK_BYTES];
+    loop {
+        match file.read(&mut chunk)? {
+            0 => return Ok(Sha256Digest(hasher.finalize().into())),
+            length => hasher.update(&chunk[..length]),
+        }
     }
 }
 

@@ -22,6 +22,11 @@ pub use identity::{IdentityCache, ModelIdentity};
 /// How old a look at the disk may be before it is taken anew.
 const FRESH: Duration = Duration::from_secs(1);
 
+/// Most steps of a request, whatever the sampler could do.
+const MOST_STEPS: usize = 150;
+/// Largest guidance scale that the engine takes.
+const MOST_GUIDANCE_SCALE: f32 = 100.0;
+
 /// Why a model cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
@@ -120,8 +125,14 @@ impl ModelCatalog {
         if models.len() == 1 { models.pop() } else { None }
     }
 
-    /// Its directory.
+    /// Its directory, as of this moment. Blocking.
     pub fn directory(&self, id: &ModelId) -> Result<PathBuf, ModelError> {
+        let directory = self.look().find(id)?;
+        if is_model(&directory) {
+            return Ok(directory);
+        }
+        // It has gone since the last look.
+        self.shared.look.lock().taken = None;
         self.look().find(id)
     }
 
@@ -202,6 +213,11 @@ fn find_models(search_path: &[PathBuf]) -> BTreeMap<ModelId, PathBuf> {
     models
 }
 
+/// A number that changes when any file of a model directory does. Blocking.
+pub fn files_fingerprint(directory: &Path) -> u64 {
+    fingerprint(directory).0
+}
+
 /// A number that changes when any file of a model directory does, and the time of the newest file, Unix seconds.
 fn fingerprint(directory: &Path) -> (u64, i64) {
     let mut hasher = DefaultHasher::new();
@@ -226,7 +242,20 @@ fn fingerprint(directory: &Path) -> (u64, i64) {
     (hasher.finish(), seconds)
 }
 
+/// The most steps that a sampler takes with this checkpoint; `None` when it takes none at all.
+fn most_steps(scheduler: &SchedulerConfig) -> Option<u32> {
+    let most = (1..=scheduler.most_steps().min(MOST_STEPS)).rev().find(|&steps| scheduler.sampler(steps, None).is_ok());
+    most.map(|steps| steps as u32)
+}
+
 fn describe(id: &ModelId, info: &ModelInfo, created: i64) -> ModelDescription {
+    let steps_of = |name: String| {
+        let most = info.scheduler().with_sampler(&name).ok().as_ref().and_then(most_steps)?;
+        Some((name, most))
+    };
+    let samplers: Vec<(String, u32)> = SchedulerConfig::names().into_iter().filter_map(steps_of).collect();
+    let max_steps = most_steps(info.scheduler()).unwrap_or(1);
+    let sides = info.side_range();
     ModelDescription {
         id: id.clone(),
         kind: ModelKind::Image,
@@ -235,19 +264,20 @@ fn describe(id: &ModelId, info: &ModelInfo, created: i64) -> ModelDescription {
         weight_file_bytes: info.weight_file_bytes,
         created,
         limits: ModelLimits {
-            min_side: 64,
-            max_side: 2048,
+            min_side: *sides.start() as u32,
+            max_side: *sides.end() as u32,
             side_multiple: info.size_multiple as u32,
             max_images: 10,
-            max_steps: 150,
-            max_guidance_scale: 50.0,
+            max_steps,
+            max_guidance_scale: MOST_GUIDANCE_SCALE,
             max_prompt_characters: 10_000,
             default_width: info.default_size.0 as u32,
             default_height: info.default_size.1 as u32,
-            default_steps: info.default_steps as u32,
+            default_steps: (info.default_steps as u32).min(max_steps),
             default_guidance_scale: info.default_guidance_scale,
             default_strength: 0.75,
-            samplers: SchedulerConfig::names(),
+            samplers: samplers.iter().map(|(name, _)| name.clone()).collect(),
+            max_steps_by_sampler: samplers.into_iter().collect(),
         },
     }
 }
@@ -278,6 +308,8 @@ mod tests {
         assert_eq!(directory("z").unwrap(), second.path().join("z"));
         let error = directory("empty").unwrap_err().to_string();
         assert_eq!(error, "no model 'empty'; installed: a, b.c, z");
+        std::fs::remove_dir_all(first.path().join("a")).unwrap();
+        assert_eq!(directory("a").unwrap(), second.path().join("a"), "what has gone is not found any more");
     }
 
     #[test]

@@ -58,22 +58,23 @@ pub fn resolve_image_request(
         _ => (limits.default_width, limits.default_height),
     };
     let has_init_image = parameters.init_image_size.is_some();
+    let sampler = sampler(parameters.sampler, limits)?;
+    let num_inference_steps = steps(parameters.num_inference_steps, sampler.as_deref(), limits)?;
+    let strength = strength(parameters.strength, has_init_image, limits)?;
+    if has_init_image {
+        check_begins(strength, num_inference_steps)?;
+    }
     Ok(ImageRequest {
         model: model.id.clone(),
         width: side("width", parameters.width, default_width, limits)?,
         height: side("height", parameters.height, default_height, limits)?,
-        num_inference_steps: count(
-            "num_inference_steps",
-            parameters.num_inference_steps,
-            limits.default_steps,
-            limits.max_steps,
-        )?,
+        num_inference_steps,
         guidance_scale: guidance_scale(parameters.guidance_scale, limits)?,
         seed: seed(parameters.seed, random_seed)?,
-        sampler: sampler(parameters.sampler, limits)?,
+        sampler,
         num_images: count("num_images", parameters.num_images, 1, limits.max_images)?,
         init_image: None,
-        strength: strength(parameters.strength, has_init_image, limits)?,
+        strength,
         prompt: parameters.prompt,
         negative_prompt: parameters.negative_prompt,
     })
@@ -130,6 +131,25 @@ fn count(field: &'static str, asked: Option<i128>, default: u32, max: u32) -> Re
         Ok(number) if (1..=max).contains(&number) => Ok(number),
         _ => refuse(field, format!("is {value}; allowed: 1 to {max}")),
     }
+}
+
+fn steps(asked: Option<i128>, sampler: Option<&str>, limits: &ModelLimits) -> Result<u32, ParameterError> {
+    let max = sampler.and_then(|name| limits.max_steps_by_sampler.get(name)).copied().unwrap_or(limits.max_steps);
+    count("num_inference_steps", asked, limits.default_steps.min(max), max).map_err(|error| match sampler {
+        Some(name) => ParameterError { problem: format!("{} with the sampler {name}", error.problem), ..error },
+        None => error,
+    })
+}
+
+/// A run from a picture does `strength` of the steps; there must be one to do.
+fn check_begins(strength: f32, steps: u32) -> Result<(), ParameterError> {
+    // The decimal that was written, as the engine takes it: 0.7 as f32 and widened is 0.69999999.
+    let decimal = strength.to_string().parse().unwrap_or(f64::from(strength));
+    if f64::from(steps) * decimal >= 1.0 {
+        return Ok(());
+    }
+    let least = (1000.0 / f64::from(steps)).ceil() / 1000.0;
+    refuse("strength", format!("is {strength}, less than one of {steps} steps; allowed here: {least} to 1"))
 }
 
 fn guidance_scale(asked: Option<f64>, limits: &ModelLimits) -> Result<f32, ParameterError> {
@@ -200,6 +220,7 @@ mod tests {
                 default_guidance_scale: 3.0,
                 default_strength: 0.8,
                 samplers: vec!["euler".to_owned(), "dpmpp_2m_karras".to_owned()],
+                max_steps_by_sampler: [("euler".to_owned(), 100), ("dpmpp_2m_karras".to_owned(), 10)].into(),
             },
         }
     }
@@ -241,6 +262,8 @@ mod tests {
     #[case::negative_prompt(|p: &mut ImageParameters| p.negative_prompt = Some("é".repeat(21)), "negative_prompt has 21 characters; at most 20 are allowed")]
     #[case::no_steps(|p: &mut ImageParameters| p.num_inference_steps = Some(0), "num_inference_steps is 0; allowed: 1 to 100")]
     #[case::many_steps(|p: &mut ImageParameters| p.num_inference_steps = Some(10_000), "num_inference_steps is 10000; allowed: 1 to 100")]
+    #[case::steps_of_sampler(|p: &mut ImageParameters| { p.sampler = Some("dpmpp_2m_karras".to_owned()); p.num_inference_steps = Some(11); }, "num_inference_steps is 11; allowed: 1 to 10 with the sampler dpmpp_2m_karras")]
+    #[case::strength_of_steps(|p: &mut ImageParameters| { p.init_image_size = Some((128, 128)); p.num_inference_steps = Some(3); p.strength = Some(0.3); }, "strength is 0.3, less than one of 3 steps; allowed here: 0.334 to 1")]
     #[case::nan(|p: &mut ImageParameters| p.guidance_scale = Some(f64::NAN), "guidance_scale is NaN; allowed: 0 to 30")]
     #[case::infinite(|p: &mut ImageParameters| p.guidance_scale = Some(f64::INFINITY), "guidance_scale is inf; allowed: 0 to 30")]
     #[case::below(|p: &mut ImageParameters| p.guidance_scale = Some(-1.0), "guidance_scale is -1; allowed: 0 to 30")]

@@ -14,6 +14,7 @@ use super::image_job::ImageJob;
 use super::plan::{FreeDevice, plan};
 use crate::domain::{JobId, JobObserver, ModelId};
 use crate::execution::Executor;
+use crate::execution::results::Attempt;
 use crate::jobs::JobRunner;
 use crate::jobs::store::StoreError;
 use crate::models::ModelCatalog;
@@ -114,6 +115,10 @@ pub struct Scheduler {
 impl Scheduler {
     /// Gives back what an earlier server left running, then starts to run jobs. Only one scheduler may stand on a database.
     pub async fn start(parts: SchedulerParts) -> Result<Self, StoreError> {
+        // An attempt that was cut off may have stored pictures; the next one stores its own.
+        for left in parts.runner.left_over().await? {
+            Attempt::new(&left.job, left.fence.attempt).delete_pictures(&parts.storage).await;
+        }
         let released = parts.runner.release_left_over().await?;
         if released > 0 {
             tracing::info!(jobs = released, "Queued {released} jobs again that an earlier server left running");

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::future::Future;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use tokio::time::Instant;
 
 use super::dispatcher::{DeviceSlot, Shared};
 use crate::domain::{ErrorCode, Job, JobError, JobResult, JobState, ModelId, Progress};
-use crate::execution::results::{delete_pictures, encode_pictures, manifest, store_pictures};
+use crate::execution::results::{Attempt, encode_pictures, manifest, store_pictures};
 use crate::execution::{ImageOutput, ImageTask, Report, TaskEvent, TaskFailure};
 use crate::jobs::runner::RunningTask;
 use crate::jobs::store::{Outcome, StoreError};
@@ -34,13 +35,20 @@ pub(super) struct ImageJob {
     task: RunningTask,
     progress: Progress,
     recorded: Instant,
+    /// Where the model's files lie, once looked up.
+    model_directory: PathBuf,
     /// The model's hashes, taken while the device works.
     identity: Option<JoinHandle<ModelIdentity>>,
 }
 
 impl ImageJob {
     pub(super) fn new(shared: Arc<Shared>, task: RunningTask) -> Self {
-        Self { shared, task, progress: Progress::default(), recorded: Instant::now(), identity: None }
+        let (progress, recorded) = (Progress::default(), Instant::now());
+        Self { shared, task, progress, recorded, model_directory: PathBuf::new(), identity: None }
+    }
+
+    fn attempt(&self) -> Attempt {
+        Attempt::new(&self.task.job, self.task.fence.attempt)
     }
 
     /// Runs the task on the device, stores what comes out, and writes down how it ended.
@@ -64,7 +72,7 @@ impl ImageJob {
             Err(failure) => {
                 drop(slot);
                 match failure {
-                    TaskFailure::Failed(error) => Some(Outcome::Failed(error)),
+                    TaskFailure::Failed(error) => Some(Outcome::Failed(self.without_paths(error))),
                     TaskFailure::Cancelled if self.task.stop.is_cancelled() => Some(Outcome::Cancelled),
                     TaskFailure::Cancelled => None,
                 }
@@ -77,20 +85,16 @@ impl ImageJob {
     async fn evaluate(&mut self, slot: &DeviceSlot) -> Result<ImageOutput, TaskFailure> {
         let interrupt = Interrupt::default();
         let request = self.task.job.request.clone();
+        self.model_directory = self.find_model(&request.model).await?;
         let task = ImageTask {
-            model_directory: self
-                .shared
-                .parts
-                .models
-                .directory(&request.model)
-                .map_err(|error| TaskFailure::new(ErrorCode::ModelUnavailable, error.to_string()))?,
+            model_directory: self.model_directory.clone(),
             init_image: match &request.init_image {
                 Some(key) => Some(self.read_init_image(key).await?),
                 None => None,
             },
             request,
             interrupt: interrupt.clone(),
-            previews_wanted: self.task.previews_wanted.clone(),
+            previews: self.task.previews.clone(),
         };
         let mut events =
             slot.executor().start(task).map_err(|error| TaskFailure::new(ErrorCode::DeviceFailed, error.to_string()))?;
@@ -111,6 +115,24 @@ impl ImageJob {
         }
     }
 
+    async fn find_model(&self, model: &ModelId) -> Result<PathBuf, TaskFailure> {
+        let (models, model) = (self.shared.parts.models.clone(), model.clone());
+        // The catalogue looks at the disk.
+        let found = tokio::task::spawn_blocking(move || models.directory(&model)).await;
+        let unavailable = |error: String| TaskFailure::new(ErrorCode::ModelUnavailable, error);
+        found.map_err(|error| unavailable(error.to_string()))?.map_err(|error| unavailable(error.to_string()))
+    }
+
+    /// A device's words name files; where on this machine they lie is for the log alone.
+    fn without_paths(&self, mut error: JobError) -> JobError {
+        let directory = self.model_directory.display().to_string();
+        if !directory.is_empty() && error.message.contains(&directory) {
+            tracing::warn!(job.id = %self.task.job.id, "Job {} failed: {}", self.task.job.id, error.message);
+            error.message = error.message.replace(&format!("{directory}/"), "").replace(&directory, "the model's directory");
+        }
+        error
+    }
+
     async fn take_report(&mut self, report: Report, device: &str, interrupt: &Interrupt) {
         let parts = &self.shared.parts;
         let job = &self.task.job;
@@ -126,7 +148,9 @@ impl ImageJob {
                 if self.recorded.elapsed() >= RECORD_INTERVAL {
                     self.recorded = Instant::now();
                     match parts.runner.record_progress(&self.task.fence, progress).await {
-                        Ok(()) => {}
+                        Ok(false) => {}
+                        // Whoever asked may have gone before the token was told.
+                        Ok(true) => self.task.stop.cancel(),
                         // Somebody else has the task: what this device makes of it will not be wanted.
                         Err(StoreError::LeaseLost) => interrupt.cancel(),
                         Err(error) => {
@@ -180,7 +204,7 @@ impl ImageJob {
             Ok(Err(error)) => return failed(ErrorCode::Internal, "the picture could not be encoded", &error),
             Err(error) => return failed(ErrorCode::Internal, "the picture could not be encoded", &error),
         };
-        match store_pictures(&self.shared.parts.storage, pictures, created).await {
+        match store_pictures(&self.shared.parts.storage, &self.attempt(), pictures).await {
             Ok(artifacts) => Some(Outcome::Completed(JobResult { artifacts, manifest })),
             Err(error @ (StorageError::Failed(_) | StorageError::NotFound(_) | StorageError::InvalidKey(_))) => {
                 failed(ErrorCode::StorageFailed, "the picture could not be stored", &error)
@@ -199,8 +223,9 @@ impl ImageJob {
             Ok(job) => self.report_end(&job, ran),
             Err(error) => {
                 tracing::error!(job.id = %fence.job, error = &error as &dyn Error, "Cannot write down the end of job {}: {error}", fence.job);
-                if let Some(Outcome::Completed(result)) = &outcome {
-                    delete_pictures(&self.shared.parts.storage, &result.artifacts).await;
+                // Somebody else has the task. After any other error it is the next start that finds out, and cleans up.
+                if let (Some(Outcome::Completed(_)), StoreError::LeaseLost) = (&outcome, &error) {
+                    self.attempt().delete_pictures(&self.shared.parts.storage).await;
                 }
             }
         }
@@ -225,16 +250,20 @@ impl ImageJob {
         F: Future<Output = Result<Job, StoreError>>,
     {
         let mut pause = FIRST_RETRY;
+        let mut unanswered = None;
         loop {
-            match write().await {
-                Err(error @ StoreError::Unavailable(_)) => {
+            match (write().await, unanswered.take()) {
+                // The write before this one may be what ended it.
+                (Err(StoreError::LeaseLost), Some(earlier)) => return Err(earlier),
+                (Err(error @ StoreError::Unavailable(_)), _) => {
                     tracing::warn!(job.id = %self.task.fence.job, error = &error as &dyn Error, "The database does not answer: {error}");
                     tokio::select! {
                         () = self.shared.preempt.cancelled() => return Err(error),
                         () = tokio::time::sleep(pause) => pause = (pause * 2).min(LONGEST_RETRY),
                     }
+                    unanswered = Some(error);
                 }
-                concluded => return concluded,
+                (concluded, _) => return concluded,
             }
         }
     }

@@ -11,8 +11,9 @@ use super::*;
 use crate::domain::{
     ErrorCode, ImageRequest, Job, JobEventKind, JobId, JobObserver, JobState, ModelId, Principal, Progress, SystemClock,
 };
+use crate::execution::results::{Attempt, EncodedPicture, store_pictures};
 use crate::execution::{DeviceName, DeviceWorker, ExecutorOptions, FakeControl, FakeFailure};
-use crate::jobs::{Database, JobService, JobServiceOptions, NewJob, SqliteJobStore};
+use crate::jobs::{Database, JobService, JobServiceOptions, NewJob, Previews, SqliteJobStore};
 use crate::media::decode::decode_image;
 use crate::media::encode::{PngText, encode_png};
 use crate::models::ModelCatalog;
@@ -90,7 +91,7 @@ impl Server {
 
     /// Waits until the job is in a state for which `wanted` holds.
     async fn wait_for(&self, id: JobId, wanted: impl Fn(JobState) -> bool) -> Job {
-        let (mut job, mut events) = self.service.watch(&principal(), id).await.unwrap();
+        let (mut job, mut events) = self.service.watch(&principal(), id, Previews::Unwanted).await.unwrap();
         while !wanted(job.state) {
             events.recv().await.unwrap();
             job = self.service.get(&principal(), id).await.unwrap();
@@ -194,6 +195,55 @@ fn what_ran_when_the_server_died_runs_again_and_ends_once() {
 }
 
 #[tokio::test]
+async fn every_picture_exists_once_after_a_crash_between_storing_and_finishing() {
+    let data = data();
+    let (picture, thumbnail) = {
+        // A server that dies right after it has stored its pictures: the job still runs, the files are there.
+        let database = Database::open(&data.path().join("jobs.db")).await.unwrap();
+        let storage = ArtifactStorage::local(&data.path().join("outputs")).unwrap();
+        let store = Arc::new(SqliteJobStore::new(database.clone()));
+        let service = JobService::new(store, storage.clone(), Arc::new(SystemClock), JobServiceOptions::default());
+        service.submit(&principal(), new_job()).await.unwrap();
+        let ready = service.runner().ready(1).await.unwrap().pop().unwrap();
+        let task = service.runner().claim(&ready).await.unwrap().unwrap();
+        let encoded = EncodedPicture { width: 64, height: 32, seed: 7, png: "png".into(), thumbnail_jpeg: "jpeg".into() };
+        let attempt = Attempt::new(&task.job, task.fence.attempt);
+        let stored = store_pictures(&storage, &attempt, vec![encoded]).await.unwrap().pop().unwrap();
+        database.close().await;
+        (stored.key, stored.thumbnail_key)
+    };
+    let server = server(data.path(), 1, &FakeControl::new(0)).await;
+    for key in [&picture, &thumbnail] {
+        assert!(server.storage.get(key).await.is_err(), "{key} belongs to no job");
+    }
+    let id = server.service.list(&principal(), 1, None).await.unwrap()[0].id;
+    let result = server.wait_for_end(id).await.result.unwrap();
+    let stored = data.path().join("outputs/images").read_dir().unwrap().count();
+    assert_eq!((stored, result.artifacts.len()), (2, 2));
+}
+
+#[tokio::test]
+async fn a_model_that_goes_while_its_job_waits_fails_the_job_alone() {
+    let data = data();
+    let control = FakeControl::new(0);
+    control.plan(FakeFailure::Hang { after_steps: 0 });
+    let server = server(data.path(), 1, &control).await;
+    let other = data.path().join("models/other");
+    std::fs::create_dir_all(&other).unwrap();
+    std::fs::write(other.join("model_index.json"), "{}").unwrap();
+    let blocking = server.submit().await;
+    let mut waiting = new_job();
+    waiting.request.model = "other".parse().unwrap();
+    let waiting = server.service.submit(&principal(), waiting).await.unwrap().id;
+    std::fs::remove_dir_all(&other).unwrap();
+    server.service.cancel(&principal(), blocking).await.unwrap();
+    let error = server.wait_for_end(waiting).await.error.unwrap();
+    assert_eq!(error.code, ErrorCode::ModelUnavailable, "{}", error.message);
+    assert!(!error.message.contains(data.path().to_str().unwrap()), "{}", error.message);
+    assert_eq!(server.wait_for_end(server.submit().await).await.state, JobState::Completed);
+}
+
+#[tokio::test]
 async fn a_shutdown_gives_back_what_does_not_end_in_time() {
     let data = data();
     let control = FakeControl::new(0);
@@ -237,7 +287,7 @@ async fn watchers_get_previews_and_a_bad_input_fails_its_job() {
     let server = server(data.path(), 1, &control).await;
     let blocker = server.submit().await;
     let watched = server.submit().await;
-    let (_, mut events) = server.service.watch(&principal(), watched).await.unwrap();
+    let (_, mut events) = server.service.watch(&principal(), watched, Previews::Wanted).await.unwrap();
     let with_input = |png: Vec<u8>| NewJob { init_image_png: Some(png.into()), ..new_job() };
     let good = encode_png(64, 32, &[9; 64 * 32 * 3], &PngText::default()).unwrap();
     let good = server.service.submit(&principal(), with_input(good)).await.unwrap().id;

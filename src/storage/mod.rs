@@ -92,8 +92,8 @@ fn parse_key(key: &str) -> Result<object_store::path::Path, StorageError> {
     object_store::path::Path::parse(key).map_err(|_| invalid())
 }
 
-/// The key of a picture: `images/{provider}_{YYYYMMDD_HHMMSS}_{index}_{random}.png`, the time in UTC. The random part keeps keys
-/// from being guessed and from meeting.
+/// The key of a picture: `images/{provider}_{YYYYMMDD_HHMMSS}_{index}_{random}.png`, the time in UTC. The random part, which stays the
+/// same whenever the same picture is meant, keeps keys from being guessed and from meeting.
 pub fn picture_key(provider: &str, created: UnixMs, index: usize, random: u64) -> String {
     let time = jiff::Timestamp::from_millisecond(created.0).unwrap_or_default().strftime("%Y%m%d_%H%M%S");
     format!("images/{provider}_{time}_{index}_{random:016x}.png")

@@ -12,7 +12,7 @@ use framewright::domain::{Clock, JobId, Principal, UnixMs};
 use framewright::execution::fake::FakeDevice;
 use framewright::execution::{DeviceWorker, Executor, FakeControl, FakeFailure};
 use framewright::jobs::store::{Database, SqliteJobStore};
-use framewright::jobs::{JobService, JobServiceOptions};
+use framewright::jobs::{JobService, JobServiceOptions, Previews};
 use framewright::models::ModelCatalog;
 use framewright::scheduler::{Scheduler, SchedulerParts};
 use framewright::storage::ArtifactStorage;
@@ -209,7 +209,7 @@ impl TestServer {
     pub(crate) async fn wait(&self, task: &str) {
         let id: JobId = task.parse().unwrap();
         let administrator = Principal { user: "admin".parse().unwrap(), admin: true, key: None };
-        let (mut job, mut events) = self.state.jobs.watch(&administrator, id).await.unwrap();
+        let (mut job, mut events) = self.state.jobs.watch(&administrator, id, Previews::Unwanted).await.unwrap();
         while !job.state.is_terminal() {
             // Whatever it is, it is a reason to look; the channel closes after the end.
             let _ = events.recv().await;

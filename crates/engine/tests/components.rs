@@ -26,7 +26,7 @@ const BF16_TOLERANCE: f64 = 3e-2;
 
 #[test]
 fn weights_follow_the_formula() {
-    for entry in json(&fixtures().join("weights.json")).as_array().unwrap() {
+    for entry in json("weights.json").as_array().unwrap() {
         let shape: Vec<usize> = numbers(&entry["shape"]).into_iter().map(|side| side as usize).collect();
         let name = entry["name"].as_str().unwrap();
         let values = RandomWeights::salted(entry["salt"].as_str().unwrap()).values(name, &shape);
@@ -41,7 +41,7 @@ fn weights_follow_the_formula() {
 }
 
 fn check_tokenizer(directory: &Path, key: &str, padding: &str) {
-    let golden = json(&fixtures().join("tokenizers/cases.json"));
+    let golden = json("tokenizers/cases.json");
     let tokenizer = Tokenizer::open(directory).unwrap();
     assert_eq!(tokenizer.max_length() as u64, golden["max_length"].as_u64().unwrap());
     for case in golden["cases"].as_array().unwrap() {
@@ -69,7 +69,7 @@ fn tokenizers_split_as_transformers_does() {
 #[test]
 fn cut_tokens_are_counted() {
     let tokenizer = Tokenizer::open(&fixtures().join("tokenizers/tokenizer")).unwrap();
-    let golden = json(&fixtures().join("tokenizers/cases.json"));
+    let golden = json("tokenizers/cases.json");
     let end = golden["end"].as_u64().unwrap() as u32;
     for (words, truncated) in [(0, 0), (74, 0), (75, 0), (76, 1), (300, 225)] {
         let tokens = tokenizer.encode(&"a ".repeat(words)).unwrap();
@@ -432,7 +432,7 @@ fn check_components(directory: &Path, salts: &Value, variant: Variant) {
     let (_, ops) = devices().remove(0);
     for (component, salt) in salts.as_object().unwrap() {
         let folder = directory.join(component);
-        let config = json(&folder.join("config.json"));
+        let config = json(folder.join("config.json"));
         let checkpoint = Checkpoint::open(component, &folder, support::stem(component), variant).unwrap();
         let scope = Scope::root(&checkpoint);
         match component.as_str() {
@@ -465,9 +465,8 @@ fn check_components(directory: &Path, salts: &Value, variant: Variant) {
 fn checkpoints_from_disk() {
     for entry in fs::read_dir(fixtures().join("checkpoints")).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
-        let directory = tempfile::tempdir().unwrap();
-        support::write_checkpoint(&name, directory.path());
-        let golden = json(&fixtures().join("checkpoints").join(&name).join("golden.json"));
+        let directory = support::checkpoint(&name);
+        let golden = json(format!("checkpoints/{name}/golden.json"));
         check_components(directory.path(), &golden["salts"], Variant::Plain);
     }
 }
@@ -475,7 +474,7 @@ fn checkpoints_from_disk() {
 #[test]
 fn the_checkpoint_that_diffusers_saved() {
     let directory = fixtures().join("saved");
-    let golden = json(&directory.join("golden.json"));
+    let golden = json(directory.join("golden.json"));
     for variant in [Variant::Plain, Variant::Half] {
         check_components(&directory, &golden["salts"], variant);
     }

@@ -1,14 +1,15 @@
 //! The generator against torch's.
 
-mod golden;
+#[expect(dead_code, reason = "devices and checkpoints are not needed here")]
+mod support;
 
 use framewright_engine::noise::Generator;
 
 #[test]
 fn every_draw_is_torchs() {
-    let arrays = golden::arrays("noise/noise.safetensors");
+    let arrays = support::arrays("noise/noise.safetensors");
     let mut compared = 0;
-    for case in golden::json("noise/noise.json")["cases"].as_array().unwrap() {
+    for case in support::json("noise/noise.json")["cases"].as_array().unwrap() {
         let name = case["name"].as_str().unwrap();
         let mut generator = Generator::new(case["seed"].as_str().unwrap().parse().unwrap());
         for draw in 0..case["shapes"].as_array().unwrap().len() {
@@ -26,8 +27,8 @@ fn every_draw_is_torchs() {
 
 #[test]
 fn latents_are_drawn_in_torchs_order() {
-    let expected = &golden::arrays("noise/noise.safetensors")["latent.0"];
+    let expected = &support::arrays("noise/noise.safetensors")["latent.0"];
     let [1, channels, height, width] = expected.shape[..] else { panic!("{:?}", expected.shape) };
     let latent = Generator::new(42).latent(1, height, width, channels);
-    golden::assert_close("latent", &latent.to_channels_first(), &expected.values, 1e-6);
+    support::assert_close("latent", &latent.to_channels_first(), &expected.values, 1e-6);
 }

@@ -18,7 +18,7 @@ use serde::de::DeserializeOwned;
 /// Builds a component and compares what it asked for with what is published; `parameters` are those of the published file.
 fn check<C: DeserializeOwned, N>(component: &str, parameters: usize, load: impl Fn(&Ops, &Scope<'_>, &C) -> Result<N>) {
     let folder = support::fixtures().join("published");
-    let config: C = serde_json::from_value(support::json(&folder.join(format!("{component}.json")))).unwrap();
+    let config: C = serde_json::from_value(support::json(folder.join(format!("{component}.json")))).unwrap();
     let source = Declarations::default();
     load(&Ops::declaring(), &Scope::root(&source), &config).unwrap();
 

@@ -2,7 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "what a test cannot go on without fails it")]
 
-mod golden;
+#[expect(dead_code, reason = "devices and checkpoints are not needed here")]
+mod support;
 
 use framewright_engine::latent::Latent;
 use framewright_engine::noise::Generator;
@@ -39,10 +40,10 @@ fn begun(reference: &Value, case: &Value, sampler: &str) -> (Box<dyn Sampler>, L
     let strength = case["strength"].as_f64().map(|strength| strength as f32);
     let steps = case["steps"].as_u64().unwrap() as usize;
     let run = configured(reference, case, sampler).sampler(steps, strength).unwrap();
-    let initial = latent(&golden::input("input.initial", 16));
+    let initial = latent(&support::input("input.initial", 16));
     let start = match strength {
         None => initial.map(|value| value * run.initial_noise_scale()),
-        Some(_) => run.add_noise(&latent(&golden::input("input.clean", 16)), &initial),
+        Some(_) => run.add_noise(&latent(&support::input("input.clean", 16)), &initial),
     };
     (run, start)
 }
@@ -53,26 +54,26 @@ fn generator(reference: &Value) -> Generator {
 
 /// All cases of one sampler; gives how many there were.
 fn check(sampler: &str) -> usize {
-    let reference = golden::json(&format!("sampler/{sampler}.json"));
-    let arrays = golden::arrays(&format!("sampler/{sampler}.safetensors"));
+    let reference = support::json(format!("sampler/{sampler}.json"));
+    let arrays = support::arrays(format!("sampler/{sampler}.safetensors"));
     let row = |name: &str, index: usize| &arrays[name].values[index * 16..(index + 1) * 16];
     let cases = reference["cases"].as_array().unwrap();
     for (number, case) in cases.iter().enumerate() {
         let what = |detail: &str| format!("{sampler} case {number} ({case}): {detail}");
         let (mut run, start) = begun(&reference, case, sampler);
-        golden::assert_close(
+        support::assert_close(
             &what("timesteps"),
             run.timesteps(),
             &arrays["timesteps"].values[range(case, "timesteps")],
             TOLERANCE,
         );
         if let Some(sigmas) = arrays.get("sigmas") {
-            golden::assert_close(&what("sigmas"), run.sigmas(), &sigmas.values[range(case, "sigmas")], TOLERANCE);
+            support::assert_close(&what("sigmas"), run.sigmas(), &sigmas.values[range(case, "sigmas")], TOLERANCE);
         }
         let scale = case["init_noise_sigma"].as_f64().unwrap();
         assert!((f64::from(run.initial_noise_scale()) / scale - 1.0).abs() <= TOLERANCE, "{}", what("initial scale"));
         assert_eq!(run.evaluations() as u64, case["evaluations"].as_u64().unwrap(), "{}", what("evaluations"));
-        golden::assert_close(&what("start"), &start.to_channels_first(), row("start", number), TOLERANCE);
+        support::assert_close(&what("start"), &start.to_channels_first(), row("start", number), TOLERANCE);
 
         let ill_conditioned = sampler == "euler_ancestral" && case["config"]["rescale_betas_zero_snr"] == true;
         let tolerance = if ill_conditioned { ANCESTRAL_ZERO_SNR_TOLERANCE } else { TOLERANCE };
@@ -82,15 +83,15 @@ fn check(sampler: &str) -> usize {
         for evaluation in 0..run.evaluations() {
             if evaluation == 1 || run.evaluations() == 1 {
                 let scaled = run.model_input(&sample).to_channels_first();
-                golden::assert_close(&what("model input"), &scaled, row("scaled", number), tolerance);
+                support::assert_close(&what("model input"), &scaled, row("scaled", number), tolerance);
             }
-            let output = latent(&golden::input(&format!("input.output.{evaluation}"), 16));
+            let output = latent(&support::input(&format!("input.output.{evaluation}"), 16));
             sample = run.step(&output, &sample, &mut generator).unwrap();
             let kept = if samples.len() == 1 { evaluation + 1 == run.evaluations() } else { true };
             if kept {
                 let index = if samples.len() == 1 { samples.start } else { samples.start + evaluation };
                 let step = format!("sample after evaluation {evaluation}");
-                golden::assert_close(&what(&step), &sample.to_channels_first(), row("samples", index), tolerance);
+                support::assert_close(&what(&step), &sample.to_channels_first(), row("samples", index), tolerance);
             }
         }
     }
@@ -108,7 +109,7 @@ macro_rules! goldens {
         fn every_golden_has_its_test() {
             let mut tested = vec![$(stringify!($sampler)),*];
             tested.sort_unstable();
-            assert_eq!(golden::cases("sampler"), tested);
+            assert_eq!(support::names("sampler"), tested);
         }
     };
 }
@@ -122,10 +123,10 @@ fn a_run_restored_after_any_evaluation_ends_in_the_same_bits() {
             let config = SchedulerConfig::from_json("{}").unwrap().with_sampler(&sampler).unwrap();
             let new = || config.sampler(6, strength).unwrap();
             let step = |run: &mut Box<dyn Sampler>, sample: &Latent, generator: &mut Generator| {
-                let output = latent(&golden::input(&format!("input.output.{}", run.done()), 16));
+                let output = latent(&support::input(&format!("input.output.{}", run.done()), 16));
                 run.step(&output, sample, generator).unwrap()
             };
-            let start = latent(&golden::input("input.initial", 16));
+            let start = latent(&support::input("input.initial", 16));
 
             let (mut run, mut sample, mut generator) = (new(), start.clone(), Generator::new(9));
             let mut saved = Vec::new();

@@ -9,7 +9,6 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use futures_util::stream::{self, Stream, StreamExt};
 use serde::Serialize;
-use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::task_document::{TaskDocument, rounded_fraction};
@@ -18,6 +17,7 @@ use crate::api::error::{ApiError, Problem};
 use crate::api::extract::{BaseUrl, Caller};
 use crate::api::state::ApiState;
 use crate::domain::{EventId, Job, JobEvent, JobEventKind, JobId, Principal, Progress};
+use crate::jobs::{JobEvents, Previews};
 
 /// How often a comment is sent when nothing else is, so that proxies keep the connection.
 pub(in crate::api) const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -66,9 +66,9 @@ pub(in crate::api) async fn watch_task(
     Path(id): Path<String>,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, ApiError> {
     let id = parse_task_id(&id)?;
-    let (job, receiver) = state.jobs.watch(&principal, id).await?;
+    let (job, events) = state.jobs.watch(&principal, id, Previews::Wanted).await?;
     let shutdown = state.shutdown.clone();
-    let watcher = Watcher { state, principal, base_url, id, receiver, next: Next::State { job: Box::new(job), id: None } };
+    let watcher = Watcher { state, principal, base_url, id, events, next: Next::State { job: Box::new(job), id: None } };
     let events = stream::unfold(watcher, Watcher::next_event).take_until(shutdown.cancelled_owned()).map(Ok);
     Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
 }
@@ -79,7 +79,7 @@ struct Watcher {
     principal: Principal,
     base_url: String,
     id: JobId,
-    receiver: Receiver<JobEvent>,
+    events: JobEvents,
     next: Next,
 }
 
@@ -107,7 +107,7 @@ impl Watcher {
                         return Some((event, self));
                     }
                 }
-                Next::Event => match self.receiver.recv().await {
+                Next::Event => match self.events.recv().await {
                     Ok(event) if event.job != self.id => {}
                     Ok(JobEvent { id, kind: JobEventKind::State { .. }, .. }) => self.read_state(Some(id)).await,
                     Ok(event) => {

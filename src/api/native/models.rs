@@ -1,5 +1,7 @@
 //! What can be asked for.
 
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::extract::{Path, State};
 use serde::Serialize;
@@ -42,7 +44,7 @@ pub(in crate::api) struct ModelLimitsDocument {
     side_multiple: u32,
     /// Largest `num_images`.
     max_images: u32,
-    /// Largest `num_inference_steps`.
+    /// Largest `num_inference_steps` without `sampler`.
     max_steps: u32,
     /// Largest `guidance_scale`.
     max_guidance_scale: f32,
@@ -60,6 +62,8 @@ pub(in crate::api) struct ModelLimitsDocument {
     default_strength: f32,
     /// Values of `sampler`.
     samplers: Vec<String>,
+    /// Largest `num_inference_steps` with each `sampler`.
+    max_steps_by_sampler: BTreeMap<String, u32>,
 }
 
 /// Every installed model.
@@ -95,6 +99,7 @@ impl From<ModelLimits> for ModelLimitsDocument {
             default_guidance_scale: limits.default_guidance_scale,
             default_strength: limits.default_strength,
             samplers: limits.samplers,
+            max_steps_by_sampler: limits.max_steps_by_sampler,
         }
     }
 }

@@ -1,13 +1,12 @@
 //! Waiting for a job on behalf of a client that waits for its answer.
 
-use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::task::TaskTracker;
 
 use crate::api::error::{ApiError, ErrorKind};
 use crate::api::state::ApiState;
 use crate::domain::{Job, JobError, JobEvent, JobEventKind, JobId, JobResult, JobState, Principal, Progress};
-use crate::jobs::{JobService, JobServiceError};
+use crate::jobs::{JobEvents, JobService, JobServiceError, Previews};
 
 /// Cancels a job when dropped: its client hung up, and nobody else can get at the result.
 #[derive(Debug)]
@@ -74,16 +73,24 @@ pub(super) struct Waiting {
     id: JobId,
     /// The job when it was last read; taken when looked at.
     read: Option<Job>,
-    receiver: Receiver<JobEvent>,
+    /// Whether the job was running when it was last read.
+    is_running: bool,
+    events: JobEvents,
     guard: CancelOnDrop,
 }
 
 impl Waiting {
     /// Begins to wait. Without `cancel_on_drop` the job goes on when the client hangs up.
-    pub(super) async fn begin(state: ApiState, principal: Principal, id: JobId, cancel_on_drop: bool) -> Result<Self, ApiError> {
+    pub(super) async fn begin(
+        state: ApiState,
+        principal: Principal,
+        id: JobId,
+        cancel_on_drop: bool,
+        previews: Previews,
+    ) -> Result<Self, ApiError> {
         let guard = if cancel_on_drop { CancelOnDrop::new(&state, &principal, id) } else { CancelOnDrop::disarmed() };
-        let (job, receiver) = state.jobs.watch(&principal, id).await?;
-        Ok(Self { state, principal, id, read: Some(job), receiver, guard })
+        let (job, events) = state.jobs.watch(&principal, id, previews).await?;
+        Ok(Self { state, principal, id, read: Some(job), is_running: false, events, guard })
     }
 
     /// The services.
@@ -94,15 +101,17 @@ impl Waiting {
     /// The next preview, or the end. A job that did not complete is an error.
     pub(super) async fn next(&mut self) -> Result<Happening, ApiError> {
         loop {
-            if let Some(job) = self.read.take()
-                && let Some(end) = ended(job)
-            {
-                self.guard = CancelOnDrop::disarmed();
-                return end;
+            if let Some(job) = self.read.take() {
+                self.is_running = job.state == JobState::Running;
+                if let Some(end) = ended(job) {
+                    self.guard = CancelOnDrop::disarmed();
+                    return end;
+                }
             }
+            // What runs when the server stops may still end in time, or goes back to the queue; what waits stays there.
             let received = tokio::select! {
-                received = self.receiver.recv() => received,
-                () = self.state.shutdown.cancelled() => return Err(stopping()),
+                received = self.events.recv() => received,
+                () = self.state.shutdown.cancelled(), if !self.is_running => return Err(stopping()),
             };
             match received {
                 Ok(event) if event.job != self.id => {}

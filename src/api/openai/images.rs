@@ -18,6 +18,7 @@ use crate::api::native::task_document::content_path;
 use crate::api::state::ApiState;
 use crate::api::submission::{IdempotencyKey, Submission, find_model, submit};
 use crate::domain::{Artifact, Job, JobId, JobResult, UnixMs};
+use crate::jobs::Previews;
 
 /// The task behind an answer: its manifest, seed included, is at `/api/v1/tasks/{id}`.
 const TASK_ID: HeaderName = HeaderName::from_static("x-task-id");
@@ -56,7 +57,8 @@ pub(in crate::api) async fn create_images(
     let submission = Submission { parameters, idempotency_key, ..Submission::default() };
     let job = submit(&state, &principal, &model, submission).await.map_err(in_openai_words)?;
     let id = job.id;
-    let mut waiting = Waiting::begin(state.clone(), principal, id, cancel_on_drop).await?;
+    let previews = if delivery.partial_images > 0 { Previews::Wanted } else { Previews::Unwanted };
+    let mut waiting = Waiting::begin(state.clone(), principal, id, cancel_on_drop, previews).await?;
     let response = if delivery.stream {
         stream_response(waiting, &job, delivery)
     } else {

@@ -15,7 +15,7 @@ use crate::app::compute;
 use crate::cli::failure::{Failure, OrFail, Outcome};
 use crate::cli::models::FoundModel;
 use crate::config::{Config, Environment};
-use crate::domain::{Clock, ErrorCode, ImageRequest, SystemClock};
+use crate::domain::{Clock, ErrorCode, ImageRequest, PreviewDemand, SystemClock};
 use crate::execution::device::open_device;
 use crate::execution::results::encode_pictures;
 use crate::execution::{ImageOutput, ImageTask, Report, TaskFailure};
@@ -53,7 +53,7 @@ fn run(config: &Config, model: &FoundModel, request: &ImageRequest, init_image: 
         model_directory: model.directory.clone(),
         init_image: init_image.map(|image| Arc::new(picture(image))),
         interrupt: Interrupt::default(),
-        previews_wanted: Arc::default(),
+        previews: PreviewDemand::default(),
     };
     let mut show = |report| {
         if let Report::Evaluated { progress: at, .. } = report {

@@ -103,7 +103,7 @@ async fn what_is_stored_comes_back(store: &dyn JobStore) {
     let claimed = claim(store, &record).await;
     assert_eq!(claimed.job.started, Some(UnixMs(2000)));
     let progress = Progress { step: 3, steps: 4 };
-    store.record_progress(&claimed.fence, progress, UnixMs(2500)).await.unwrap();
+    assert!(!store.record_progress(&claimed.fence, progress, UnixMs(2500)).await.unwrap());
     let running = store.job(record.job.id).await.unwrap();
     assert_eq!((running.state, running.progress, running.updated), (JobState::Running, progress, UnixMs(2500)));
     let done = store.finish(&claimed.fence, &completed(), Progress { step: 4, steps: 4 }, UnixMs(3000)).await.unwrap();
@@ -210,6 +210,7 @@ async fn cancel_depends_on_the_state(store: &dyn JobStore) {
         let (before, job) = store.request_cancel(running.job.id, UnixMs(3000)).await.unwrap();
         assert_eq!((before, job.state), (JobState::Running, JobState::Running));
     }
+    assert!(store.record_progress(&fence, Progress::default(), UnixMs(3000)).await.unwrap(), "whoever runs it is told");
     let released = store.release(&fence, UnixMs(4000)).await.unwrap();
     assert_eq!((released.state, released.finished), (JobState::Cancelled, Some(UnixMs(4000))), "not run again");
     assert!(store.ready(10).await.unwrap().is_empty());
@@ -222,12 +223,16 @@ async fn a_restart_requeues_what_ran(store: &dyn JobStore) {
     let old = claim(store, &running).await.fence;
     claim(store, &stopping).await;
     store.request_cancel(stopping.job.id, UnixMs(3000)).await.unwrap();
+    let left = store.running().await.unwrap();
+    assert_eq!(left.len(), 2);
+    assert!(left.iter().any(|claim| claim.fence == old && claim.job.state == JobState::Running));
     assert_eq!(store.release_all(UnixMs(5000)).await.unwrap(), 2);
     let state = async |record: &NewRecord| store.job(record.job.id).await.unwrap().state;
     assert_eq!(state(&waiting).await, JobState::Queued);
     assert_eq!(state(&running).await, JobState::Queued);
     assert_eq!(state(&stopping).await, JobState::Cancelled);
     assert_eq!(store.ready(10).await.unwrap().len(), 2);
+    assert_eq!(store.running().await.unwrap(), []);
     let new = claim(store, &running).await.fence;
     let late = store.finish(&old, &completed(), Progress::default(), UnixMs(6000)).await;
     assert!(matches!(late, Err(StoreError::LeaseLost)));

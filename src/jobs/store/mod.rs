@@ -152,14 +152,17 @@ pub trait JobStore: Send + Sync + std::fmt::Debug {
     /// Claims a queued task; `None` when somebody else was faster or it was cancelled.
     async fn claim(&self, task: TaskId, owner: &str, now: UnixMs, lease_until: UnixMs) -> Result<Option<Claim>, StoreError>;
 
-    /// Writes down how far a claimed task is.
-    async fn record_progress(&self, fence: &Fence, progress: Progress, now: UnixMs) -> Result<(), StoreError>;
+    /// Writes down how far a claimed task is; says whether its job shall stop ([`JobStore::request_cancel`]).
+    async fn record_progress(&self, fence: &Fence, progress: Progress, now: UnixMs) -> Result<bool, StoreError>;
 
     /// Ends a claimed task and its job; `progress` is how far it came.
     async fn finish(&self, fence: &Fence, outcome: &Outcome, progress: Progress, now: UnixMs) -> Result<Job, StoreError>;
 
     /// Gives a claimed task back to the queue without charging it (cancels it if that was asked for meanwhile).
     async fn release(&self, fence: &Fence, now: UnixMs) -> Result<Job, StoreError>;
+
+    /// At start, when no other server can be running: what the last one left running.
+    async fn running(&self) -> Result<Vec<Claim>, StoreError>;
 
     /// At start, when no other server can be running: gives every running task back, as [`JobStore::release`] does. Gives their number.
     async fn release_all(&self, now: UnixMs) -> Result<u64, StoreError>;

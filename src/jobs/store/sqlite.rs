@@ -5,7 +5,7 @@ use serde::de::DeserializeOwned;
 use sqlx::{Sqlite, SqliteConnection, Transaction};
 
 use super::{Claim, Database, Fence, Inserted, JobStore, NewRecord, Outcome, ReadyTask, StoreError};
-use crate::domain::{Job, JobId, JobState, ModelId, Progress, TaskId, UnixMs, UserId};
+use crate::domain::{ErrorCode, Job, JobError, JobId, JobState, ModelId, Progress, TaskId, UnixMs, UserId};
 
 /// [`JobStore`] over a [`Database`].
 #[derive(Clone, Debug)]
@@ -123,6 +123,28 @@ async fn leave_running(
     .await?
     .rows_affected();
     if changed == 1 { Ok(()) } else { Err(StoreError::LeaseLost) }
+}
+
+/// Fails a job that has just been claimed and its task.
+async fn fail_unreadable(connection: &mut SqliteConnection, job: &str, now: UnixMs) -> Result<(), StoreError> {
+    let message = "the stored request cannot be read by this version of the server".to_owned();
+    sqlx::query(
+        "UPDATE jobs SET state = 'failed', error = ?1, finished_ms = ?2, updated_ms = ?2 WHERE id = ?3 AND state = 'running'",
+    )
+    .bind(to_json(&JobError { code: ErrorCode::Internal, message })?)
+    .bind(now.0)
+    .bind(job)
+    .execute(&mut *connection)
+    .await?;
+    sqlx::query(
+        "UPDATE tasks SET state = 'failed', lease_owner = NULL, lease_until_ms = NULL, updated_ms = ?1
+         WHERE job_id = ?2 AND state = 'running'",
+    )
+    .bind(now.0)
+    .bind(job)
+    .execute(&mut *connection)
+    .await?;
+    Ok(())
 }
 
 #[async_trait]
@@ -283,26 +305,37 @@ impl JobStore for SqliteJobStore {
         .bind(task.to_string())
         .fetch_optional(&mut *transaction)
         .await?;
-        let Some((job, attempt)) = claimed else { return Ok(None) };
+        let Some((job_id, attempt)) = claimed else { return Ok(None) };
         let row: Option<JobRow> = sqlx::query_as(
             "UPDATE jobs SET state = 'running', started_ms = ?1, updated_ms = ?1, progress_step = 0, progress_steps = 0
              WHERE id = ?2 AND state = 'queued' RETURNING *",
         )
         .bind(now.0)
-        .bind(&job)
+        .bind(&job_id)
         .fetch_optional(&mut *transaction)
         .await?;
         let Some(row) = row else { return Ok(None) };
-        let job = row.into_job()?;
+        let job = match row.into_job() {
+            Ok(job) => job,
+            // Left in the queue it would be the next to be claimed for ever, and nothing behind it would run.
+            Err(StoreError::Corrupt(reason)) => {
+                fail_unreadable(&mut transaction, &job_id, now).await?;
+                transaction.commit().await?;
+                tracing::error!(job.id = job_id, reason, "Job {job_id} has failed: its row cannot be read: {reason}");
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        };
         transaction.commit().await?;
         let fence = Fence { task, job: job.id, attempt, owner: owner.to_owned() };
         Ok(Some(Claim { fence, job }))
     }
 
-    async fn record_progress(&self, fence: &Fence, progress: Progress, now: UnixMs) -> Result<(), StoreError> {
-        let changed = sqlx::query(
+    async fn record_progress(&self, fence: &Fence, progress: Progress, now: UnixMs) -> Result<bool, StoreError> {
+        let cancel_requested: Option<bool> = sqlx::query_scalar(
             "UPDATE jobs SET progress_step = ?1, progress_steps = ?2, updated_ms = ?3 WHERE id = ?4 AND EXISTS (
-                 SELECT 1 FROM tasks WHERE id = ?5 AND state = 'running' AND attempt = ?6 AND lease_owner = ?7)",
+                 SELECT 1 FROM tasks WHERE id = ?5 AND state = 'running' AND attempt = ?6 AND lease_owner = ?7)
+             RETURNING cancel_requested_ms IS NOT NULL",
         )
         .bind(progress.step)
         .bind(progress.steps)
@@ -311,10 +344,9 @@ impl JobStore for SqliteJobStore {
         .bind(fence.task.to_string())
         .bind(fence.attempt)
         .bind(&fence.owner)
-        .execute(&self.database.write)
-        .await?
-        .rows_affected();
-        if changed == 1 { Ok(()) } else { Err(StoreError::LeaseLost) }
+        .fetch_optional(&self.database.write)
+        .await?;
+        cancel_requested.ok_or(StoreError::LeaseLost)
     }
 
     async fn finish(&self, fence: &Fence, outcome: &Outcome, progress: Progress, now: UnixMs) -> Result<Job, StoreError> {
@@ -366,6 +398,25 @@ impl JobStore for SqliteJobStore {
         Ok(job)
     }
 
+    async fn running(&self) -> Result<Vec<Claim>, StoreError> {
+        let mut connection = self.database.read.acquire().await?;
+        let tasks: Vec<(String, String, i64, String)> = sqlx::query_as(
+            "SELECT id, job_id, attempt, COALESCE(lease_owner, '') FROM tasks WHERE state = 'running' ORDER BY id",
+        )
+        .fetch_all(&mut *connection)
+        .await?;
+        let mut claims = Vec::with_capacity(tasks.len());
+        for (task, job, attempt, owner) in tasks {
+            let job = match job_in(&mut connection, parse(&job)?).await {
+                // The next claim deals with it.
+                Err(StoreError::Corrupt(_)) => continue,
+                read => read?,
+            };
+            claims.push(Claim { fence: Fence { task: parse(&task)?, job: job.id, attempt, owner }, job });
+        }
+        Ok(claims)
+    }
+
     async fn release_all(&self, now: UnixMs) -> Result<u64, StoreError> {
         let mut transaction = self.begin().await?;
         let released = sqlx::query(
@@ -409,6 +460,22 @@ mod tests {
             async move { SqliteJobStore::new(Database::open(&path).await.unwrap()) }
         })
         .await;
+    }
+
+    #[tokio::test]
+    async fn an_unreadable_job_fails_and_holds_up_nobody() {
+        let directory = tempfile::tempdir().unwrap();
+        let database = Database::open(&directory.path().join("jobs.db")).await.unwrap();
+        let store = SqliteJobStore::new(database.clone());
+        let (broken, running) = (conformance::record("ann"), conformance::record("ann"));
+        store.insert(&broken, 9).await.unwrap();
+        store.insert(&running, 9).await.unwrap();
+        store.claim(running.task, "owner", UnixMs(2), UnixMs(9)).await.unwrap().unwrap();
+        sqlx::query("UPDATE jobs SET request = '{}'").execute(&database.write).await.unwrap();
+        assert!(store.claim(broken.task, "owner", UnixMs(2), UnixMs(9)).await.unwrap().is_none());
+        assert!(store.ready(9).await.unwrap().is_empty());
+        assert_eq!(store.counts().await.unwrap(), [(JobState::Failed, 1), (JobState::Running, 1)]);
+        assert_eq!(store.running().await.unwrap(), [], "the server starts all the same");
     }
 
     #[tokio::test]

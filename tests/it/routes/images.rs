@@ -3,7 +3,7 @@
 use axum::http::{Method, StatusCode};
 use framewright::media::encode::{PngText, encode_png};
 use insta::assert_json_snapshot;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::stable;
 use crate::harness::{Options, TestServer};
@@ -73,6 +73,22 @@ async fn the_same_idempotency_key_gives_the_same_task() {
     assert_eq!(first.json()["task_id"], again.json()["task_id"]);
     assert_eq!(other.status, StatusCode::CONFLICT);
     stable().bind(|| assert_json_snapshot!(other.json()));
+}
+
+#[tokio::test]
+async fn an_idempotency_key_stands_for_its_seed_too() {
+    let server = TestServer::start_with(Options { has_device: false, ..Options::default() }).await;
+    let send = async |key: &'static str, body: Value| {
+        let mut request = server.request(Method::POST, "/api/v1/images/generate", Some(&body));
+        request.headers_mut().insert("idempotency-key", key.parse().unwrap());
+        server.send(request).await
+    };
+    let first = send("seeded", json!({"prompt": "a", "seed": 1})).await.json()["task_id"].clone();
+    assert_eq!(send("seeded", json!({"prompt": "a", "seed": 1})).await.json()["task_id"], first);
+    assert_eq!(send("seeded", json!({"prompt": "a", "seed": 2})).await.status, StatusCode::CONFLICT);
+    assert_eq!(send("seeded", json!({"prompt": "a"})).await.status, StatusCode::CONFLICT);
+    let unseeded = send("unseeded", json!({"prompt": "a"})).await.json()["task_id"].clone();
+    assert_eq!(send("unseeded", json!({"prompt": "a"})).await.json()["task_id"], unseeded);
 }
 
 #[tokio::test]

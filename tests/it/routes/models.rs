@@ -18,8 +18,13 @@ async fn models_are_described_with_their_limits() {
             ".models[].parameters" => "[number]",
             ".models[].weight_file_bytes" => "[number]",
             ".models[].limits.samplers" => "[samplers]",
+            ".models[].limits.max_steps_by_sampler" => "[steps]",
         });
     });
+    let limits = &list.json()["models"][0]["limits"];
+    let steps = limits["max_steps_by_sampler"].as_object().unwrap();
+    assert!(limits["samplers"].as_array().unwrap().iter().all(|name| steps.contains_key(name.as_str().unwrap())));
+    assert_eq!((&steps["euler"], &steps["lcm"]), (&json!(150), &json!(50)));
     let one = server.get("/api/v1/models/demo-sdxl").await;
     assert_eq!(one.json(), list.json()["models"][0]);
 }

@@ -197,8 +197,27 @@ async fn somebody_else_may_cancel() {
         }
     };
     let (answer, _) = tokio::join!(server.post(PATH, &body), cancel);
-    assert_eq!(answer.status, StatusCode::CONFLICT);
+    assert_eq!((answer.status, answer.header("x-should-retry")), (StatusCode::CONFLICT, "false"));
     stable().bind(|| assert_json_snapshot!(answer.json()));
+}
+
+#[tokio::test]
+async fn a_running_job_is_answered_while_the_server_stops_and_a_waiting_one_is_not() {
+    let server = TestServer::start().await;
+    server.device.plan(FakeFailure::Hang { after_steps: 0 });
+    let body = json!({"prompt": "x"});
+    let stop = async {
+        while newest_task(&server).await["status"] != "running" {
+            tokio::task::yield_now().await;
+        }
+        server.state.shutdown.cancel();
+        let waiting = server.post(PATH, &body).await;
+        assert_eq!(waiting.status, StatusCode::SERVICE_UNAVAILABLE, "{}", waiting.text());
+        let tasks = server.get("/api/v1/tasks").await.json();
+        server.free_device(tasks["tasks"][1]["task_id"].as_str().unwrap()).await;
+    };
+    let (running, ()) = tokio::join!(server.post(PATH, &body), stop);
+    assert_eq!(running.status, StatusCode::CONFLICT, "it was waited for: {}", running.text());
 }
 
 #[tokio::test]

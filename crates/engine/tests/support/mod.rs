@@ -1,5 +1,7 @@
 //! What the golden tests share: fixtures, the devices to try, measures of difference, checkpoints made of formula weights.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "what a test cannot go on without fails it")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,6 +13,7 @@ use framewright_engine::weights::random::uniform;
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView, serialize_to_file};
 use serde_json::Value;
+use tempfile::TempDir;
 
 /// Inputs of golden cases are uniform within this, from the formula of the weights.
 const INPUT_SPREAD: f32 = 1.75;
@@ -19,9 +22,11 @@ pub(crate) fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")
 }
 
-pub(crate) fn json(path: &Path) -> Value {
-    let text = fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display())).unwrap();
-    serde_json::from_str(&text).unwrap()
+/// A JSON file; a relative path begins at the fixtures.
+pub(crate) fn json(path: impl AsRef<Path>) -> Value {
+    let path = fixtures().join(path);
+    let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 /// A golden case: what was computed, and what came out.
@@ -51,18 +56,25 @@ impl Array {
     }
 }
 
+/// Names of the cases in a folder of fixtures: its JSON files, sorted.
+pub(crate) fn names(folder: &str) -> Vec<String> {
+    let mut names: Vec<String> = fs::read_dir(fixtures().join(folder))
+        .unwrap()
+        .filter_map(|entry| entry.unwrap().file_name().to_str()?.strip_suffix(".json").map(str::to_owned))
+        .collect();
+    assert!(!names.is_empty(), "{folder} has no cases");
+    names.sort();
+    names
+}
+
 /// Every case of a folder of fixtures.
 pub(crate) fn cases(folder: &str) -> Vec<Case> {
-    let mut paths: Vec<PathBuf> = fs::read_dir(fixtures().join(folder)).unwrap().map(|entry| entry.unwrap().path()).collect();
-    paths.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
-    paths.sort();
-    assert!(!paths.is_empty(), "{folder} has no cases");
-    let case = |path: PathBuf| Case {
-        name: path.file_stem().unwrap().to_string_lossy().into_owned(),
-        description: json(&path),
-        outputs: arrays(&path.with_extension("safetensors")),
+    let case = |name: String| Case {
+        description: json(format!("{folder}/{name}.json")),
+        outputs: arrays(format!("{folder}/{name}.safetensors")),
+        name,
     };
-    paths.into_iter().map(case).collect()
+    names(folder).into_iter().map(case).collect()
 }
 
 impl Case {
@@ -74,22 +86,31 @@ impl Case {
     /// The input called `name`.
     pub(crate) fn input(&self, name: &str) -> Array {
         let shape = numbers(&self.description["inputs"][name]).into_iter().map(|side| side as usize).collect::<Vec<_>>();
-        let values = uniform(name, shape.iter().product(), 0.0, INPUT_SPREAD);
-        Array { shape, values }
+        Array { values: input(name, shape.iter().product()), shape }
     }
+}
+
+/// The input of a golden case called `name`, flat, in torch's order.
+pub(crate) fn input(name: &str, count: usize) -> Vec<f32> {
+    uniform(name, count, 0.0, INPUT_SPREAD)
 }
 
 pub(crate) fn numbers(value: &Value) -> Vec<f64> {
     value.as_array().unwrap().iter().map(|number| number.as_f64().unwrap()).collect()
 }
 
-pub(crate) fn arrays(path: &Path) -> BTreeMap<String, Array> {
-    let bytes = fs::read(path).unwrap();
+/// The arrays of a safetensors file, whose relative path begins at the fixtures; bytes become floats.
+pub(crate) fn arrays(path: impl AsRef<Path>) -> BTreeMap<String, Array> {
+    let path = fixtures().join(path);
+    let bytes = fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let file = SafeTensors::deserialize(&bytes).unwrap();
     file.iter()
-        .filter(|(_, view)| view.dtype() == Dtype::F32)
         .map(|(name, view)| {
-            let values = view.data().as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+            let values = match view.dtype() {
+                Dtype::F32 => view.data().as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect(),
+                Dtype::U8 => view.data().iter().map(|byte| f32::from(*byte)).collect(),
+                other => panic!("{}: {name} is {other:?}", path.display()),
+            };
             (name.to_owned(), Array { shape: view.shape().to_vec(), values })
         })
         .collect()
@@ -108,15 +129,31 @@ pub(crate) fn kernels() -> Vec<(String, Ops)> {
     cpu.map(|ops| (ops.description(), ops)).collect()
 }
 
-/// Fails unless both the largest difference, by the largest value, and the relative L2 distance are within `tolerance`.
+/// How far `given` is from `expected`: the largest difference over the largest expected value, and the relative L2 distance.
+#[track_caller]
+pub(crate) fn distance(given: &[f32], expected: &[f32]) -> (f64, f64) {
+    assert_eq!(given.len(), expected.len(), "number of values");
+    let (mut difference, mut peak) = (0.0_f64, 0.0_f64);
+    let (mut squares, mut norm) = (0.0, 0.0);
+    for (given, expected) in given.iter().zip(expected) {
+        let (given, expected) = (f64::from(*given), f64::from(*expected));
+        let apart = given - expected;
+        assert!(apart.is_finite(), "{given} for {expected}");
+        difference = difference.max(apart.abs());
+        peak = peak.max(expected.abs());
+        squares += apart * apart;
+        norm += expected * expected;
+    }
+    // Zeros are at distance 0 from zeros, and far from anything else.
+    (difference / peak.max(f64::MIN_POSITIVE), (squares / norm.max(f64::MIN_POSITIVE)).sqrt())
+}
+
+/// Fails unless both measures of [`distance`] are within `tolerance`.
+#[track_caller]
 pub(crate) fn assert_close(what: &str, given: &[f32], expected: &[f32], tolerance: f64) {
     assert_eq!(given.len(), expected.len(), "{what}: number of values");
     assert!(given.iter().all(|value| value.is_finite()), "{what}: not finite");
-    let pairs = || given.iter().zip(expected).map(|(given, expected)| (f64::from(*given), f64::from(*expected)));
-    let largest = pairs().map(|(_, expected)| expected.abs()).fold(0.0, f64::max);
-    let difference = pairs().map(|(given, expected)| (given - expected).abs()).fold(0.0, f64::max) / largest;
-    let norm = pairs().map(|(_, expected)| expected * expected).sum::<f64>().sqrt();
-    let distance = pairs().map(|(given, expected)| (given - expected).powi(2)).sum::<f64>().sqrt() / norm;
+    let (difference, distance) = distance(given, expected);
     assert!(
         difference <= tolerance && distance <= tolerance,
         "{what}: max {difference:.2e}, L2 {distance:.2e}, allowed {tolerance:e}"
@@ -133,7 +170,7 @@ pub(crate) fn manifest(path: &Path) -> Vec<(String, Vec<usize>)> {
 }
 
 /// Writes one safetensors file of formula weights; `half` stores f16.
-pub(crate) fn write_weights(path: &Path, tensors: &[(String, Vec<usize>)], weights: &RandomWeights, half: bool) {
+fn write_weights(path: &Path, tensors: &[(String, Vec<usize>)], weights: &RandomWeights, half: bool) {
     let bytes = |(name, shape): &(String, Vec<usize>)| -> Vec<u8> {
         let values = weights.values(name, shape);
         if half {
@@ -156,10 +193,12 @@ pub(crate) fn stem(component: &str) -> &'static str {
     if component.starts_with("text_encoder") { "model" } else { "diffusion_pytorch_model" }
 }
 
-/// A fixture checkpoint as a user would have it on disk: the committed configuration, the tokenizers, weights by formula.
-pub(crate) fn write_checkpoint(name: &str, target: &Path) {
+/// `checkpoints/NAME` as a user would have it on disk: the committed configuration, the tokenizers, weights by formula.
+pub(crate) fn checkpoint(name: &str) -> TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    let target = directory.path();
     let source = fixtures().join("checkpoints").join(name);
-    let golden = json(&source.join("golden.json"));
+    let golden = json(source.join("golden.json"));
     fs::create_dir_all(target.join("scheduler")).unwrap();
     for file in ["model_index.json", "scheduler/scheduler_config.json"] {
         fs::copy(source.join(file), target.join(file)).unwrap();
@@ -180,4 +219,5 @@ pub(crate) fn write_checkpoint(name: &str, target: &Path) {
             fs::copy(&path, target.join(path.file_name().unwrap())).unwrap();
         }
     }
+    directory
 }
