@@ -15,6 +15,8 @@ from .networks import LATENT_SCALE, build_scheduler
 from .pictures import draw, fresh_source, random_subject
 
 PREVIEW_PICTURES = 256
+DEFAULTS = {"default_steps": 20, "default_guidance_scale": 3.0}
+"""What the server uses when a request leaves them out; SDXL's own would be too strong for so small a model."""
 CARD = Path(__file__).with_name("model_card.md")
 
 
@@ -44,6 +46,7 @@ def export(work, model):
         for name in tokenizer.PADDING:
             shutil.rmtree(draft / name)
             shutil.copytree(work / name, draft / name)
+        (draft / "framewright.json").write_text(json.dumps(DEFAULTS) + "\n", encoding="utf-8")
         (draft / "preview.json").write_text(json.dumps(preview, indent=2) + "\n", encoding="utf-8")
         shutil.copyfile(CARD, draft / "README.md")
         for path in draft.rglob("*"):

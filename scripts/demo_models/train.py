@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-STAGES = ["tokenizer", "vae", "latents", "unet", "decoder", "export"]
+STAGES = ["tokenizer", "vae", "latents", "unet", "export"]
 
 
 def main():
@@ -17,7 +17,6 @@ def main():
     parser.add_argument("--model", type=Path, default=REPOSITORY / "models" / "demo-sdxl", help="where the model is written")
     parser.add_argument("--vae-minutes", type=float, default=18.0)
     parser.add_argument("--unet-minutes", type=float, default=80.0)
-    parser.add_argument("--decoder-minutes", type=float, default=8.0)
     parser.add_argument("--latents", type=int, default=32000, help="how many pictures are encoded for the UNet")
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
@@ -47,9 +46,6 @@ def run_stage(stage, arguments):
     elif stage == "unet":
         from . import train_unet
         train_unet.train(arguments.work, arguments.unet_minutes)
-    elif stage == "decoder":
-        from . import train_decoder
-        train_decoder.train(arguments.work, arguments.decoder_minutes)
     elif stage == "export":
         from . import export
         export.export(arguments.work, arguments.model)

@@ -96,11 +96,8 @@ def train(folder, minutes):
     run.average.swap(model)
 
 
-def load(folder, sharpened=True):
-    """The trained autoencoder with averaged weights, ready to use; the decoder as it was trained last."""
+def load(folder):
+    """The trained autoencoder with averaged weights, ready to use."""
     model = build_autoencoder()
     model.load_state_dict(averaged_state(folder / "vae.checkpoint", model))
-    if sharpened and (folder / "decoder.checkpoint").exists():
-        decoding = torch.nn.ModuleList([model.post_quant_conv, model.decoder])
-        decoding.load_state_dict(averaged_state(folder / "decoder.checkpoint", decoding))
     return model.eval().requires_grad_(False)
