@@ -386,7 +386,7 @@ impl From<ModelError> for ApiError {
             ModelError::Broken { ref name, .. } => {
                 let message =
                     format!("model '{name}' cannot be used: its files are missing or broken; the server's log says which");
-                Self::new(ErrorKind::Unavailable, message).with_field("model").with_cause(error)
+                Self::new(ErrorKind::InvalidValue, message).with_field("model").with_cause(error)
             }
         }
     }

@@ -67,10 +67,7 @@ pub(super) struct FoundModel {
 
 /// The model that `text` names: a directory if it looks like a path or is one, else an id.
 pub(super) fn find(config: &Config, text: &str) -> Outcome<FoundModel> {
-    let refused = |error: ModelError| match error {
-        ModelError::NotFound { .. } => Failure::input("--model", error),
-        broken @ ModelError::Broken { .. } => Failure::Other(broken.into()),
-    };
+    let refused = |error: ModelError| Failure::input("--model", error);
     let path = Path::new(text);
     if path.components().count() > 1 || path.is_absolute() || path.join("model_index.json").is_file() {
         if !path.is_dir() {

@@ -68,6 +68,8 @@ pub(crate) struct Options {
     /// Without a device jobs stay queued.
     pub(crate) has_device: bool,
     pub(crate) queue_limit: u64,
+    /// A directory of models beside the bundled one.
+    pub(crate) models_dir: Option<PathBuf>,
     pub(crate) settings: ApiSettings,
 }
 
@@ -77,6 +79,7 @@ impl Default for Options {
             step_ms: 1,
             has_device: true,
             queue_limit: 100,
+            models_dir: None,
             settings: ApiSettings {
                 public_url: None,
                 auth_enabled: true,
@@ -105,7 +108,8 @@ impl TestServer {
         let store = Arc::new(SqliteJobStore::new(database.clone()));
         let service_options = JobServiceOptions { queue_limit: options.queue_limit };
         let jobs = JobService::new(store, storage.clone(), clock.clone(), service_options);
-        let models = ModelCatalog::open(vec![PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("models")]);
+        let bundled = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("models");
+        let models = ModelCatalog::open(options.models_dir.into_iter().chain([bundled]).collect());
         let keys = KeyService::new(database, clock.clone());
         let metrics = Arc::new(Metrics::new(options.settings.version).unwrap());
         let device = FakeControl::new(options.step_ms);

@@ -7,4 +7,6 @@ mod cli;
 #[cfg(test)]
 mod harness;
 #[cfg(test)]
+mod hostile_models;
+#[cfg(test)]
 mod routes;

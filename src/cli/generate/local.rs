@@ -61,8 +61,9 @@ fn run(config: &Config, model: &FoundModel, request: &ImageRequest, init_image: 
         }
     };
     device.run(&task, &mut show).map_err(|failure| match failure {
-        // What the engine refuses about the request is the user's input; everything else is not.
+        // What the engine refuses about the request or the model's files is the user's input; everything else is not.
         TaskFailure::Failed(error) if error.code == ErrorCode::InvalidRequest => Failure::Input(error.message),
+        TaskFailure::Failed(error) if error.code == ErrorCode::ModelUnavailable => Failure::input("--model", error.message),
         other => Failure::Other(other.into()),
     })
 }
