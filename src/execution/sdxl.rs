@@ -76,7 +76,8 @@ impl SdxlDevice {
 
     /// Refuses, with the numbers, what would have the system kill the server.
     fn check_memory(&self, estimate: MemoryEstimate, request: &EngineRequest) -> Result<(), TaskFailure> {
-        let needed = estimate.weights_bytes + estimate.activations_bytes;
+        // Whole layers where they fit, tiles where only those do; less than tiles need is refused.
+        let needed = estimate.weights_bytes + estimate.least_activations_bytes;
         let too_little = || (self.available_bytes)().filter(|available| *available < needed);
         if too_little().is_none() {
             return Ok(());
@@ -94,7 +95,7 @@ impl SdxlDevice {
                 request.height,
                 gigabytes(needed),
                 gigabytes(estimate.weights_bytes),
-                gigabytes(estimate.activations_bytes),
+                gigabytes(estimate.least_activations_bytes),
                 gigabytes(available),
             ),
         ))
@@ -103,6 +104,7 @@ impl SdxlDevice {
 
 impl ImageDevice for SdxlDevice {
     fn run(&mut self, task: &ImageTask, report: &mut dyn FnMut(Report)) -> Result<ImageOutput, TaskFailure> {
+        let free_bytes = self.available_bytes;
         let (device, precision) = (self.ops.description(), precision_name(self.ops.precision()));
         let first = engine_request(&task.request, 0, None);
         let (model, load_seconds) = self.load(&task.model_directory, &first, &task.interrupt)?;
@@ -119,7 +121,7 @@ impl ImageDevice for SdxlDevice {
         };
         let init_image = fitted_init_image(task, &mut facts.warnings);
         let pictures = (0..task.request.num_images)
-            .map(|index| run_picture(model, task, index, init_image.clone(), &mut facts, report))
+            .map(|index| run_picture(model, task, index, init_image.clone(), free_bytes, &mut facts, report))
             .collect::<Result<_, _>>()?;
         if self.unload_after_task {
             self.unload();
@@ -139,6 +141,7 @@ fn run_picture(
     task: &ImageTask,
     index: u32,
     init_image: Option<Arc<RgbPicture>>,
+    free_bytes: fn() -> Option<u64>,
     facts: &mut RunFacts,
     report: &mut dyn FnMut(Report),
 ) -> Result<RgbPicture, TaskFailure> {
@@ -167,8 +170,13 @@ fn run_picture(
                 }
             }
             Want::Decode { latent } => {
-                let picture = model.decode(&latent, interrupt)?;
-                generation.give(Outputs::Decoded(picture))?;
+                let decoded = model.decode_within(&latent, free_bytes().unwrap_or(u64::MAX), interrupt)?;
+                if decoded.tiled {
+                    facts
+                        .warnings
+                        .push(format!("picture {index} was decoded in tiles: too little memory was free for whole layers"));
+                }
+                generation.give(Outputs::Decoded(decoded.picture))?;
                 facts.timings.decode_seconds += begun.elapsed().as_secs_f64();
             }
             Want::Done => break,

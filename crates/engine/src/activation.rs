@@ -60,10 +60,4 @@ impl Activation {
     pub fn shape(&self) -> Shape {
         self.shape
     }
-    /// The same values seen with another height, width and number of rows (`elements` and `channels` unchanged).
-    #[must_use]
-    pub fn reshaped(self, shape: Shape) -> Self {
-        debug_assert_eq!(self.shape.elements(), shape.elements());
-        Self { shape, storage: self.storage }
-    }
 }

@@ -62,3 +62,23 @@ impl Error {
         Self::Checkpoint { component: component.into(), reason: reason.into() }
     }
 }
+
+/// Text out of a file as an error shows it: hostile files hold megabytes.
+pub(crate) fn shortened(text: &str) -> String {
+    const MOST_CHARACTERS: usize = 120;
+    match text.char_indices().nth(MOST_CHARACTERS) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_long_text_is_shortened() {
+        assert_eq!(shortened("é".repeat(120).as_str()), "é".repeat(120));
+        assert_eq!(shortened("é".repeat(121).as_str()), "é".repeat(120) + "…");
+    }
+}

@@ -20,6 +20,7 @@ pub mod noise;
 pub mod ops;
 pub mod pipelines;
 pub mod samplers;
+mod small_file;
 mod snapshot;
 pub mod text;
 pub mod unet;

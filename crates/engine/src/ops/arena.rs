@@ -12,6 +12,15 @@ use crate::error::Result;
 const GRAIN_BYTES: usize = 4096;
 /// Unused memory that is always worth keeping.
 const SPARE_BYTES: usize = 64 << 20;
+/// Finished pictures, this one included, whose needs decide what is kept. Large and small ones may take turns without memory going
+/// back and forth; one huge picture is forgotten after as many others.
+const REMEMBERED_PICTURES: usize = 8;
+
+/// Bytes of all memory together, in use or kept, where at most `peak_live_bytes` are in use at once: half as much again, because free
+/// pieces do not always fit, and a little to spare.
+pub(crate) const fn most_bytes(peak_live_bytes: usize) -> usize {
+    peak_live_bytes.saturating_add(peak_live_bytes / 2).saturating_add(SPARE_BYTES)
+}
 
 /// Unused memory, smallest first, and the counts that bound it.
 #[derive(Debug, Default)]
@@ -19,7 +28,8 @@ struct Shelf {
     free: Vec<AlignedMemory>,
     free_bytes: usize,
     live_bytes: usize,
-    peak_live_bytes: usize,
+    /// Most bytes in use at once since the last picture was finished, and for each of the pictures before it, newest first.
+    peaks_live_bytes: [usize; REMEMBERED_PICTURES],
 }
 
 impl Shelf {
@@ -42,16 +52,24 @@ impl Shelf {
 
     fn count_live(&mut self, bytes: usize) {
         self.live_bytes += bytes;
-        self.peak_live_bytes = self.peak_live_bytes.max(self.live_bytes);
+        self.peaks_live_bytes[0] = self.peaks_live_bytes[0].max(self.live_bytes);
     }
 
-    /// Takes out what is beyond the bound once `bytes` more are in use: all memory together stays within half as much again as was
-    /// ever in use at once.
+    /// Begins another picture. The oldest of the remembered ones is forgotten.
+    fn settle(&mut self) -> Vec<AlignedMemory> {
+        self.peaks_live_bytes.rotate_right(1);
+        // The oldest came to the front.
+        self.peaks_live_bytes[0] = self.live_bytes;
+        self.surplus(0)
+    }
+
+    /// Takes out what is beyond the bound once `bytes` more are in use: all memory together stays within [`most_bytes`] of what the
+    /// remembered pictures needed.
     fn surplus(&mut self, bytes: usize) -> Vec<AlignedMemory> {
         let live = self.live_bytes + bytes;
-        let peak = self.peak_live_bytes.max(live);
+        let peak = self.peaks_live_bytes.iter().fold(live, |most, peak| most.max(*peak));
         let mut surplus = Vec::new();
-        while live + self.free_bytes > peak + peak / 2 + SPARE_BYTES {
+        while live + self.free_bytes > most_bytes(peak) {
             let Some(memory) = self.free.pop() else { break };
             self.free_bytes -= memory.capacity();
             surplus.push(memory);
@@ -94,10 +112,21 @@ impl Arena {
         let freed = {
             let mut shelf = self.shelf();
             shelf.free_bytes = 0;
-            shelf.peak_live_bytes = shelf.live_bytes;
+            shelf.peaks_live_bytes = [shelf.live_bytes; REMEMBERED_PICTURES];
             std::mem::take(&mut shelf.free)
         };
         drop(freed);
+    }
+
+    /// A picture is done. Memory that none of the last ones needed goes back to the system; pictures like them find theirs.
+    pub(crate) fn settle(&self) {
+        let surplus = self.shelf().settle();
+        drop(surplus);
+    }
+
+    /// Bytes kept for use.
+    pub(crate) fn kept_bytes(&self) -> usize {
+        self.shelf().free_bytes
     }
 
     /// Bytes in use and bytes kept for use.
@@ -178,5 +207,43 @@ mod tests {
         assert!(arena.take::<f32>(usize::MAX / 2).is_err());
         let (live, _) = arena.bytes();
         assert_eq!(live, 0);
+    }
+    /// One picture: three pieces at once, another mix than before, and what is kept for the rest of the run.
+    fn picture(arena: &Arc<Arena>, mebibytes: usize) -> usize {
+        let length = mebibytes << 18;
+        let pieces = [length, length / 2, length / 4].map(|length| arena.take::<f32>(length).unwrap());
+        let address = pieces[0].as_ptr().addr();
+        drop(pieces);
+        arena.settle();
+        address
+    }
+
+    #[test]
+    fn a_huge_picture_is_forgotten() {
+        let arena = Arc::new(Arena::default());
+        let context = arena.take::<f32>(1000).unwrap();
+        picture(&arena, 200);
+        let all = arena.bytes().1;
+        assert_eq!(all, 350 << 20);
+        for index in 1..=REMEMBERED_PICTURES + 1 {
+            picture(&arena, 8);
+            let free = arena.bytes().1;
+            assert!((free >= all) == (index + 1 < REMEMBERED_PICTURES), "{index}: {free} of {all}");
+        }
+        let (live, free) = arena.bytes();
+        assert!(live + free <= most_bytes((14 << 20) + live));
+        drop(context);
+    }
+
+    #[test]
+    fn equal_and_alternating_pictures_keep_their_memory() {
+        let arena = Arc::new(Arena::default());
+        let sizes = [96, 24, 48];
+        let first = sizes.map(|mebibytes| picture(&arena, mebibytes));
+        let kept = arena.bytes();
+        for _ in 0..2 * REMEMBERED_PICTURES {
+            assert_eq!(sizes.map(|mebibytes| picture(&arena, mebibytes)), first);
+            assert_eq!(arena.bytes(), kept);
+        }
     }
 }

@@ -204,7 +204,7 @@ fn attend(queries: &Tensor, keys: &Tensor, values: &Tensor, mask: Mask) -> Resul
     let (rows, heads, count, _) = queries.dims4()?;
     let key_count = keys.dim(2)?;
     let keys = keys.transpose(2, 3)?.contiguous()?;
-    let block = (MOST_SCORES / (rows * heads * key_count)).clamp(1, count);
+    let block = (MOST_SCORES / (rows * heads * key_count).max(1)).clamp(1, count.max(1));
     let mut results = Vec::with_capacity(count.div_ceil(block));
     for first in (0..count).step_by(block) {
         let length = block.min(count - first);

@@ -77,16 +77,25 @@ impl Matrix {
             Backend::Cpu(cpu) => {
                 let half = cpu.precision == Precision::Bf16;
                 let path = cpu.kernels.path();
-                let mut matrix = PackedMatrix::zeroed(path, half, in_channels, kernel * kernel, weight_rows, gated)?;
+                let mut packed = None;
                 let mut first = 0;
                 for (scope, rows) in parts {
-                    matrix.pack(&taken(scope, "weight", &weight_shape(*rows))?, first, half)?;
+                    let weight = taken(scope, "weight", &weight_shape(*rows))?;
+                    // Allocated only now that a weight of the promised size is there: a configuration alone may claim anything.
+                    let matrix = match &mut packed {
+                        Some(matrix) => matrix,
+                        None => {
+                            packed.insert(PackedMatrix::zeroed(path, half, in_channels, kernel * kernel, weight_rows, gated)?)
+                        }
+                    };
+                    matrix.pack(&weight, first, half)?;
+                    drop(weight);
                     if bias {
                         matrix.pack_bias(&taken(scope, "bias", &[*rows])?, first);
                     }
                     first += rows;
                 }
-                Ok(Self::Cpu(matrix))
+                packed.map(Self::Cpu).ok_or_else(|| Error::Device("a layer of no parts".into()))
             }
             Backend::Candle(candle) => {
                 let (mut weights, mut biases) = (Vec::new(), Vec::new());

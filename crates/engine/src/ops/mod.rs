@@ -6,12 +6,13 @@ mod arena;
 pub mod attention;
 pub mod conv;
 pub mod elementwise;
+pub mod facts;
 pub mod interrupt;
 pub mod kernels;
 pub mod linear;
 mod matrix;
 pub mod norm;
-pub mod storage;
+pub(crate) mod storage;
 #[cfg(test)]
 mod tests;
 pub mod upsample;
@@ -21,6 +22,7 @@ use crate::error::{Error, Result};
 
 pub use attention::{KeysValues, Mask, RowKeysValues, Slice, attention};
 pub use conv::{Conv2d, Conv2dConfig, Padding};
+pub use facts::DeviceFacts;
 pub use interrupt::Interrupt;
 pub use kernels::KernelPath;
 pub use linear::Linear;
@@ -172,6 +174,19 @@ impl Ops {
     pub fn release_scratch(&self) {
         if let Backend::Cpu(cpu) = &self.backend {
             cpu.arena.release();
+        }
+    }
+    /// Bytes that the arena keeps unused.
+    pub(crate) fn kept_scratch_bytes(&self) -> u64 {
+        match &self.backend {
+            Backend::Cpu(cpu) => cpu.arena.kept_bytes() as u64,
+            Backend::Candle(_) | Backend::Declaring => 0,
+        }
+    }
+    /// A picture is done: the arena forgets what pictures long past needed.
+    pub(crate) fn settle_scratch(&self) {
+        if let Backend::Cpu(cpu) = &self.backend {
+            cpu.arena.settle();
         }
     }
 }

@@ -16,7 +16,7 @@ use super::scheduler_file::SchedulerFile;
 use super::sigmas::{SigmaTable, respaced};
 use super::spacing::{self, Spacing};
 use super::unipc::{History, Scaling, UniPc};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shortened};
 
 /// More training timesteps than any model has; a file that claims more is refused before a table is made.
 const MOST_TRAINED_TIMESTEPS: usize = 100_000;
@@ -64,7 +64,7 @@ pub struct SchedulerConfig {
 }
 
 fn refused(key: &str, value: impl std::fmt::Display, known: &str) -> Error {
-    Error::checkpoint("scheduler", format!("{key} {value} is not supported ({known})"))
+    Error::checkpoint("scheduler", format!("{key} {} is not supported ({known})", shortened(&value.to_string())))
 }
 
 /// The value of `key` by name, `default` where it is absent.
@@ -238,7 +238,7 @@ impl SchedulerConfig {
         match self.kind {
             SamplerKind::Lcm => self.original_steps,
             // Their grid has one point more.
-            kind if kind.is_multistep() => trained - 1,
+            kind if kind.is_multistep() => self.last_timestep() - 1,
             _ => trained,
         }
     }

@@ -6,14 +6,16 @@ use serde_json::{Map, Value};
 use tokenizers::AddedToken;
 use tokenizers::models::bpe::{Merges, Vocab};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shortened};
+use crate::small_file;
 
 /// CLIP's length, where the folder says nothing or nothing usable (libraries write 1e30 for "no limit").
 const DEFAULT_MAX_LENGTH: usize = 77;
 /// No text tower reads more at once.
 const LONGEST: u64 = 4096;
-/// CLIP's `vocab.json` has 1 MB, its `merges.txt` 0.5, a `tokenizer.json` about 4.
-const MAX_FILE_BYTES: u64 = 64 << 20;
+/// CLIP's `vocab.json` has 1 MB, its `merges.txt` 0.5, a `tokenizer.json` about 4. Taken apart, a file takes up to fifty times its
+/// length in memory.
+const MOST_FILE_BYTES: u64 = 16 << 20;
 const END_OF_TEXT: &str = "<|endoftext|>";
 
 /// What a tokenizer is made of.
@@ -78,7 +80,8 @@ impl TokenizerFiles {
 /// `vocab.json` and `merges.txt`.
 fn separate(directory: &Path) -> Result<(Vocab, Merges)> {
     let (vocabulary_path, merges_path) = (directory.join("vocab.json"), directory.join("merges.txt"));
-    let (Some(vocabulary), Some(merges)) = (read_object(&vocabulary_path)?, read_text(&merges_path)?) else {
+    let (Some(vocabulary), Some(merges)) = (read_object(&vocabulary_path)?, small_file::read(&merges_path, MOST_FILE_BYTES)?)
+    else {
         let reason = "expected vocab.json and merges.txt, or tokenizer.json".to_owned();
         return Err(Error::Malformed { path: directory.to_owned(), reason });
     };
@@ -105,9 +108,9 @@ fn embedded(path: &Path, whole: &Map<String, Value>) -> Result<(Vocab, Merges)> 
         Value::String(line) => merge_of(path, &vocabulary, line),
         Value::Array(pair) => match pair.as_slice() {
             [Value::String(left), Value::String(right)] => known_merge(path, &vocabulary, left, right),
-            _ => Err(broken(format!("{merge} is not a merge"))),
+            _ => Err(broken(format!("{} is not a merge", shortened(&merge.to_string())))),
         },
-        _ => Err(broken(format!("{merge} is not a merge"))),
+        _ => Err(broken(format!("{} is not a merge", shortened(&merge.to_string())))),
     };
     let merges = merges.iter().map(merge).collect::<Result<_>>()?;
     Ok((vocabulary, merges))
@@ -118,7 +121,11 @@ fn vocabulary_of(path: &Path, object: &Map<String, Value>) -> Result<Vocab> {
         let number = id.as_u64().and_then(|id| u32::try_from(id).ok());
         number.map(|id| (token.clone(), id)).ok_or_else(|| Error::Malformed {
             path: path.to_owned(),
-            reason: format!("token {token:?} has the id {id}, which is not a 32-bit number"),
+            reason: format!(
+                "token {:?} has the id {}, which is not a 32-bit number",
+                shortened(token),
+                shortened(&id.to_string())
+            ),
         })
     };
     object.iter().map(id).collect()
@@ -127,7 +134,10 @@ fn vocabulary_of(path: &Path, object: &Map<String, Value>) -> Result<Vocab> {
 fn merge_of(path: &Path, vocabulary: &Vocab, line: &str) -> Result<(String, String)> {
     match line.split(' ').collect::<Vec<_>>().as_slice() {
         [left, right] => known_merge(path, vocabulary, left, right),
-        _ => Err(Error::Malformed { path: path.to_owned(), reason: format!("{line:?} is not two tokens and a blank") }),
+        _ => Err(Error::Malformed {
+            path: path.to_owned(),
+            reason: format!("{:?} is not two tokens and a blank", shortened(line)),
+        }),
     }
 }
 
@@ -135,6 +145,7 @@ fn merge_of(path: &Path, vocabulary: &Vocab, line: &str) -> Result<(String, Stri
 fn known_merge(path: &Path, vocabulary: &Vocab, left: &str, right: &str) -> Result<(String, String)> {
     for token in [left, right, &format!("{left}{right}")] {
         if !vocabulary.contains_key(token) {
+            let (left, right, token) = (shortened(left), shortened(right), shortened(token));
             let reason = format!("the merge {left:?} {right:?} needs the token {token:?}, which the vocabulary lacks");
             return Err(Error::Malformed { path: path.to_owned(), reason });
         }
@@ -169,10 +180,18 @@ fn named_token(path: &Path, key: &str, value: &Value) -> Result<AddedToken> {
 fn object_token(path: &Path, key: &str, value: &Value, special: bool) -> Result<AddedToken> {
     let content = value.get("content").and_then(Value::as_str).filter(|content| !content.is_empty());
     let Some(content) = content else {
-        return Err(Error::Malformed { path: path.to_owned(), reason: format!("{key}: {value} is not a token") });
+        return Err(Error::Malformed {
+            path: path.to_owned(),
+            reason: format!("{key}: {} is not a token", shortened(&value.to_string())),
+        });
     };
     let flag = |name: &str, default: bool| value.get(name).and_then(Value::as_bool).unwrap_or(default);
     let special = special || flag("special", false);
+    if flag("lstrip", false) && content.starts_with(char::is_whitespace) {
+        // After a token that takes the blanks behind it, the tokenizers crate would panic at one that begins with them.
+        let reason = format!("{key}: {:?} begins with a blank, and lstrip takes those away", shortened(content));
+        return Err(Error::Malformed { path: path.to_owned(), reason });
+    }
     Ok(AddedToken::from(content, special)
         .normalized(flag("normalized", !special))
         .lstrip(flag("lstrip", false))
@@ -182,21 +201,23 @@ fn object_token(path: &Path, key: &str, value: &Value, special: bool) -> Result<
 
 /// The object in `path`; `None` when there is no such file.
 fn read_object(path: &Path) -> Result<Option<Map<String, Value>>> {
-    let Some(text) = read_text(path)? else { return Ok(None) };
+    let Some(text) = small_file::read(path, MOST_FILE_BYTES)? else { return Ok(None) };
     let object = serde_json::from_str(&text);
     object.map(Some).map_err(|error| Error::Malformed { path: path.to_owned(), reason: error.to_string() })
 }
 
-fn read_text(path: &Path) -> Result<Option<String>> {
-    let unreadable = |source| Error::File { path: path.to_owned(), source };
-    let length = match std::fs::metadata(path) {
-        Ok(metadata) => metadata.len(),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(unreadable(error)),
-    };
-    if length > MAX_FILE_BYTES {
-        let reason = format!("{length} bytes are too many (at most {MAX_FILE_BYTES})");
-        return Err(Error::Malformed { path: path.to_owned(), reason });
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_token_whose_own_beginning_is_stripped_is_refused() {
+        let read = |token: &Value| object_token(Path::new("tokenizer.json"), "added_tokens", token, false);
+        let error = read(&json!({"content": " x", "lstrip": true})).unwrap_err().to_string();
+        assert!(error.contains("added_tokens: \" x\" begins with a blank"), "{error}");
+        assert!(read(&json!({"content": " x"})).is_ok());
+        assert!(read(&json!({"content": "x", "lstrip": true})).is_ok());
     }
-    std::fs::read_to_string(path).map(Some).map_err(unreadable)
 }

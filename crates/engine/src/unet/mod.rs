@@ -11,4 +11,4 @@ mod transformer;
 pub use config::UNetConfig;
 pub use context::Context;
 pub use network::{Residuals, UNet, UNetRow};
-pub(crate) use resnet::{Resnet, ResnetConfig, conv_1x1, conv_3x3};
+pub(crate) use resnet::{Resnet, ResnetConfig, conv_1x1, conv_3x3, resnet_bytes};

@@ -2,7 +2,7 @@
 
 use crate::activation::Activation;
 use crate::error::Result;
-use crate::ops::{Conv2d, Conv2dConfig, Epilogue, GroupNorm, Interrupt, Linear, Ops, Output, Padding};
+use crate::ops::{Conv2d, Conv2dConfig, DeviceFacts, Epilogue, GroupNorm, Interrupt, Linear, Ops, Output, Padding};
 use crate::weights::Scope;
 
 /// What a resnet is built from.
@@ -77,4 +77,21 @@ impl Resnet {
         let residual = Some(shortcut.as_ref().unwrap_or(input));
         self.conv_2.forward(ops, &normed, Epilogue { residual, ..Epilogue::default() })
     }
+}
+
+/// Most bytes per position in use at once in [`Resnet::forward`], its input included.
+pub(crate) fn resnet_bytes(in_channels: u64, out_channels: u64, facts: DeviceFacts) -> u64 {
+    let (stream, operand) = (facts.stream_bytes(), facts.operand_bytes());
+    let multiplied = operand + facts.converted_bytes();
+    let input = in_channels * stream;
+    let first = input + in_channels * multiplied + out_channels * stream;
+    let norm = input + out_channels * (stream + operand);
+    let (shortcut, shortcut_held) = if in_channels == out_channels {
+        (0, 0)
+    } else {
+        let copy = in_channels * facts.converted_stream_bytes();
+        (input + copy + out_channels * (operand + stream), out_channels * stream)
+    };
+    let second = input + shortcut_held + out_channels * (multiplied + stream);
+    first.max(norm).max(shortcut).max(second)
 }

@@ -6,6 +6,8 @@ use crate::error::{Error, Result};
 use crate::weights::Settings;
 
 const MAX_CHANNELS: usize = 16_384;
+/// Each level doubles the pixels along a side of one latent position: 32 with six. Published ones have four.
+const MOST_LEVELS: usize = 6;
 
 /// The configuration of an `AutoencoderKL`. Unknown architecture values are refused by name.
 #[derive(Clone, Debug, PartialEq, serde::Deserialize)]
@@ -61,6 +63,9 @@ impl TryFrom<Map<String, Value>> for VaeConfig {
         }
         let block_out_channels = settings.integers("block_out_channels", 1..=MAX_CHANNELS, None)?.unwrap_or_else(|| vec![64]);
         let levels = block_out_channels.len();
+        if levels > MOST_LEVELS {
+            return Err(settings.refuse("block_out_channels", format!("{levels} entries; at most {MOST_LEVELS} are supported")));
+        }
         for (key, kind) in [("down_block_types", "DownEncoderBlock2D"), ("up_block_types", "UpDecoderBlock2D")] {
             let words = settings.words(key)?;
             if words.len() != levels {
@@ -130,6 +135,7 @@ mod tests {
             (json!({"up_block_types": vec!["AttnUpDecoderBlock2D"; 4]}), "up_block_types: \"AttnUpDecoderBlock2D\""),
             (json!({"norm_num_groups": 24}), "norm_num_groups: 24"),
             (json!({"block_out_channels": vec![32; 70]}), "block_out_channels: 70 entries"),
+            (json!({"block_out_channels": vec![32; 7]}), "block_out_channels: 7 entries"),
             (json!({"layers_per_block": 0}), "layers_per_block: 0"),
             (json!({"latent_channels": 1_000_000_000}), "latent_channels: 1000000000"),
             (json!({"scaling_factor": 0}), "scaling_factor: 0"),

@@ -4,11 +4,14 @@ mod attention;
 pub mod config;
 mod decoder;
 mod encoder;
+mod memory;
 mod mid_block;
 pub mod network;
 mod tiling;
 
 pub use config::VaeConfig;
+pub use memory::{DecodePlan, decode_bytes, decode_plan};
+pub(crate) use memory::{attention_bytes, encode_live_bytes};
 pub use network::{Moments, Vae};
 
 use crate::unet::ResnetConfig;

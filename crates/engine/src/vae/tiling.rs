@@ -28,12 +28,22 @@ impl TileGrid {
         let stride = ((tile as f64 * (1.0 - OVERLAP)) as usize).max(1);
         Self { tile, stride, blend, kept: (sample_size - blend).max(1) }
     }
+
+    /// Side of a tile in latent positions.
+    pub(super) const fn tile(&self) -> usize {
+        self.tile
+    }
+
+    /// Tiles across `width` latent positions.
+    pub(super) const fn columns(&self, width: usize) -> usize {
+        width.div_ceil(self.stride)
+    }
 }
 
 /// Decodes `latent` tile by tile with `decode`; only two rows of tiles are kept at a time.
 pub(super) fn decode(grid: &TileGrid, latent: &Latent, decode: impl Fn(&Latent) -> Result<Picture>) -> Result<Picture> {
     let mut above: Vec<Picture> = Vec::new();
-    let mut bands = Vec::new();
+    let mut whole = Picture { height: 0, width: 0, channels: 0, values: Vec::new() };
     for top in (0..latent.height).step_by(grid.stride) {
         let mut row: Vec<Picture> = Vec::new();
         for (column, left) in (0..latent.width).step_by(grid.stride).enumerate() {
@@ -46,13 +56,16 @@ pub(super) fn decode(grid: &TileGrid, latent: &Latent, decode: impl Fn(&Latent) 
             }
             row.push(tile);
         }
-        bands.push(joined(&row, grid.kept));
+        let band = joined(&row, grid.kept);
+        if whole.values.is_empty() {
+            // The first band is as high as any.
+            whole.values.reserve_exact(band.values.len() * latent.height.div_ceil(grid.stride));
+        }
+        whole = Picture { height: whole.height + band.height, width: band.width, channels: band.channels, values: whole.values };
+        whole.values.extend_from_slice(&band.values);
         above = row;
     }
-    let Some(first) = bands.first() else { return Err(Error::request("latents", "there are none to decode")) };
-    let (width, channels) = (first.width, first.channels);
-    let height = bands.iter().map(|band| band.height).sum();
-    Ok(Picture { height, width, channels, values: bands.into_iter().flat_map(|band| band.values).collect() })
+    if whole.values.is_empty() { Err(Error::request("latents", "there are none to decode")) } else { Ok(whole) }
 }
 
 /// The tile at `top`, `left`, smaller at the edges.

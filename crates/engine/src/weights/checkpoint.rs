@@ -9,7 +9,7 @@ use super::layout::{self, Layout};
 use super::names;
 use super::safetensors_file::{Located, SafetensorsFile};
 use super::source::{HostTensor, TensorSource};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shortened};
 
 /// Which published files to prefer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -64,11 +64,11 @@ impl Checkpoint {
     /// Fails when tensors were never taken, naming the first few; known harmless leftovers are passed over.
     pub fn finish(&self) -> Result<()> {
         const SHOWN: usize = 3;
-        let left: Vec<&str> = self
+        let left: Vec<String> = self
             .tensors
             .iter()
             .filter(|(name, entry)| !entry.taken.load(Ordering::Relaxed) && !names::is_harmless(name))
-            .map(|(name, _)| name.as_str())
+            .map(|(name, _)| shortened(name))
             .collect();
         if left.is_empty() {
             return Ok(());
@@ -118,7 +118,7 @@ fn united(files: &[SafetensorsFile]) -> Result<BTreeMap<String, Entry>> {
         for (name, located) in file.tensors() {
             let entry = Entry { file: number, located: located.clone(), taken: AtomicBool::new(false) };
             if tensors.insert(name.clone(), entry).is_some() {
-                let reason = format!("{name} is in another shard too");
+                let reason = format!("{} is in another shard too", shortened(name));
                 return Err(Error::Malformed { path: file.path().to_owned(), reason });
             }
         }
@@ -139,7 +139,8 @@ fn keeps_promise(
     });
     match missing {
         Some((name, file)) => {
-            Err(Error::Malformed { path: index.to_owned(), reason: format!("{name} should be in {file}, and is not") })
+            let reason = format!("{} should be in {}, and is not", shortened(name), shortened(file));
+            Err(Error::Malformed { path: index.to_owned(), reason })
         }
         None => Ok(()),
     }
@@ -165,8 +166,10 @@ impl TensorSource for Checkpoint {
         if !fits(&entry.located.shape, shape) {
             return Err(self.error(format!("{name} has shape {:?}, expected {shape:?}", entry.located.shape)));
         }
-        let mut scratch = self.scratch.lock().unwrap_or_else(PoisonError::into_inner);
+        // Not locked while it is used: the conversion waits for a thread pool, which may have another call of this run meanwhile.
+        let mut scratch = std::mem::take(&mut *self.scratch.lock().unwrap_or_else(PoisonError::into_inner));
         let values = self.files[entry.file].read(stored_name, &entry.located, &mut scratch)?;
+        *self.scratch.lock().unwrap_or_else(PoisonError::into_inner) = scratch;
         entry.taken.store(true, Ordering::Relaxed);
         Ok(HostTensor::Values { shape: shape.to_vec(), values })
     }

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
 use super::checkpoint::Variant;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shortened};
+use crate::small_file;
 
 /// Indices of the largest published models have a few hundred kilobytes.
-const MAX_INDEX_BYTES: u64 = 64 << 20;
+const MOST_INDEX_BYTES: u64 = 16 << 20;
 
 /// The files, and what an index says about them.
 #[derive(Debug, PartialEq, Eq)]
@@ -59,16 +60,11 @@ struct Index {
 }
 
 fn read_index(path: &Path) -> Result<Layout> {
-    let unreadable = |source| Error::File { path: path.to_owned(), source };
     let broken = |reason: String| Error::Malformed { path: path.to_owned(), reason };
-    let length = std::fs::metadata(path).map_err(unreadable)?.len();
-    if length > MAX_INDEX_BYTES {
-        return Err(broken(format!("{length} bytes are too many for an index (at most {MAX_INDEX_BYTES})")));
-    }
-    let text = std::fs::read(path).map_err(unreadable)?;
-    let index: Index = serde_json::from_slice(&text).map_err(|error| broken(error.to_string()))?;
+    let text = small_file::read(path, MOST_INDEX_BYTES)?.ok_or_else(|| broken("it is gone".to_owned()))?;
+    let index: Index = serde_json::from_str(&text).map_err(|error| broken(error.to_string()))?;
     if let Some(name) = index.weight_map.values().find(|name| !is_plain_file_name(name)) {
-        return Err(broken(format!("weight_map names {name:?}, which is not a .safetensors file beside the index")));
+        return Err(broken(format!("weight_map names {:?}, which is not a .safetensors file beside the index", shortened(name))));
     }
     if index.weight_map.is_empty() {
         return Err(broken("weight_map is empty".to_owned()));

@@ -1,6 +1,7 @@
 //! Reading checkpoints: safetensors files as published, plain, `.fp16` or sharded; every key and every setting accounted for.
 
 pub mod checkpoint;
+mod interruptible;
 mod layout;
 mod names;
 pub mod random;
@@ -9,6 +10,7 @@ pub mod settings;
 pub mod source;
 
 pub use checkpoint::{Checkpoint, Variant};
+pub use interruptible::Interruptible;
 pub use random::RandomWeights;
 pub use settings::Settings;
 pub use source::{Declarations, HostTensor, Scope, TensorSource};

@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shortened};
 
 /// Bytes of the length field that a file starts with.
 const LENGTH_FIELD: u64 = 8;
@@ -186,7 +186,7 @@ impl<'de> Visitor<'de> for HeaderVisitor {
                 continue;
             }
             if !names.insert(name.clone()) {
-                return Err(A::Error::custom(format_args!("{name} twice")));
+                return Err(A::Error::custom(format_args!("{} twice", shortened(&name))));
             }
             entries.push((name, map.next_value()?));
         }

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 
 use serde_json::{Map, Value};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shortened};
 
 /// The keys of one `config.json`, taken one by one.
 ///
@@ -26,7 +26,7 @@ impl Settings {
 
     /// An error about `key`.
     pub fn refuse(&self, key: &str, reason: impl std::fmt::Display) -> Error {
-        Error::checkpoint(self.component, format!("config.json: {key}: {reason}"))
+        Error::checkpoint(self.component, format!("config.json: {}: {reason}", shortened(key)))
     }
 
     /// The value of `key`; `None` when absent or null.
@@ -69,7 +69,7 @@ impl Settings {
                 items.iter().map(|item| self.whole(key, item, &range)).collect::<Result<Vec<_>>>()?
             }
             (item, Some(length)) => vec![self.whole(key, item, &range)?; length],
-            (other, None) => return Err(self.refuse(key, format!("{other} is not a list of numbers"))),
+            (other, None) => return Err(self.refuse(key, format!("{} is not a list of numbers", shown(other)))),
         };
         if numbers.is_empty() {
             return Err(self.refuse(key, "the list is empty"));
@@ -82,29 +82,32 @@ impl Settings {
         let Some(value) = self.value(key).cloned() else { return Ok(default) };
         match value.as_f64() {
             Some(number) if range.contains(&number) => Ok(number),
-            _ => Err(self.refuse(key, format!("{value} is not a number from {} to {}", range.start(), range.end()))),
+            _ => Err(self.refuse(key, format!("{} is not a number from {} to {}", shown(&value), range.start(), range.end()))),
         }
     }
 
     /// true or false, `default` when the key is absent or null.
     pub fn flag(&mut self, key: &'static str, default: bool) -> Result<bool> {
         let Some(value) = self.value(key).cloned() else { return Ok(default) };
-        value.as_bool().ok_or_else(|| self.refuse(key, format!("{value} is neither true nor false")))
+        value.as_bool().ok_or_else(|| self.refuse(key, format!("{} is neither true nor false", shown(&value))))
     }
 
     /// A word, or nothing.
     pub fn word(&mut self, key: &'static str) -> Result<Option<String>> {
         let Some(value) = self.value(key).cloned() else { return Ok(None) };
         match value {
-            Value::String(word) => Ok(Some(word)),
-            other => Err(self.refuse(key, format!("{other} is not a word"))),
+            Value::String(word) if is_word(&word) => Ok(Some(word)),
+            other => Err(self.refuse(key, format!("{} is not a word", shown(&other)))),
         }
     }
 
     /// A list of words.
     pub fn words(&mut self, key: &'static str) -> Result<Vec<String>> {
         let Some(value) = self.value(key).cloned() else { return Err(self.refuse(key, "missing; expected a list of words")) };
-        serde_json::from_value(value.clone()).map_err(|_| self.refuse(key, format!("{value} is not a list of words")))
+        match serde_json::from_value::<Vec<String>>(value.clone()) {
+            Ok(words) if words.iter().all(|word| is_word(word)) => Ok(words),
+            _ => Err(self.refuse(key, format!("{} is not a list of words", shown(&value)))),
+        }
     }
 
     /// Accepts `key` only when it is absent, null or one of `allowed` (numbers compare by value: 1 is 1.0).
@@ -118,7 +121,7 @@ impl Settings {
             return Ok(());
         }
         let choices = allowed.iter().map(Value::to_string).chain(["null".to_owned()]).collect::<Vec<_>>().join(", ");
-        Err(self.refuse(key, format!("{value} is not supported (supported: {choices})")))
+        Err(self.refuse(key, format!("{} is not supported (supported: {choices})", shown(&value))))
     }
 
     /// Accepts any value of keys that say nothing about the network.
@@ -132,27 +135,29 @@ impl Settings {
             !self.seen.contains(key.as_str()) && !key.starts_with('_') && !value.is_null() && **value != Value::Bool(false)
         });
         match unknown {
-            Some((key, value)) => Err(self.refuse(key, format!("{} is a setting this engine does not know", shortened(value)))),
+            Some((key, value)) => Err(self.refuse(key, format!("{} is a setting this engine does not know", shown(value)))),
             None => Ok(()),
         }
     }
 
     fn whole(&self, key: &str, value: &Value, range: &RangeInclusive<usize>) -> Result<usize> {
         let number = value.as_u64().and_then(|number| usize::try_from(number).ok()).filter(|number| range.contains(number));
-        number.ok_or_else(|| self.refuse(key, format!("{} is not {}", shortened(value), spoken(range))))
+        number.ok_or_else(|| self.refuse(key, format!("{} is not {}", shown(value), spoken(range))))
     }
 }
 
 /// More levels than any published network has; a longer list is a lie.
 const MAX_LEVELS: usize = 16;
 
+/// Longer than any name of a class or a function, and short enough to be shown in an error.
+fn is_word(text: &str) -> bool {
+    text.len() <= 80
+}
+
 fn spoken(range: &RangeInclusive<usize>) -> String {
     format!("a whole number from {} to {}", range.start(), range.end())
 }
 
-/// A value as an error shows it: hostile files hold megabytes.
-fn shortened(value: &Value) -> String {
-    const LONGEST: usize = 60;
-    let text = value.to_string();
-    if text.chars().count() <= LONGEST { text } else { text.chars().take(LONGEST).chain(['…']).collect() }
+fn shown(value: &Value) -> String {
+    shortened(&value.to_string())
 }

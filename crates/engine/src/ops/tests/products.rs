@@ -249,6 +249,23 @@ fn shapes_that_do_not_fit_are_errors() {
 }
 
 #[test]
+fn a_layer_without_weights_is_not_allocated() {
+    // four terabytes, and a gated layer of eight
+    for ops in cpu_backends() {
+        let source = Tensors::default();
+        let root = Scope::root(&source);
+        let refused = [
+            Linear::load(&ops, &root, 1 << 20, 1 << 20, false).unwrap_err(),
+            Linear::load_geglu(&ops, &root, 1 << 20, 1 << 20).unwrap_err(),
+            Conv2d::load(&ops, &root, conv(1 << 20, 1 << 20, 3, 1, Padding::all(1))).unwrap_err(),
+        ];
+        for error in refused {
+            assert!(matches!(&error, Error::Checkpoint { reason, .. } if reason.contains("weight")), "{error}");
+        }
+    }
+}
+
+#[test]
 fn declaring_asks_for_everything_and_computes_nothing() {
     let declarations = Declarations::default();
     let ops = Ops::declaring();

@@ -10,11 +10,11 @@ use crate::ops::{Interrupt, Ops};
 use crate::pipelines::machine::Conditioning;
 use crate::text::{TextEncoder, TextEncoderConfig, Tokenizer};
 use crate::unet::UNet;
-use crate::weights::{Checkpoint, Scope, Variant};
+use crate::weights::{Checkpoint, Interruptible, Scope, Variant};
 
 /// The last prompts that are kept encoded. A request of several pictures wants the same two again and again; SDXL's keys and values
 /// take 50 MB a prompt in f32, so there are not more.
-const KEPT: usize = 4;
+pub(super) const KEPT: usize = 4;
 
 /// SDXL's two tokenizers and encoders. Each prompt goes through both; their penultimate states lie side by side in the context, and
 /// the second one's projected pooled state is the pooled embedding.
@@ -53,12 +53,18 @@ pub(super) struct PromptCache {
 }
 
 impl Branch {
-    fn load(model: &Path, ops: &Ops, variant: Variant, component: &str, tokenizer: &str, projection: bool) -> Result<Self> {
+    fn load(
+        model: &Path,
+        ops: &Ops,
+        variant: Variant,
+        (component, tokenizer, projection): (&str, &str, bool),
+        interrupt: &Interrupt,
+    ) -> Result<Self> {
         let directory = model.join(component);
         let path = directory.join("config.json");
         let config: TextEncoderConfig = files::parse(&path, &files::read(&path)?)?;
         let checkpoint = Checkpoint::open(component, &directory, "model", variant)?;
-        let encoder = TextEncoder::load(ops, &Scope::root(&checkpoint), &config, projection)?;
+        let encoder = TextEncoder::load(ops, &Scope::root(&Interruptible::new(&checkpoint, interrupt)), &config, projection)?;
         checkpoint.finish()?;
         let tokenizer = Tokenizer::open(&model.join(tokenizer))?;
         if tokenizer.max_length() > config.max_position_embeddings {
@@ -76,9 +82,8 @@ impl Branch {
 impl TextStack {
     /// Loads both tokenizers and encoders of the model in `directory`.
     pub(super) fn load(directory: &Path, ops: &Ops, variant: Variant, interrupt: &Interrupt) -> Result<Self> {
-        let first = Branch::load(directory, ops, variant, "text_encoder", "tokenizer", false)?;
-        interrupt.check()?;
-        let second = Branch::load(directory, ops, variant, "text_encoder_2", "tokenizer_2", true)?;
+        let first = Branch::load(directory, ops, variant, ("text_encoder", "tokenizer", false), interrupt)?;
+        let second = Branch::load(directory, ops, variant, ("text_encoder_2", "tokenizer_2", true), interrupt)?;
         let lengths = (first.tokenizer.max_length(), second.tokenizer.max_length());
         if lengths.0 != lengths.1 {
             let reason = format!("prompts are {} tokens long, the first tokenizer's {}", lengths.1, lengths.0);

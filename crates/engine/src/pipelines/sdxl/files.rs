@@ -1,13 +1,13 @@
 //! The JSON files of a directory in the diffusers layout.
 
-use std::io::Read;
 use std::path::Path;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shortened};
+use crate::small_file;
 
 /// Far more than any configuration has.
 const MOST_CONFIGURATION_BYTES: u64 = 1 << 20;
@@ -38,26 +38,12 @@ pub(super) struct Defaults {
     pub(super) default_guidance_scale: Option<f32>,
 }
 
-/// The text of a small file; `None` when there is no such file.
+/// The text of a configuration; `None` when there is no such file.
 pub(super) fn read_optional(path: &Path) -> Result<Option<String>> {
-    let file = match std::fs::File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(source) => return Err(Error::File { path: path.to_owned(), source }),
-    };
-    let mut text = String::new();
-    let length = file
-        .take(MOST_CONFIGURATION_BYTES + 1)
-        .read_to_string(&mut text)
-        .map_err(|source| Error::File { path: path.to_owned(), source })?;
-    if length as u64 > MOST_CONFIGURATION_BYTES {
-        let reason = format!("larger than {MOST_CONFIGURATION_BYTES} bytes, which no configuration is");
-        return Err(Error::Malformed { path: path.to_owned(), reason });
-    }
-    Ok(Some(text))
+    small_file::read(path, MOST_CONFIGURATION_BYTES)
 }
 
-/// The text of a small file that must be there.
+/// The text of a configuration that must be there.
 pub(super) fn read(path: &Path) -> Result<String> {
     read_optional(path)?.ok_or_else(|| Error::File { path: path.to_owned(), source: std::io::ErrorKind::NotFound.into() })
 }
@@ -99,10 +85,6 @@ pub(super) fn model_index(text: &str, path: &Path) -> Result<ModelIndex> {
     Ok(ModelIndex { force_zeros_for_empty_prompt })
 }
 
-fn shortened(text: &str) -> String {
-    text.chars().take(60).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -134,15 +116,5 @@ mod tests {
             assert!(error.contains(named), "{error}");
         }
         assert!(read_index("[]").unwrap_err().starts_with("model_index.json: "));
-    }
-
-    #[test]
-    fn a_configuration_as_large_as_a_disk_is_not_read() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("config.json");
-        std::fs::File::create(&path).unwrap().set_len(1 << 40).unwrap();
-        let error = read_optional(&path).unwrap_err().to_string();
-        assert!(error.contains("larger than") || error.contains("UTF-8"), "{error}");
-        assert!(read_optional(&directory.path().join("absent.json")).unwrap().is_none());
     }
 }

@@ -4,10 +4,10 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 
 use super::files::{self, Defaults, ModelIndex};
-use super::memory::{self, Layout, MemoryEstimate, Parameters};
+use super::memory::{self, Demand, Layout, MemoryEstimate, Weights};
 use super::request::{Fingerprint, ImageRequest};
 use crate::error::{Error, Result};
-use crate::ops::Ops;
+use crate::ops::{DeviceFacts, Ops};
 use crate::samplers::SchedulerConfig;
 use crate::unet::UNetConfig;
 use crate::vae::VaeConfig;
@@ -69,20 +69,23 @@ impl ModelInfo {
         check_channels(&unet, &vae)?;
 
         let mut weight_file_bytes = 0;
-        let mut count = |component: &str, stem: &str| {
+        let mut count = |component: &str, stem: &str, weights: &mut Weights| {
             let checkpoint = Checkpoint::open(component, &directory.join(component), stem, Variant::Plain)?;
             for (path, length_bytes) in checkpoint.files() {
                 weight_file_bytes += length_bytes;
                 fingerprint.bytes(path.file_name().unwrap_or_default().as_encoded_bytes());
                 fingerprint.number(length_bytes);
             }
+            for (name, shape) in checkpoint.tensors() {
+                weights.add(name, shape);
+            }
             Ok::<_, Error>(checkpoint.parameters())
         };
-        let parameters = Parameters {
-            text: count("text_encoder", "model")? + count("text_encoder_2", "model")?,
-            unet: count("unet", "diffusion_pytorch_model")?,
-            vae: count("vae", "diffusion_pytorch_model")?,
-        };
+        let (mut networks, mut autoencoder) = (Weights::default(), Weights::default());
+        let parameters = count("text_encoder", "model", &mut networks)?
+            + count("text_encoder_2", "model", &mut networks)?
+            + count("unet", "diffusion_pytorch_model", &mut networks)?
+            + count("vae", "diffusion_pytorch_model", &mut autoencoder)?;
 
         let factor = vae.factor();
         let defaults = defaults(&directory.join("framewright.json"))?;
@@ -90,13 +93,13 @@ impl ModelInfo {
         Ok(Self {
             default_size: (side, side),
             size_multiple: factor,
-            default_steps: defaults.default_steps.unwrap_or(DEFAULT_STEPS),
+            default_steps: defaults.default_steps.unwrap_or(DEFAULT_STEPS).min(scheduler.most_steps()),
             default_guidance_scale: defaults.default_guidance_scale.unwrap_or(DEFAULT_GUIDANCE_SCALE),
             weight_file_bytes,
-            parameters: parameters.text + parameters.unet + parameters.vae,
+            parameters,
             index,
             scheduler,
-            layout: Layout::new(&unet, &vae, parameters),
+            layout: Layout { networks, autoencoder, unet, vae },
             fingerprint: fingerprint.finish(),
         })
     }
@@ -130,10 +133,19 @@ impl ModelInfo {
         Ok(())
     }
 
-    /// Predicted memory.
+    /// Predicted memory of a request that [`Self::check`] takes, on the device of `ops`.
     pub fn memory_estimate(&self, request: &ImageRequest, ops: &Ops) -> MemoryEstimate {
-        let latent = (request.height / self.size_multiple, request.width / self.size_multiple);
-        memory::estimate(&self.layout, latent, request.is_guided(), ops.precision())
+        self.memory_estimate_on(request, DeviceFacts::of(ops))
+    }
+
+    /// [`Self::memory_estimate`] for a device that need not be here.
+    pub fn memory_estimate_on(&self, request: &ImageRequest, facts: DeviceFacts) -> MemoryEstimate {
+        let demand = Demand {
+            latent: (request.height / self.size_multiple, request.width / self.size_multiple),
+            guided: request.is_guided(),
+            encodes: request.init_image.is_some(),
+        };
+        memory::estimate(&self.layout, demand, facts)
     }
 
     /// The scheduler configuration with the request's sampler.

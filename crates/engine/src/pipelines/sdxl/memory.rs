@@ -1,78 +1,126 @@
-//! How much memory a request takes, as a formula of the network's shape.
+//! How much memory a request takes, as a formula of the networks' shapes and the device.
+//!
+//! The UNet's part follows `unet/network.rs`, `unet/blocks.rs` and `unet/transformer.rs` from operation to operation and counts what is
+//! in use at once; the autoencoder's is `vae/memory.rs`.
 
-use crate::ops::Precision;
-use crate::unet::UNetConfig;
-use crate::vae::VaeConfig;
+use super::conditioning::KEPT;
+use crate::ops::{DeviceFacts, Precision};
+use crate::unet::config::BlockKind;
+use crate::unet::{UNetConfig, resnet_bytes};
+use crate::vae::{DecodePlan, VaeConfig, attention_bytes, decode_bytes, encode_live_bytes};
 
 /// Tokens of a prompt.
 const TOKENS: u64 = 77;
-/// Packing buffers of the matrix products and the latents on the host.
-const FIXED_SCRATCH_BYTES: u64 = 64 << 20;
-/// Bytes of a value of the residual stream.
-const STREAM_BYTES: u64 = 4;
+/// Tokenizers, thread stacks, the host's copies of latents, and what the allocator cannot give back.
+const HOST_BYTES: u64 = 16 << 20;
+/// Bytes of a value on the host.
+const HOST_VALUE_BYTES: u64 = 4;
+/// Copies of the tensor that is being loaded, beside its packed form: the host's, or on a candle device its own as f32, as stored, and
+/// joined with others.
+const LOADED_COPIES: u64 = 3;
 
-/// Predicted memory of a request, bytes.
+/// Predicted memory of a request, bytes: at most what the process (on CUDA: the device) holds for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemoryEstimate {
     /// Packed weights.
     pub weights_bytes: u64,
-    /// Peak of activations and scratch.
+    /// Peak of activations and scratch, with the picture decoded whole.
     pub activations_bytes: u64,
+    /// The same with the picture decoded in tiles where that takes less: what the request cannot do without.
+    pub least_activations_bytes: u64,
 }
 
-/// Numbers of parameters by component.
+/// What a request's memory depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Parameters {
-    pub(super) text: u64,
-    pub(super) unet: u64,
-    pub(super) vae: u64,
+pub(super) struct Demand {
+    /// Height and width in latent positions.
+    pub(super) latent: (usize, usize),
+    /// Whether every evaluation has a second row.
+    pub(super) guided: bool,
+    /// Whether it starts from a picture.
+    pub(super) encodes: bool,
 }
 
-/// What the formulas need of a model's shape.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Layout {
-    parameters: Parameters,
-    /// Channels, resnets and transformer layers of the UNet's levels, from the full-size one down.
-    levels: Vec<Level>,
-    vae_channels: Vec<u64>,
-    vae_force_upcast: bool,
+/// Weights of one component, counted from the shapes in its files.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Weights {
+    /// Values of matrices and kernels: as stored, and with outputs padded to the CPU's panels.
+    values: u64,
+    padded: u64,
+    /// Values that stay f32 on the host: embedding tables.
+    host: u64,
+    /// Of norms and biases.
+    vectors: u64,
+    /// Values of the largest tensor.
+    largest: u64,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Level {
-    channels: u64,
-    resnets: u64,
-    transformer_layers: u64,
-}
+impl Weights {
+    /// Counts one more tensor.
+    pub(super) fn add(&mut self, name: &str, shape: &[usize]) {
+        let values = shape.iter().map(|side| *side as u64).product();
+        self.largest = self.largest.max(values);
+        match shape {
+            _ if name.ends_with("token_embedding.weight") || name.ends_with("position_embedding.weight") => self.host += values,
+            [outputs, inputs, taps @ ..] => {
+                let on_cpu = DeviceFacts { kernels: Some(crate::ops::KernelPath::Gemm), precision: Precision::F32 };
+                let taps: u64 = taps.iter().map(|side| *side as u64).product();
+                self.values += values;
+                self.padded += on_cpu.packed_outputs(*outputs as u64) * (*inputs as u64).next_multiple_of(2) * taps;
+            }
+            _ => self.vectors += values,
+        }
+    }
 
-impl Layout {
-    pub(super) fn new(unet: &UNetConfig, vae: &VaeConfig, parameters: Parameters) -> Self {
-        let levels = (0..unet.levels())
-            .map(|level| Level {
-                channels: unet.block_out_channels[level] as u64,
-                resnets: unet.layers_per_block[level] as u64,
-                transformer_layers: unet.transformer_layers_per_block[level] as u64,
-            })
-            .collect();
-        let vae_channels = vae.block_out_channels.iter().map(|channels| *channels as u64).collect();
-        Self { parameters, levels, vae_channels, vae_force_upcast: vae.force_upcast }
+    fn bytes(&self, facts: DeviceFacts) -> u64 {
+        if facts.kernels.is_some() {
+            self.padded * facts.weight_bytes() + (self.host + self.vectors) * HOST_VALUE_BYTES
+        } else {
+            // The embedding tables are not on the device.
+            (self.values + self.vectors) * facts.weight_bytes()
+        }
     }
 }
 
-/// The memory of one picture of `latent` (height, width) positions. Weights are those of all components together; activations are
-/// the larger of an evaluation's and the decoder's, which never run at once.
-pub(super) fn estimate(layout: &Layout, latent: (usize, usize), guided: bool, precision: Precision) -> MemoryEstimate {
-    let operand_bytes = width_bytes(precision);
-    let vae_bytes = width_bytes(vae_precision(precision, layout.vae_force_upcast));
-    let Parameters { text, unet, vae } = layout.parameters;
-    let rows = if guided { 2 } else { 1 };
-    let positions = latent.0 as u64 * latent.1 as u64;
-    let factor = 1 << (layout.vae_channels.len().max(1) - 1);
-    let evaluation = rows * (unet_bytes(layout, positions, operand_bytes) + context_bytes(layout));
-    let decode = vae_decode_bytes(&layout.vae_channels, positions * factor * factor, vae_bytes) + rows * context_bytes(layout);
+/// What the formulas need of a model's shape.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Layout {
+    /// Text encoders and UNet.
+    pub(super) networks: Weights,
+    pub(super) autoencoder: Weights,
+    pub(super) unet: UNetConfig,
+    pub(super) vae: VaeConfig,
+}
+
+/// The memory of one picture. Weights are those of all components together; activations are the larger of an evaluation's, the
+/// autoencoder's and what loading takes, which never happen at once. Of the text, as many prompts as are kept are counted.
+pub(super) fn estimate(layout: &Layout, demand: Demand, facts: DeviceFacts) -> MemoryEstimate {
+    let vae_facts = facts.with_precision(vae_precision(facts.precision, layout.vae.force_upcast));
+    let contexts = KEPT as u64 * context_bytes(&layout.unet, facts);
+    let factor = layout.vae.factor();
+    let (height, width) = demand.latent;
+    let rows = if demand.guided { 2 } else { 1 };
+
+    let evaluation = facts.held_bytes(contexts + rows * unet_live_bytes(&layout.unet, demand.latent, facts));
+    let encode = if demand.encodes {
+        vae_facts.held_bytes(contexts + encode_live_bytes(&layout.vae, (height * factor, width * factor), vae_facts))
+    } else {
+        0
+    };
+    let largest = layout.networks.largest.max(layout.autoencoder.largest);
+    let load = LOADED_COPIES * largest * HOST_VALUE_BYTES;
+    let others = evaluation.max(encode).max(load);
+    // The picture as bytes, beside its values.
+    let picture = (height * width * factor * factor * layout.vae.out_channels) as u64;
+    let total = |plan| {
+        let decode = contexts + contexts / 2 + decode_bytes(&layout.vae, demand.latent, vae_facts, plan);
+        others.max(decode) + picture + HOST_BYTES
+    };
+    let whole = total(DecodePlan::Whole);
     MemoryEstimate {
-        weights_bytes: (text + unet) * operand_bytes + vae * vae_bytes,
-        activations_bytes: evaluation.max(decode) + FIXED_SCRATCH_BYTES,
+        weights_bytes: layout.networks.bytes(facts) + layout.autoencoder.bytes(vae_facts),
+        activations_bytes: whole,
+        least_activations_bytes: whole.min(total(DecodePlan::Tiled)),
     }
 }
 
@@ -84,78 +132,175 @@ pub(super) fn vae_precision(precision: Precision, force_upcast: bool) -> Precisi
     }
 }
 
-const fn width_bytes(precision: Precision) -> u64 {
-    match precision {
-        Precision::F32 => 4,
-        Precision::Bf16 | Precision::F16 => 2,
+/// One prompt's keys and values in every cross-attention.
+fn context_bytes(config: &UNetConfig, facts: DeviceFacts) -> u64 {
+    let layers = |level: usize, blocks: usize| {
+        (config.block_out_channels[level] * config.transformer_layers_per_block[level] * blocks) as u64
+    };
+    let last = config.levels() - 1;
+    let down = (0..=last).filter(|level| config.down_blocks[*level] == BlockKind::CrossAttention);
+    let up = (0..=last).filter(|level| config.up_blocks[last - level] == BlockKind::CrossAttention);
+    let channels = down.map(|level| layers(level, config.layers_per_block[level])).sum::<u64>()
+        + up.map(|level| layers(level, config.layers_per_block[level] + 1)).sum::<u64>()
+        + layers(last, 1);
+    channels * TOKENS * 2 * facts.operand_bytes()
+}
+
+/// Bytes in use at once in an evaluation of one row.
+fn unet_live_bytes(config: &UNetConfig, latent: (usize, usize), facts: DeviceFacts) -> u64 {
+    let stream = facts.stream_bytes();
+    let positions = |level: usize| {
+        let side = |side: usize| (side as u64).div_ceil(1 << level);
+        side(latent.0) * side(latent.1)
+    };
+    let channels_of = |level: usize| config.block_out_channels[level] as u64;
+    let last = config.levels() - 1;
+
+    // Channels and positions of the skips in use, from conv_in on.
+    let mut skips = vec![(channels_of(0), positions(0))];
+    let mut kept = channels_of(0) * positions(0) * stream;
+    let mut most = kept;
+    for level in 0..=last {
+        let (out_channels, positions_here) = (channels_of(level), positions(level));
+        let transformer = transformer_bytes(out_channels, config.down_blocks[level], facts);
+        for _ in 0..config.layers_per_block[level] {
+            let in_channels = skips.last().map_or(out_channels, |(channels, _)| *channels);
+            let resnet = resnet_bytes(in_channels, out_channels, facts) - in_channels * stream;
+            most = most.max(kept + positions_here * resnet.max(transformer));
+            skips.push((out_channels, positions_here));
+            kept += out_channels * positions_here * stream;
+        }
+        if level < last {
+            let skip = (out_channels, positions(level + 1));
+            most = most.max(kept + skip.0 * skip.1 * stream + out_channels * positions_here * facts.converted_stream_bytes());
+            skips.push(skip);
+            kept += skip.0 * skip.1 * stream;
+        }
     }
-}
 
-/// One row: every skip connection, and the largest working set of a block.
-fn unet_bytes(layout: &Layout, positions: u64, operand_bytes: u64) -> u64 {
-    let mut skips = 0;
-    let mut working = 0;
-    for (index, level) in layout.levels.iter().enumerate() {
-        let here = positions.div_ceil(1 << (2 * index));
-        let next = layout.levels.get(index + 1);
-        // conv_in or the downsampler before, and each resnet.
-        skips += here * level.channels * (level.resnets + 1);
-        // The first resnet of the up block sees the level below and the skip together, normalised and not.
-        let concatenated = level.channels + next.map_or(level.channels, |next| next.channels);
-        let resnet = concatenated * (STREAM_BYTES + operand_bytes) + level.channels * (2 * STREAM_BYTES + operand_bytes);
-        // Stream and residual; either Q, K, V and the attention's result, or the feed-forward part's inner 4 × channels.
-        let transformer = if level.transformer_layers > 0 { level.channels * (2 * STREAM_BYTES + 5 * operand_bytes) } else { 0 };
-        working = working.max(here * resnet.max(transformer));
+    let mut channels = channels_of(last);
+    let middle = transformer_bytes(channels, BlockKind::CrossAttention, facts);
+    most = most.max(kept + positions(last) * middle.max(channels * stream + resnet_bytes(channels, channels, facts)));
+
+    for level in (0..=last).rev() {
+        let (out_channels, here) = (channels_of(level), positions(level));
+        let transformer = transformer_bytes(out_channels, config.up_blocks[last - level], facts);
+        for _ in 0..=config.layers_per_block[level] {
+            let Some((skip, skip_positions)) = skips.pop() else { break };
+            let joined = (channels + skip) * stream;
+            most = most.max(kept + here * (channels * stream + joined));
+            kept -= skip * skip_positions * stream;
+            // What was joined stays until the transformer is done.
+            let resnet = resnet_bytes(channels + skip, out_channels, facts);
+            most = most.max(kept + here * resnet.max(joined + transformer));
+            channels = out_channels;
+        }
+        if let Some(above) = level.checked_sub(1).map(positions) {
+            let enlarged = above * channels * facts.operand_bytes();
+            let product = enlarged + above * channels * (facts.converted_bytes() + stream);
+            most = most.max(kept + product.max(enlarged + here * channels * stream));
+        }
     }
-    skips * STREAM_BYTES + working
+    most.max(kept + positions(0) * channels * (stream + facts.operand_bytes() + facts.converted_bytes()))
 }
 
-/// One prompt's keys and values in every cross-attention: down and up blocks (one resnet more), and the mid block.
-fn context_bytes(layout: &Layout) -> u64 {
-    let blocks: u64 = layout.levels.iter().map(|level| level.channels * level.transformer_layers * (2 * level.resnets + 1)).sum();
-    let mid = layout.levels.last().map_or(0, |level| level.channels * level.transformer_layers);
-    (blocks + mid) * TOKENS * 2 * STREAM_BYTES
-}
-
-/// The decoder's last, full-size block: its upsampled input (channels of the level before) with its normalised copy, and the hidden
-/// layer's.
-fn vae_decode_bytes(channels: &[u64], pixels: u64, operand_bytes: u64) -> u64 {
-    let finest = channels.first().copied().unwrap_or_default();
-    let before = channels.get(1).copied().unwrap_or(finest);
-    pixels * ((before + finest) * (STREAM_BYTES + operand_bytes) + 3 * STREAM_BYTES)
+/// Most bytes per position in use at once in a transformer of `channels`, its input included; 0 where the block has none.
+fn transformer_bytes(channels: u64, kind: BlockKind, facts: DeviceFacts) -> u64 {
+    if kind == BlockKind::Plain {
+        return 0;
+    }
+    let (stream, operand) = (facts.stream_bytes(), facts.operand_bytes());
+    let converted = facts.converted_bytes();
+    // The transformer's input and the layer's are in use throughout.
+    let self_attention = channels * 2 * stream + attention_bytes(channels, facts);
+    let self_out = channels * (3 * stream + 4 * operand + converted);
+    // The input, the layer's, and what each attention gave; then the inner part of four times as many channels.
+    let gated = channels * (4 * stream + 5 * operand + converted);
+    let down = channels * (5 * stream + 4 * (operand + converted));
+    self_attention.max(self_out).max(gated).max(down)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::path::Path;
 
+    use super::*;
+    use crate::ops::KernelPath;
+
+    /// SDXL base 1.0 as published: configurations, names and shapes.
     fn sdxl() -> Layout {
-        let level = |channels, transformer_layers| Level { channels, resnets: 2, transformer_layers };
-        Layout {
-            parameters: Parameters { text: 817_720_320, unet: 2_567_463_684, vae: 83_653_863 },
-            levels: vec![level(320, 0), level(640, 2), level(1280, 10)],
-            vae_channels: vec![128, 256, 512, 512],
-            vae_force_upcast: true,
+        let published = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/published");
+        let read = |name: &str| std::fs::read_to_string(published.join(name)).unwrap();
+        let weights = |component: &str, weights: &mut Weights| {
+            for line in read(&format!("{component}.tsv")).lines() {
+                let (name, shape) = line.split_once('\t').unwrap();
+                weights.add(name, &shape.split('x').map(|side| side.parse().unwrap()).collect::<Vec<_>>());
+            }
+        };
+        let mut layout = Layout {
+            networks: Weights::default(),
+            autoencoder: Weights::default(),
+            unet: serde_json::from_str(&read("unet.json")).unwrap(),
+            vae: serde_json::from_str(&read("vae.json")).unwrap(),
+        };
+        for component in ["text_encoder", "text_encoder_2", "unet"] {
+            weights(component, &mut layout.networks);
         }
+        weights("vae", &mut layout.autoencoder);
+        layout
+    }
+
+    fn facts(kernels: Option<KernelPath>, precision: Precision) -> DeviceFacts {
+        DeviceFacts { kernels, precision }
+    }
+
+    const BF16: Option<KernelPath> = Some(KernelPath::Avx512Bf16);
+
+    fn demand(side: usize) -> Demand {
+        Demand { latent: (side, side), guided: true, encodes: false }
     }
 
     #[test]
     fn sdxl_at_1024_in_f32() {
-        let estimate = estimate(&sdxl(), (128, 128), true, Precision::F32);
-        assert_eq!(estimate.weights_bytes, 3_468_837_867 * 4);
-        // The decoder rules: 384 channels twice over a million pixels.
-        assert!((3_000_000_000..4_500_000_000).contains(&estimate.activations_bytes), "{}", estimate.activations_bytes);
+        let layout = sdxl();
+        let estimate = estimate(&layout, demand(128), facts(BF16, Precision::F32));
+        let parameters = 3_468_837_867_u64 * 4;
+        assert!((parameters..parameters * 101 / 100).contains(&estimate.weights_bytes), "{}", estimate.weights_bytes);
+        // The decoder rules: 2.7 GB in use at once.
+        assert!((4_000_000_000..4_800_000_000).contains(&estimate.activations_bytes), "{}", estimate.activations_bytes);
+        // 1024 pixels are one tile.
+        assert_eq!(estimate.least_activations_bytes, estimate.activations_bytes);
+        // 70 cross-attentions of 640 (10) or 1280 channels.
+        assert_eq!(context_bytes(&layout.unet, facts(BF16, Precision::F32)), (10 * 640 + 60 * 1280) * 77 * 2 * 4);
     }
 
     #[test]
-    fn memory_grows_with_size_and_guidance_and_shrinks_with_precision() {
-        let of = |side, guided, precision| estimate(&sdxl(), (side, side), guided, precision);
-        let base = of(64, true, Precision::F32);
-        assert!(of(96, true, Precision::F32).activations_bytes > base.activations_bytes);
-        assert!(of(64, false, Precision::F32).activations_bytes < base.activations_bytes);
-        assert!(of(64, true, Precision::Bf16).weights_bytes * 2 == base.weights_bytes);
-        // In f16 the VAE stays f32.
-        assert!(of(64, true, Precision::F16).weights_bytes > of(64, true, Precision::Bf16).weights_bytes);
-        assert_eq!(of(0, false, Precision::F32).activations_bytes, FIXED_SCRATCH_BYTES + context_bytes(&sdxl()));
+    fn tiles_take_less() {
+        let estimate = estimate(&sdxl(), demand(256), facts(BF16, Precision::F32));
+        assert!(estimate.least_activations_bytes * 2 < estimate.activations_bytes, "{estimate:?}");
+    }
+
+    #[test]
+    fn memory_follows_size_guidance_picture_and_device() {
+        let layout = sdxl();
+        let of = |demand, kernels, precision| estimate(&layout, demand, facts(kernels, precision));
+        let base = of(demand(64), BF16, Precision::F32);
+        assert!(of(demand(96), BF16, Precision::F32).activations_bytes > base.activations_bytes);
+        let tiled = |demand| of(demand, BF16, Precision::F32).least_activations_bytes;
+        let mut small_tiles = layout.clone();
+        small_tiles.vae.sample_size = 256;
+        let evaluation = |guided| {
+            let demand = Demand { guided, ..demand(256) };
+            estimate(&small_tiles, demand, facts(BF16, Precision::F32)).least_activations_bytes
+        };
+        assert!(evaluation(false) < evaluation(true));
+        assert!(tiled(Demand { encodes: true, ..demand(256) }) > tiled(demand(256)));
+        // Embedding tables stay as they are; everything else is half as wide, but only for kernels that multiply bf16.
+        let half = of(demand(64), BF16, Precision::Bf16).weights_bytes;
+        assert!(half * 2 > base.weights_bytes && half * 100 < base.weights_bytes * 52, "{half} of {}", base.weights_bytes);
+        assert_eq!(of(demand(64), Some(KernelPath::Avx512), Precision::Bf16).weights_bytes, base.weights_bytes);
+        assert_eq!(of(demand(64), Some(KernelPath::Gemm), Precision::Bf16).weights_bytes, base.weights_bytes);
+        // In f16 the VAE stays f32; in bf16 it does not.
+        assert!(of(demand(64), None, Precision::F16).weights_bytes > of(demand(64), None, Precision::Bf16).weights_bytes);
     }
 }

@@ -16,5 +16,5 @@ mod request;
 pub use generation::Generation;
 pub use info::ModelInfo;
 pub use memory::MemoryEstimate;
-pub use model::SdxlModel;
+pub use model::{Decoded, SdxlModel};
 pub use request::ImageRequest;

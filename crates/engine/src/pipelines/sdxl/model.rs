@@ -12,14 +12,14 @@ use super::request::{Fingerprint, ImageRequest};
 use crate::error::{Error, Result};
 use crate::latent::Latent;
 use crate::noise::Generator;
-use crate::ops::{Interrupt, Ops};
+use crate::ops::{DeviceFacts, Interrupt, Ops};
 use crate::pipelines::driver::Evaluator;
 use crate::pipelines::machine::{Conditioning, Row};
 use crate::unet::{UNet, UNetConfig, UNetRow};
-use crate::vae::{Vae, VaeConfig};
+use crate::vae::{DecodePlan, Vae, VaeConfig, decode_plan};
 use crate::vision::resize::resize_lanczos;
 use crate::vision::{Picture, RgbPicture};
-use crate::weights::{Checkpoint, Scope, Variant};
+use crate::weights::{Checkpoint, Interruptible, Scope, Variant};
 
 /// Numbers of SDXL's size conditioning.
 const TIME_IDS: usize = 6;
@@ -38,27 +38,33 @@ pub struct SdxlModel {
     prompts: PromptCache,
 }
 
+/// A decoded picture.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decoded {
+    /// Values around −1…1, not clamped.
+    pub picture: Picture,
+    /// Whether memory forced it into tiles, whose colours may differ a little.
+    pub tiled: bool,
+}
+
 impl SdxlModel {
-    /// Loads every component of a directory in the diffusers layout: text encoders, UNet, VAE. `interrupt` is looked at between
-    /// components.
+    /// Loads every component of a directory in the diffusers layout: text encoders, UNet, VAE. `interrupt` is looked at before
+    /// every tensor.
     pub fn load(directory: &Path, ops: &Ops, variant: Variant, interrupt: &Interrupt) -> Result<Self> {
         let info = ModelInfo::read(directory)?;
-        interrupt.check()?;
         let text = TextStack::load(directory, ops, variant, interrupt)?;
-        interrupt.check()?;
 
         let (config, checkpoint) = component::<UNetConfig>(directory, "unet", variant)?;
         check_context(&config, &text)?;
-        let unet = UNet::load(ops, &Scope::root(&checkpoint), &config)?;
+        let unet = UNet::load(ops, &Scope::root(&Interruptible::new(&checkpoint, interrupt)), &config)?;
         checkpoint.finish()?;
-        interrupt.check()?;
 
         let (config, checkpoint) = component::<VaeConfig>(directory, "vae", variant)?;
         let vae_ops = match memory::vae_precision(ops.precision(), config.force_upcast) {
             precision if precision == ops.precision() => ops.clone(),
             precision => ops.with_precision(precision)?,
         };
-        let vae = Vae::load(&vae_ops, &Scope::root(&checkpoint), &config)?;
+        let vae = Vae::load(&vae_ops, &Scope::root(&Interruptible::new(&checkpoint, interrupt)), &config)?;
         checkpoint.finish()?;
 
         let preview = PreviewFactors::read(directory, config.latent_channels)?;
@@ -133,9 +139,27 @@ impl SdxlModel {
         self.unet.evaluate(&self.ops, &rows, interrupt)
     }
 
-    /// Decodes unscaled latents.
+    /// Decodes unscaled latents, whole.
     pub fn decode(&self, latent: &Latent, interrupt: &Interrupt) -> Result<Picture> {
-        self.vae.decode(&self.vae_ops, latent, interrupt)
+        Ok(self.decode_within(latent, u64::MAX, interrupt)?.picture)
+    }
+
+    /// Decodes unscaled latents whole where that takes no more than `available_bytes`, else in tiles. What earlier work left in the
+    /// scratch arena is used first and is not part of `available_bytes`.
+    pub fn decode_within(&self, latent: &Latent, available_bytes: u64, interrupt: &Interrupt) -> Result<Decoded> {
+        let available_bytes = available_bytes.saturating_add(self.vae_ops.kept_scratch_bytes());
+        let facts = DeviceFacts::of(&self.vae_ops);
+        let plan = decode_plan(self.vae.config(), (latent.height, latent.width), facts, available_bytes);
+        let picture = match plan {
+            DecodePlan::Whole => self.vae.decode(&self.vae_ops, latent, interrupt),
+            DecodePlan::Tiled => {
+                // Pieces of other sizes would stand in the way.
+                self.vae_ops.release_scratch();
+                self.vae.decode_tiled(&self.vae_ops, latent, interrupt)
+            }
+        };
+        self.vae_ops.settle_scratch();
+        Ok(Decoded { picture: picture?, tiled: plan == DecodePlan::Tiled })
     }
 
     /// A small picture of predicted latents, one pixel per latent position.
