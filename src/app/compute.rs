@@ -2,17 +2,8 @@
 
 use framewright_engine::ops::{KernelPath, Precision};
 
-use crate::config::{self, ComputePrecision, Config, CpuKernels};
-use crate::execution::{DeviceName, ExecutorOptions};
-
-/// The executors' name of a configured device.
-pub fn device_name(name: config::DeviceName) -> DeviceName {
-    match name {
-        config::DeviceName::Cpu => DeviceName::Cpu,
-        config::DeviceName::Cuda(index) => DeviceName::Cuda(index as usize),
-        config::DeviceName::Fake => DeviceName::Fake,
-    }
-}
+use crate::config::{ComputePrecision, Config, CpuKernels};
+use crate::execution::ExecutorOptions;
 
 /// How the configuration wants devices to compute.
 pub fn executor_options(config: &Config) -> ExecutorOptions {

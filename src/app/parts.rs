@@ -48,7 +48,7 @@ impl Parts {
         let store = Arc::new(SqliteJobStore::new(database.clone()));
         let jobs = JobService::new(store, storage.clone(), clock.clone(), JobServiceOptions::default());
 
-        let devices: Vec<_> = config.devices.iter().map(|&device| compute::device_name(device)).collect();
+        let devices = config.devices.clone();
         let executors = DeviceWorker::open_all(&devices, &compute::executor_options(config))?;
         let device_names = executors.iter().map(|executor| executor.name().to_owned()).collect();
         let scheduler = Scheduler::start(SchedulerParts {

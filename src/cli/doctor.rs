@@ -60,7 +60,7 @@ pub(super) async fn run(arguments: &DoctorArguments, out: &mut (dyn Write + Send
     let mut findings = vec![configuration(&config), processor(), memory(), gpus()];
     findings.extend(config.notices.iter().map(|notice| finding(Verdict::Remark, "setting", &notice.text)));
     let options = compute::executor_options(&config);
-    findings.extend(config.devices.iter().map(|&device| match open_device(compute::device_name(device), &options) {
+    findings.extend(config.devices.iter().map(|&device| match open_device(device, &options) {
         Ok(_) => finding(Verdict::Good, "device", format!("{device} opens")),
         Err(error) => finding(Verdict::Bad, "device", error.to_string()),
     }));

@@ -1,53 +1,17 @@
 //! `gpu_pool:` — which devices run models.
 
-use std::fmt;
 use std::path::Path;
-use std::str::FromStr;
 
 use serde::Deserialize;
 
 use super::ConfigError;
+use crate::domain::{DeviceName, DeviceNameError};
 
 /// Whether this binary was built with CUDA.
 pub const CUDA_BUILT: bool = cfg!(feature = "cuda");
 
 const HOW_TO_BUILD: &str =
     "this build has no CUDA; build with 'cargo build --release --features cuda' (README, \"GPU\"), or use cpu";
-
-/// A device as users name it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum DeviceName {
-    /// The processor.
-    Cpu,
-    /// An NVIDIA GPU by its CUDA index.
-    Cuda(u32),
-    /// Computes nothing: test pictures at a set pace, for tests of clients and of load.
-    Fake,
-}
-
-impl fmt::Display for DeviceName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Cpu => f.write_str("cpu"),
-            Self::Cuda(index) => write!(f, "cuda:{index}"),
-            Self::Fake => f.write_str("fake"),
-        }
-    }
-}
-
-impl FromStr for DeviceName {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        let index =
-            |digits: &str| digits.parse().ok().filter(|_| digits.bytes().all(|byte| byte.is_ascii_digit())).map(Self::Cuda);
-        match text {
-            "cpu" => Some(Self::Cpu),
-            "fake" => Some(Self::Fake),
-            _ => text.strip_prefix("cuda:").and_then(index),
-        }
-        .ok_or_else(|| format!("'{text}' is not a device; write cpu, cuda:N or fake"))
-    }
-}
 
 /// What runs models.
 #[derive(Clone, Debug)]
@@ -135,10 +99,13 @@ impl GpuPoolSection {
             return Err(ConfigError::setting("gpu_pool.max_concurrent", "must be at least 1"));
         }
         let (setting, devices) = if let Some(text) = flag {
-            ("--device", vec![text.parse().map_err(|reason: String| ConfigError::setting("--device", reason))?])
+            (
+                "--device",
+                vec![text.parse().map_err(|reason: DeviceNameError| ConfigError::setting("--device", reason.to_string()))?],
+            )
         } else if let Some(text) = variable {
-            let parsed: Result<_, String> = text.split(',').map(|name| name.trim().parse()).collect();
-            ("FRAMEWRIGHT_DEVICE", parsed.map_err(|reason| ConfigError::setting("FRAMEWRIGHT_DEVICE", reason))?)
+            let parsed: Result<_, DeviceNameError> = text.split(',').map(|name| name.trim().parse()).collect();
+            ("FRAMEWRIGHT_DEVICE", parsed.map_err(|reason| ConfigError::setting("FRAMEWRIGHT_DEVICE", reason.to_string()))?)
         } else if let Some(listed) = self.devices {
             ("gpu_pool.devices", listed.into_iter().map(|device| device.0).collect())
         } else if self.gpu_ids.is_empty() {

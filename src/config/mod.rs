@@ -22,10 +22,12 @@ use std::path::{Path, PathBuf};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
+use crate::domain::DeviceName;
+
 pub use auth::AuthConfig;
 pub use compute::{ComputeConfig, ComputePrecision, CpuKernels};
 pub use database::DatabaseConfig;
-pub use devices::{CUDA_BUILT, DeviceName, Machine};
+pub use devices::{CUDA_BUILT, Machine};
 pub use environment::Environment;
 pub use error::ConfigError;
 pub use log::{LogConfig, LogFormat};

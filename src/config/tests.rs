@@ -1,6 +1,7 @@
 //! The whole file, as users write it.
 
 use super::*;
+use crate::domain::DeviceName;
 
 const MACHINE: Machine = Machine { cuda_built: true, gpus: 4 };
 

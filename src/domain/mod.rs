@@ -1,6 +1,7 @@
 //! Plain data that the rest of the server speaks about. No I/O, no async, no clock: time comes in as integers (Unix milliseconds).
 
 pub mod clock;
+pub mod device;
 pub mod digest;
 pub mod event;
 pub mod ids;
@@ -12,6 +13,7 @@ pub mod preview;
 pub mod principal;
 
 pub use clock::{Clock, SystemClock, UnixMs};
+pub use device::{DeviceName, DeviceNameError};
 pub use digest::Sha256Digest;
 pub use event::{EventId, JobEvent, JobEventKind};
 pub use ids::{IdError, JobId, KeyId, ModelId, TaskId, UserId};

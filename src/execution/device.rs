@@ -1,57 +1,16 @@
-//! Devices by name.
-
-use std::fmt;
-use std::str::FromStr;
+//! Opening devices.
 
 use framewright_engine::ops::{KernelPath, Ops, Precision};
+
+use crate::domain::DeviceName;
 
 use super::fake::{FakeControl, FakeDevice};
 use super::sdxl::SdxlDevice;
 use super::{ImageOutput, ImageTask, Report, TaskFailure, host_memory};
 
-/// A device, as `devices: [...]` in the configuration and `--device` name it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum DeviceName {
-    /// The processor.
-    Cpu,
-    /// A CUDA GPU by its index.
-    Cuda(usize),
-    /// Nothing: makes test pictures at a set pace.
-    Fake,
-}
-
-impl fmt::Display for DeviceName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Cpu => f.write_str("cpu"),
-            Self::Cuda(index) => write!(f, "cuda:{index}"),
-            Self::Fake => f.write_str("fake"),
-        }
-    }
-}
-
-impl FromStr for DeviceName {
-    type Err = DeviceError;
-    fn from_str(text: &str) -> Result<Self, DeviceError> {
-        match text {
-            "cpu" => Ok(Self::Cpu),
-            "fake" => Ok(Self::Fake),
-            other => other
-                .strip_prefix("cuda:")
-                .filter(|index| index.len() <= 3 && index.bytes().all(|byte| byte.is_ascii_digit()))
-                .and_then(|index| index.parse().ok())
-                .map(Self::Cuda)
-                .ok_or_else(|| DeviceError::Unknown(other.chars().take(64).collect())),
-        }
-    }
-}
-
 /// Why a device cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum DeviceError {
-    /// Not the name of a device.
-    #[error("'{0}' is not a device: use cpu, cuda:N (cuda:0 is the first GPU) or fake")]
-    Unknown(String),
     /// This build has no CUDA.
     #[error("{0}: this build has no CUDA; build with '--features cuda', or use the device 'cpu'")]
     NoCuda(DeviceName),
@@ -107,7 +66,7 @@ pub fn open_device(name: DeviceName, options: &ExecutorOptions) -> Result<Box<dy
         #[cfg(feature = "cuda")]
         DeviceName::Cuda(index) => {
             let precision = options.precision.unwrap_or(Precision::F16);
-            let ops = Ops::cuda(index, precision).map_err(open)?;
+            let ops = Ops::cuda(index as usize, precision).map_err(open)?;
             Ok(Box::new(SdxlDevice::new(ops, || None, options.unload_after_task)))
         }
         #[cfg(not(feature = "cuda"))]
@@ -118,17 +77,6 @@ pub fn open_device(name: DeviceName, options: &ExecutorOptions) -> Result<Box<dy
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_are_read_and_written() {
-        for name in [DeviceName::Cpu, DeviceName::Cuda(0), DeviceName::Cuda(12), DeviceName::Fake] {
-            assert_eq!(name.to_string().parse::<DeviceName>().unwrap(), name);
-        }
-        for wrong in ["", "gpu", "cuda", "cuda:", "cuda:-1", "cuda:+1", "cuda:x", "cuda:99999999999999999999", "CPU"] {
-            let error = wrong.parse::<DeviceName>().unwrap_err().to_string();
-            assert!(error.contains("cuda:N"), "{error}");
-        }
-    }
 
     #[cfg(not(feature = "cuda"))]
     #[test]

@@ -21,7 +21,7 @@ use tokio::sync::mpsc;
 
 use crate::domain::{ErrorCode, ImageRequest, JobError, PreviewDemand, Progress};
 
-pub use device::{DeviceError, DeviceName, ExecutorOptions, ImageDevice};
+pub use device::{DeviceError, ExecutorOptions, ImageDevice};
 pub use fake::{FakeControl, FakeFailure};
 pub use worker::DeviceWorker;
 

@@ -10,9 +10,9 @@ use std::thread::{self, JoinHandle};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
-use super::device::{DeviceError, DeviceName, ExecutorOptions, ImageDevice, open_device};
+use super::device::{DeviceError, ExecutorOptions, ImageDevice, open_device};
 use super::{Executor, ExecutorUnavailable, ImageTask, TaskEvent, TaskFailure};
-use crate::domain::ErrorCode;
+use crate::domain::{DeviceName, ErrorCode};
 
 /// Events that wait for the server before reports are dropped.
 const BUFFERED_EVENTS: usize = 64;

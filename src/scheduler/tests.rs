@@ -9,10 +9,11 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::domain::{
-    ErrorCode, ImageRequest, Job, JobEventKind, JobId, JobObserver, JobState, ModelId, Principal, Progress, SystemClock,
+    DeviceName, ErrorCode, ImageRequest, Job, JobEventKind, JobId, JobObserver, JobState, ModelId, Principal, Progress,
+    SystemClock,
 };
 use crate::execution::results::{Attempt, EncodedPicture, store_pictures};
-use crate::execution::{DeviceName, DeviceWorker, ExecutorOptions, FakeControl, FakeFailure};
+use crate::execution::{DeviceWorker, ExecutorOptions, FakeControl, FakeFailure};
 use crate::jobs::{Database, JobService, JobServiceOptions, NewJob, Previews, SqliteJobStore};
 use crate::media::decode::decode_image;
 use crate::media::encode::{PngText, encode_png};

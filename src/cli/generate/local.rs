@@ -47,7 +47,7 @@ pub(super) fn generate(
 fn run(config: &Config, model: &FoundModel, request: &ImageRequest, init_image: Option<InitImage>) -> Outcome<ImageOutput> {
     let device = config.devices.first().ok_or_else(|| Failure::Other(anyhow!("no device is configured")))?;
     let progress = ProgressDisplay::start("loading the model");
-    let mut device = open_device(compute::device_name(*device), &compute::executor_options(config)).or_fail()?;
+    let mut device = open_device(*device, &compute::executor_options(config)).or_fail()?;
     let task = ImageTask {
         request: request.clone(),
         model_directory: model.directory.clone(),
