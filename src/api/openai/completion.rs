@@ -111,7 +111,15 @@ impl Waiting {
             // What runs when the server stops may still end in time, or goes back to the queue; what waits stays there.
             let received = tokio::select! {
                 received = self.events.recv() => received,
-                () = self.state.shutdown.cancelled(), if !self.is_running => return Err(stopping()),
+                () = self.state.shutdown.cancelled(), if !self.is_running => {
+                    // It may have begun a moment ago: the store knows before the event is here.
+                    let job = self.state.jobs.get(&self.principal, self.id).await?;
+                    if job.state == JobState::Queued {
+                        return Err(stopping());
+                    }
+                    self.read = Some(job);
+                    continue;
+                }
             };
             match received {
                 Ok(event) if event.job != self.id => {}

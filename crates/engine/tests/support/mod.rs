@@ -116,11 +116,15 @@ pub(crate) fn arrays(path: impl AsRef<Path>) -> BTreeMap<String, Array> {
         .collect()
 }
 
-/// Every way this machine can compute in f32, by name.
+/// Every way this machine can compute in f32, by name; a build with CUDA must find a GPU.
 pub(crate) fn devices() -> Vec<(String, Ops)> {
     let cpu = KernelPath::available().into_iter().map(|path| Ops::cpu(Precision::F32, Some(path)).unwrap());
-    let candle = Ops::candle(candle_core::Device::Cpu, Precision::F32).unwrap();
-    cpu.chain([candle]).map(|ops| (ops.description(), ops)).collect()
+    let candle = [
+        Ops::candle(candle_core::Device::Cpu, Precision::F32).unwrap(),
+        #[cfg(feature = "cuda")]
+        Ops::cuda(0, Precision::F32).unwrap(),
+    ];
+    cpu.chain(candle).map(|ops| (ops.description(), ops)).collect()
 }
 
 /// The CPU's own kernels alone.
