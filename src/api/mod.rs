@@ -1,7 +1,7 @@
 //! HTTP: each surface translates its own words into a [`NewJob`](crate::jobs::NewJob) and a job back into its own words.
 //!
 //! Invariants: nothing here touches a tensor, a database or a device; every failure is an [`error::ApiError`] and is rendered and
-//! logged in one place; every route needs a key unless [`router`] says otherwise.
+//! logged in one place; every route needs a key unless `router` says otherwise.
 
 pub mod error;
 pub mod init_image;

@@ -59,7 +59,7 @@ impl Conv2dConfig {
     }
 }
 
-/// A convolution with its packed weights (`weight` [out, in, k, k], `bias` [out]).
+/// A convolution with its packed weights (`weight`: `[out, in, k, k]`, `bias`: `[out]`).
 #[derive(Debug)]
 pub struct Conv2d {
     config: Conv2dConfig,

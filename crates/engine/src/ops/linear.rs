@@ -8,7 +8,7 @@ use crate::activation::Activation;
 use crate::error::Result;
 use crate::weights::Scope;
 
-/// A linear layer with its packed weights (`weight` [out, in], `bias` [out]).
+/// A linear layer with its packed weights (`weight`: `[out, in]`, `bias`: `[out]`).
 #[derive(Debug)]
 pub struct Linear {
     matrix: Matrix,

@@ -1,8 +1,8 @@
 //! Samplers: how a sequence of model evaluations becomes a picture. One file a sampler; sigmas and steps in torch's own order of
 //! precision, latents f32 on the host, so that steps agree with diffusers to 1e-5.
 //!
-//! [`config`] reads a checkpoint's settings and makes samplers of them. [`betas`] → [`spacing`] → [`sigmas`] are the tables;
-//! [`run`] is what all samplers keep; [`multistep`] is what the three multistep solvers share.
+//! [`config`] reads a checkpoint's settings and makes samplers of them. `betas` → `spacing` → `sigmas` are the tables;
+//! `run` is what all samplers keep; `multistep` is what the three multistep solvers share.
 
 mod betas;
 pub mod config;

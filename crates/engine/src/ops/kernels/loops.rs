@@ -1,4 +1,4 @@
-//! Element loops: safe code that the compiler turns into vector instructions, once per [`Level`].
+//! Element loops: safe code that the compiler turns into vector instructions, once per `Level`.
 
 #![expect(clippy::inline_always, reason = "bodies must be inlined into the functions that enable vector instructions")]
 

@@ -1,11 +1,11 @@
 //! CPU kernels: the only unsafe code of the project.
 //!
-//! - [`tile`]: the register tile that everything heavy is made of, 14 positions × 32 outputs;
-//! - [`pack`]: the weights in the order in which the tile reads them;
-//! - [`matrix`], [`attention`]: loops around the tile, in tasks;
-//! - [`portable`]: the same over the `gemm` crate;
-//! - [`loops`], [`math`]: element loops, compiled once per [`level`] of vector instructions;
-//! - [`memory`]: aligned memory.
+//! - `tile`: the register tile that everything heavy is made of, 14 positions × 32 outputs;
+//! - `pack`: the weights in the order in which the tile reads them;
+//! - `matrix`, `attention`: loops around the tile, in tasks;
+//! - `portable`: the same over the `gemm` crate;
+//! - `loops`, `math`: element loops, compiled once per `level` of vector instructions;
+//! - `memory`: aligned memory.
 //!
 //! Invariants: the functions of this folder check every size against every slice before they compute an address; the order of
 //! additions of a result depends neither on the rows that share the call nor on the number of threads.

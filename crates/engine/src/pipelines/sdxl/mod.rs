@@ -1,7 +1,7 @@
 //! SDXL: text to picture and picture to picture.
 //!
-//! [`info`] reads what can be known without weights; [`model`] loads the networks and answers machines; [`conditioning`] makes rows'
-//! conditioning of prompts; [`generation`] is the machine of one picture; [`preview`] and [`memory`] are formulas.
+//! `info` reads what can be known without weights; `model` loads the networks and answers machines; `conditioning` makes rows'
+//! conditioning of prompts; `generation` is the machine of one picture; `preview` and `memory` are formulas.
 
 mod conditioning;
 mod files;
