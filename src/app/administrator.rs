@@ -1,5 +1,7 @@
 //! The first key.
 
+use std::path::Path;
+
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::domain::{IdError, UserId};
@@ -21,9 +23,10 @@ pub async fn ensure_key(keys: &KeyService, is_needed: bool) -> Result<Option<Sec
 }
 
 /// What the person at the terminal is told, once.
-pub fn announcement(key: &SecretString) -> String {
+pub fn announcement(key: &SecretString, data_dir: &Path) -> String {
     format!(
-        "\nadministrator key (shown once, stored only as a hash):\n\n    {}\n\nmore keys: framewright keys create --user NAME\n\n",
-        key.expose_secret()
+        "\nadministrator key (shown once, stored only as a hash):\n\n    {}\n\nmore keys: framewright keys create --user NAME --data-dir {}\n\n",
+        key.expose_secret(),
+        data_dir.display()
     )
 }

@@ -152,10 +152,13 @@ async fn announce(
     out: &mut (dyn Write + Send),
 ) -> Result<(), ServeError> {
     let needs_key = config.auth.enabled && config.auth.master_key.is_none();
+    if config.auth.enabled && !needs_key {
+        tracing::info!("the administrator's key is the one in API_MASTER_KEY or API_KEY; none is generated");
+    }
     let key = administrator::ensure_key(&parts.api.keys, needs_key).await?;
     let address = listener.local_addr().map_err(|source| ServeError::Io { action: "cannot read the address", source })?;
     let written = key
-        .map_or(Ok(()), |key| out.write_all(administrator::announcement(&key).as_bytes()))
+        .map_or(Ok(()), |key| out.write_all(administrator::announcement(&key, &config.data_dir).as_bytes()))
         .and_then(|()| writeln!(out, "listening on http://{address}"))
         .and_then(|()| out.flush());
     written.map_err(|source| ServeError::Io { action: "cannot write to standard output", source })?;

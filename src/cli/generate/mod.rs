@@ -141,7 +141,8 @@ fn flag_of(field: &str) -> String {
 }
 
 fn refused(error: &ParameterError) -> Failure {
-    Failure::input(&flag_of(error.field), &error.problem)
+    // The one problem that names a second field.
+    Failure::input(&flag_of(error.field), error.problem.replace("init_image", &flag_of("init_image")))
 }
 
 fn model_id(text: &str) -> Outcome<ModelId> {
