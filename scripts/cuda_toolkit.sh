@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Brings the CUDA 13.0 compiler and the libraries to link against from PyPI into target/cuda, and prints the variables that a build
 # with CUDA needs. No GPU, no driver and no root are needed:
-#   eval "$(scripts/cuda_toolkit.sh)" && cargo build --release --features cuda
+#   eval "$(scripts/cuda_toolkit.sh)" && cargo build --release -p framewright-device-worker --features cuda
 # CUDA_COMPUTE_CAP chooses the GPU generation (default 90: H100, H200; 89: RTX 40; 86: RTX 30; 80: A100).
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/environment.sh"

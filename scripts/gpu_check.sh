@@ -41,6 +41,9 @@ build() {
         done
     done
     rm -f "$listing"
+    # The program that runs GPUs for a server: the check is that it links.
+    cargo build --locked --release --package framewright-device-worker --features cuda || fail "the worker's build failed"
+    cp "$target/release/framewright-device-worker" "$binaries/"
     cp -L "$target"/cuda/lib/lib{cudart,cublas,cublasLt,curand,nvrtc,nvrtc-builtins}.so.* "$binaries/lib/"
     say "built: $(cd "$binaries" && printf '%s ' test-* bench-*)"
 }

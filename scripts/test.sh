@@ -32,16 +32,21 @@ end_to_end() {
         "$environment/bin/pip" install --quiet --disable-pip-version-check --requirement tests/e2e/requirements.txt
         cp tests/e2e/requirements.txt "$environment/installed.txt"
     fi
-    cargo build --locked --bin framewright
     "$environment/bin/python" tests/e2e/test_openai_client.py "$target/debug/framewright"
+}
+
+dashboard() {
+    python3 tests/e2e/test_prometheus.py "$target/debug/framewright"
 }
 
 stage "format" cargo fmt --all --check
 stage "clippy" cargo clippy --locked --workspace --all-targets -- -D warnings
-stage "tests" cargo test --locked --workspace
+stage "tests, with SQLite and PostgreSQL" scripts/postgres.sh run cargo test --locked --workspace
 stage "documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
 stage "dependencies" dependencies
+stage "the server, built" cargo build --locked --bin framewright
 stage "end to end, with the openai package" end_to_end
+stage "end to end, with Prometheus and the dashboard" dashboard
 
 printf '\nall passed in %d s:\n' "$SECONDS"
 printf '%s\n' "${timings[@]}"

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use subtle::ConstantTimeEq;
 
 use super::error::{ApiError, ErrorKind};
+use super::extract::Caller;
 use super::links::LinkError;
 use super::state::ApiState;
 use super::tokens::TokenVerifier;
@@ -22,6 +23,10 @@ struct Signature {
     expires: i64,
     token: String,
 }
+
+/// Marks a request that a signed link opened.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SignedLink;
 
 /// Lets a request through with its [`Principal`] attached, or refuses it.
 pub(super) async fn require_key(State(state): State<ApiState>, mut request: Request, next: Next) -> Result<Response, ApiError> {
@@ -50,6 +55,7 @@ pub(super) async fn require_key_or_link(
                 let kind = if error == LinkError::Expired { ErrorKind::ExpiredLink } else { ErrorKind::InvalidLink };
                 ApiError::new(kind, error.to_string())
             })?;
+        request.extensions_mut().insert(SignedLink);
         // The link itself is the right to the file, whosever the task is.
         administrator("link")?
     } else {
@@ -59,6 +65,15 @@ pub(super) async fn require_key_or_link(
     Ok(next.run(request).await)
 }
 
+/// Lets administrators through; goes behind [`require_key`].
+pub(super) async fn require_admin(Caller(principal): Caller, request: Request, next: Next) -> Result<Response, ApiError> {
+    if principal.admin { Ok(next.run(request).await) } else { Err(not_an_administrator()) }
+}
+
+fn not_an_administrator() -> ApiError {
+    ApiError::new(ErrorKind::Forbidden, "this needs an administrator's key")
+}
+
 /// `/metrics`: open on loopback, an administrator's elsewhere.
 pub(super) async fn require_admin_unless_loopback(
     State(state): State<ApiState>,
@@ -66,7 +81,7 @@ pub(super) async fn require_admin_unless_loopback(
     next: Next,
 ) -> Result<Response, ApiError> {
     if !state.settings.loopback && !authenticate(&state, request.headers()).await?.admin {
-        return Err(ApiError::new(ErrorKind::Forbidden, "this needs an administrator's key"));
+        return Err(not_an_administrator());
     }
     Ok(next.run(request).await)
 }
@@ -101,7 +116,7 @@ fn presented_key(headers: &HeaderMap) -> Option<&str> {
 
 fn administrator(name: &str) -> Result<Principal, ApiError> {
     let user: UserId = name.parse().map_err(ApiError::internal)?;
-    Ok(Principal { user, admin: true, key: None })
+    Ok(Principal { user, project: None, admin: true, key: None })
 }
 
 #[cfg(test)]

@@ -20,14 +20,15 @@ use super::state::ApiState;
 #[openapi(
     info(
         title = "framewright",
-        description = "Images from prompts on your own devices. Every route but the health check takes an API key as `Authorization: Bearer <key>`.",
+        description = "Images from prompts on your own devices. Routes take an API key as `Authorization: Bearer <key>`, except the health check, these pages and, on loopback, `/metrics`; links to files carry a key of their own. Whoever has a limit of requests a minute finds `RateLimit-Limit`, `RateLimit-Remaining` and `RateLimit-Reset` (seconds) in every answer.",
         license(name = "MIT OR Apache-2.0")
     ),
     tags(
         (name = "images", description = "Make pictures"),
-        (name = "tasks", description = "Look at, watch and stop what was asked for"),
+        (name = "tasks", description = "Look at, watch, stop and retry what was asked for"),
         (name = "models", description = "What can be asked for"),
         (name = "server", description = "How the server is"),
+        (name = "administration", description = "Users, projects, keys, devices, loaded models and the queue; for administrators"),
         (name = "openai", description = "The same in OpenAI's words"),
     ),
     security(("api_key" = [])),

@@ -13,11 +13,15 @@ pub mod tokens;
 mod authentication;
 mod documentation;
 mod extract;
+mod model_choice;
 mod native;
 mod observe;
 mod openai;
 mod output_format;
+mod quota_document;
+mod rate_limit;
 mod submission;
+mod tenancy;
 mod whole_number;
 
 pub use links::LinkSigner;

@@ -38,7 +38,10 @@ pub(super) async fn observe(State(state): State<ApiState>, request: Request, nex
         let mut response = next.run(request).await;
         if let Some(error) = response.extensions_mut().remove::<ApiError>() {
             error.log();
+            // What other layers had to say about the request stays.
+            let headers = std::mem::take(response.headers_mut());
             response = error.render(surface);
+            response.headers_mut().extend(headers);
         }
         let elapsed = began.elapsed();
         let status = response.status().as_u16();

@@ -2,9 +2,9 @@
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderName, HeaderValue, Method};
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{Any, CorsLayer};
 use tower_http::normalize_path::NormalizePath;
@@ -12,10 +12,10 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::authentication::{require_admin_unless_loopback, require_key, require_key_or_link};
+use super::authentication::{require_admin, require_admin_unless_loopback, require_key, require_key_or_link};
 use super::error::{ApiError, ErrorKind};
 use super::state::{ApiSettings, ApiState};
-use super::{documentation, extract, native, observe, openai};
+use super::{documentation, extract, native, observe, openai, rate_limit};
 
 /// The whole API. A path with and without its trailing slash is the same.
 pub fn router(state: ApiState) -> Router {
@@ -47,25 +47,57 @@ fn routes(state: &ApiState) -> OpenApiRouter<ApiState> {
         .routes(routes!(native::content::get_result_by_index))
         .routes(routes!(native::content::get_thumbnail))
         .routes(routes!(native::content::get_thumbnail_by_index))
+        .route_layer(from_fn_with_state(state.clone(), rate_limit::limit_rate))
         .route_layer(from_fn_with_state(state.clone(), require_key_or_link));
 
     // A key.
     let keyed = OpenApiRouter::new()
         // Native
         .routes(routes!(native::images::generate_image))
+        .routes(routes!(native::estimate::estimate))
         .routes(routes!(native::tasks::list_tasks))
         .routes(routes!(native::tasks::get_task))
         .routes(routes!(native::events::watch_task))
         .routes(routes!(native::tasks::cancel_task))
+        .routes(routes!(native::tasks::retry_task))
         .routes(routes!(native::models::list_models))
         .routes(routes!(native::models::get_model))
+        .routes(routes!(native::devices::list_devices))
+        .routes(routes!(native::usage::get_usage))
         // OpenAI
         .routes(routes!(openai::images::create_images))
         .routes(routes!(openai::models::list_openai_models))
         .routes(routes!(openai::models::get_openai_model))
+        .merge(administration())
+        .route_layer(from_fn_with_state(state.clone(), rate_limit::limit_rate))
         .route_layer(from_fn_with_state(state.clone(), require_key));
 
     open.merge(metrics).merge(content).merge(keyed)
+}
+
+/// An administrator's key.
+fn administration() -> OpenApiRouter<ApiState> {
+    use native::admin;
+    OpenApiRouter::new()
+        // Tenants
+        .routes(routes!(admin::users::list_users))
+        .routes(routes!(admin::users::get_user))
+        .routes(routes!(admin::projects::list_projects))
+        .routes(routes!(admin::projects::get_project))
+        .routes(routes!(admin::keys::list_keys, admin::keys::create_key))
+        .routes(routes!(admin::keys::revoke_key))
+        .routes(routes!(admin::usage::get_usage_of))
+        // Devices and what they hold
+        .routes(routes!(admin::devices::drain_device))
+        .routes(routes!(admin::devices::undrain_device))
+        .routes(routes!(admin::models::load_model))
+        .routes(routes!(admin::models::unload_model))
+        .routes(routes!(admin::models::pin_model))
+        .routes(routes!(admin::models::unpin_model))
+        // The queue
+        .routes(routes!(admin::queue::list_queue))
+        .routes(routes!(admin::queue::set_priority))
+        .route_layer(from_fn(require_admin))
 }
 
 fn cors(settings: &ApiSettings) -> CorsLayer {
@@ -76,13 +108,18 @@ fn cors(settings: &ApiSettings) -> CorsLayer {
         HeaderName::from_static("idempotency-key"),
         HeaderName::from_static("last-event-id"),
     ];
+    const EXPOSED: [HeaderName; 6] = [
+        HeaderName::from_static("x-request-id"),
+        HeaderName::from_static("x-task-id"),
+        RETRY_AFTER,
+        rate_limit::LIMIT,
+        rate_limit::REMAINING,
+        rate_limit::RESET,
+    ];
     if settings.cors_origins.is_empty() {
         return CorsLayer::new();
     }
-    let layer = CorsLayer::new()
-        .allow_methods([Method::GET, Method::POST])
-        .allow_headers(HEADERS)
-        .expose_headers([HeaderName::from_static("x-request-id")]);
+    let layer = CorsLayer::new().allow_methods([Method::GET, Method::POST]).allow_headers(HEADERS).expose_headers(EXPOSED);
     if settings.cors_origins.iter().any(|origin| origin == "*") {
         layer.allow_origin(Any)
     } else {

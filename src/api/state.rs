@@ -13,15 +13,20 @@ use super::tokens::TokenVerifier;
 use crate::domain::{Clock, ModelId};
 use crate::jobs::JobService;
 use crate::models::ModelCatalog;
+use crate::scheduler::Scheduler;
 use crate::storage::ArtifactStorage;
 use crate::telemetry::Metrics;
-use crate::tenants::KeyService;
+use crate::tenants::{KeyService, Tenants};
 
 /// The services behind the routes and the settings that rule them. Cheap to clone; made once, by whoever starts the server.
 #[derive(Clone, Debug)]
 pub struct ApiState {
     /// The only door to jobs.
     pub jobs: JobService,
+    /// Devices, models on them, and how long the queue is.
+    pub scheduler: Scheduler,
+    /// What users and projects may do.
+    pub tenants: Tenants,
     /// Installed models.
     pub models: ModelCatalog,
     /// Stored API keys.

@@ -4,11 +4,14 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use sha2::{Digest, Sha256};
 
-use super::error::{ApiError, ErrorKind};
+use super::error::ApiError;
+use super::model_choice::model_of_request;
 use super::state::ApiState;
-use crate::domain::{Job, ModelDescription, ModelId, Principal};
-use crate::jobs::NewJob;
+use super::tenancy::Tenancy;
+use crate::domain::{Job, JobId, JobObserver, JobState, ModelDescription, Principal};
+use crate::jobs::{JobServiceError, NewJob};
 use crate::models::parameters::{ImageParameters, resolve_image_request};
+use crate::scheduler::forecast::Forecast;
 
 const MAX_IDEMPOTENCY_KEY_BYTES: usize = 255;
 
@@ -19,72 +22,94 @@ pub(super) struct Submission {
     pub(super) parameters: ImageParameters,
     /// The picture to start from, as the client sent it.
     pub(super) init_image: Option<String>,
-    /// Higher goes first.
+    /// Higher goes first; what the policies grant is added here.
     pub(super) priority: i32,
     /// The client's `Idempotency-Key`.
     pub(super) idempotency_key: Option<String>,
 }
 
-/// The model that `name` names; absent: the configured one, or the only one there is.
-pub(super) async fn find_model(state: &ApiState, name: Option<&str>) -> Result<ModelDescription, ApiError> {
-    let id = match name {
-        Some(name) => {
-            let id = name.parse::<ModelId>();
-            Some(id.map_err(|error| ApiError::new(ErrorKind::ModelNotFound, error.to_string()).with_field("model"))?)
-        }
-        None => state.settings.default_image_model.clone(),
-    };
-    let models = state.models.clone();
-    // The catalogue looks at the disk.
-    let found = tokio::task::spawn_blocking(move || match id {
-        Some(id) => Ok(models.describe(&id)?),
-        None => models.default_image_model().ok_or_else(|| no_default_model(&models.list())),
-    });
-    found.await.map_err(ApiError::internal)?
+/// Who asks, for whom, and which model is meant.
+#[derive(Debug)]
+pub(super) struct Commission<'a> {
+    pub(super) principal: &'a Principal,
+    pub(super) tenancy: Tenancy,
+    pub(super) model: ModelDescription,
 }
 
-fn no_default_model(installed: &[ModelDescription]) -> ApiError {
-    if installed.is_empty() {
-        return ApiError::new(ErrorKind::ModelNotFound, "no image model is installed").with_field("model");
+impl<'a> Commission<'a> {
+    /// Finds the project and the model that a request means.
+    pub(super) async fn new(
+        state: &ApiState,
+        principal: &'a Principal,
+        project_id: Option<&str>,
+        model: Option<String>,
+    ) -> Result<Self, ApiError> {
+        let tenancy = Tenancy::of_request(state, principal, project_id)?;
+        let model = model_of_request(state, principal, &tenancy, model).await?;
+        Ok(Self { principal, tenancy, model })
     }
-    let names: Vec<&str> = installed.iter().map(|model| model.id.as_str()).collect();
-    ApiError::about(
-        ErrorKind::MissingField,
-        "model",
-        format!("is missing and there is no default; installed: {}", names.join(", ")),
-    )
+
+    /// The job that a submission asks for, with every default filled in, and nothing reserved yet.
+    pub(super) async fn fill_in(&self, state: &ApiState, submission: Submission) -> Result<NewJob, ApiError> {
+        let Submission { mut parameters, init_image, priority, idempotency_key } = submission;
+        let init_image = match init_image {
+            Some(text) => Some(state.init_images.decode("init_image", text).await?),
+            None => None,
+        };
+        parameters.init_image_size = init_image.as_ref().map(|picture| picture.size);
+        let seed = match &idempotency_key {
+            Some(key) => repeatable_seed(self.principal, key),
+            None => getrandom::u32().map_err(|error| ApiError::internal(error.to_string()))?.into(),
+        };
+        Ok(NewJob {
+            request: resolve_image_request(parameters, &self.model, seed)?,
+            init_image_png: init_image.map(|picture| picture.png),
+            priority: state.tenants.priority(self.tenancy.user(), self.tenancy.project(), priority),
+            project: self.tenancy.project().cloned(),
+            reservations: Vec::new(),
+            retry_of: None,
+            idempotency_key,
+        })
+    }
+
+    /// Checks and submits.
+    pub(super) async fn submit(&self, state: &ApiState, submission: Submission) -> Result<Job, ApiError> {
+        let mut job = self.fill_in(state, submission).await?;
+        job.reservations = self.tenancy.reserve(state, &job.request)?;
+        state.jobs.submit(self.principal, job).await.map_err(|error| not_accepted(state, error))
+    }
 }
 
-/// Every usable model, and the one that requests without a model get.
-pub(super) async fn list_models(state: &ApiState) -> Result<(Vec<ModelDescription>, Option<ModelId>), ApiError> {
-    let (models, configured) = (state.models.clone(), state.settings.default_image_model.clone());
-    let listed = tokio::task::spawn_blocking(move || {
-        let default = configured.or_else(|| models.default_image_model().map(|model| model.id));
-        (models.list(), default)
-    });
-    listed.await.map_err(ApiError::internal)
+/// Submits the request of an ended job again; its user and its project pay for it once more.
+pub(super) async fn retry(state: &ApiState, principal: &Principal, id: JobId) -> Result<Job, ApiError> {
+    let job = state.jobs.get(principal, id).await?;
+    if !matches!(job.state, JobState::Failed | JobState::Cancelled) {
+        return Err(JobServiceError::NotRetryable { id, state: job.state.as_str() }.into());
+    }
+    let reservations = Tenancy::of_job(state, principal, &job)?.reserve(state, &job.request)?;
+    state.jobs.retry(principal, id, reservations).await.map_err(|error| not_accepted(state, error))
 }
 
-/// Checks and submits.
-pub(super) async fn submit(
-    state: &ApiState,
-    principal: &Principal,
-    model: &ModelDescription,
-    submission: Submission,
-) -> Result<Job, ApiError> {
-    let Submission { mut parameters, init_image, priority, idempotency_key } = submission;
-    let init_image = match init_image {
-        Some(text) => Some(state.init_images.decode("init_image", text).await?),
-        None => None,
-    };
-    parameters.init_image_size = init_image.as_ref().map(|picture| picture.size);
-    let seed = match &idempotency_key {
-        Some(key) => repeatable_seed(principal, key),
-        None => getrandom::u32().map_err(|error| ApiError::internal(error.to_string()))?.into(),
-    };
-    let request = resolve_image_request(parameters, model, seed)?;
-    let job = NewJob { request, init_image_png: init_image.map(|picture| picture.png), priority, idempotency_key };
-    Ok(state.jobs.submit(principal, job).await?)
+/// A refusal by a quota says which and until when, and is counted.
+fn not_accepted(state: &ApiState, error: JobServiceError) -> ApiError {
+    match error {
+        JobServiceError::Quota(refusal) => {
+            state.metrics.quota_refused(refusal.reservation.key.meter);
+            ApiError::quota(&refusal, state.tenants.zone(), state.clock.now())
+        }
+        other => other.into(),
+    }
+}
+
+/// What a waiting job can expect; `None` when it does not wait.
+pub(super) fn forecast(state: &ApiState, job: &Job) -> Option<Forecast> {
+    if job.state == JobState::Queued { state.scheduler.forecast(job.id) } else { None }
+}
+
+/// The same for a job that was accepted a moment ago, which the scheduler may not have seen yet.
+pub(super) fn forecast_accepted(state: &ApiState, job: &Job) -> Option<Forecast> {
+    let is_waiting = job.state == JobState::Queued;
+    is_waiting.then(|| state.scheduler.forecast(job.id).unwrap_or_else(|| state.scheduler.forecast_new(&job.request)))
 }
 
 /// The seed of a request that names none but has an idempotency key: sent again, it must be the same request.

@@ -14,7 +14,7 @@ use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
 use super::links::keyed_hash;
-use crate::domain::{Principal, UnixMs, UserId};
+use crate::domain::{Principal, ProjectId, UnixMs, UserId};
 
 /// Longest token, bytes.
 const MAX_TOKEN_BYTES: usize = 8192;
@@ -52,6 +52,7 @@ struct Header {
 #[derive(Deserialize)]
 struct Claims {
     sub: UserId,
+    project: Option<ProjectId>,
     exp: f64,
     nbf: Option<f64>,
     #[serde(default)]
@@ -69,7 +70,8 @@ impl TokenVerifier {
         text.len() <= MAX_TOKEN_BYTES && text.bytes().filter(|&byte| byte == b'.').count() == 2
     }
 
-    /// Who `token` speaks for at `now`. The scope `admin` (one of the words of `scope`) makes an administrator.
+    /// Who `token` speaks for at `now`. The scope `admin` (one of the words of `scope`) makes an administrator, unless the token is
+    /// bound to a project.
     pub fn verify(&self, token: &str, now: UnixMs) -> Result<Principal, TokenError> {
         let (signed, signature) = token.rsplit_once('.').ok_or(TokenError::Malformed)?;
         let (header, claims) = signed.split_once('.').ok_or(TokenError::Malformed)?;
@@ -90,8 +92,8 @@ impl TokenVerifier {
         if !lives {
             return Err(TokenError::Expired);
         }
-        let admin = claims.scope.split_whitespace().any(|word| word == "admin");
-        Ok(Principal { user: claims.sub, admin, key: None })
+        let admin = claims.project.is_none() && claims.scope.split_whitespace().any(|word| word == "admin");
+        Ok(Principal { user: claims.sub, project: claims.project, admin, key: None })
     }
 }
 
@@ -134,7 +136,7 @@ mod tests {
         let mut hash = keyed_hash(b"secret");
         hash.update(signed.as_bytes());
         let token = format!("{signed}.{}", BASE64_URL_SAFE_NO_PAD.encode(hash.finalize().into_bytes()));
-        assert_eq!(verify(&token), Ok(Principal { user: "anna".parse().unwrap(), admin: false, key: None }));
+        assert_eq!(verify(&token), Ok(Principal { user: "anna".parse().unwrap(), project: None, admin: false, key: None }));
     }
 
     #[rstest]
@@ -143,6 +145,13 @@ mod tests {
     #[case(json!({"sub": "root", "project": "film", "exp": 1_000_000_000.5}), false)]
     fn scope_decides_who_administrates(#[case] claims: Value, #[case] admin: bool) {
         assert_eq!(verify(&token(&json!({"alg": "HS256"}), &claims, "secret")).unwrap().admin, admin);
+    }
+
+    #[test]
+    fn a_project_binds() {
+        let claims = json!({"sub": "anna", "project": "film", "scope": "admin", "exp": 2e9});
+        let principal = verify(&token(&json!({"alg": "HS256"}), &claims, "secret")).unwrap();
+        assert_eq!((principal.project, principal.admin), (Some("film".parse().unwrap()), false));
     }
 
     #[rstest]
@@ -154,6 +163,7 @@ mod tests {
     #[case::not_yet(json!({"alg": "HS256"}), json!({"sub": "a", "exp": 2e9, "nbf": 1.5e9}), "secret", TokenError::Expired)]
     #[case::for_ever(json!({"alg": "HS256"}), json!({"sub": "a"}), "secret", TokenError::Malformed)]
     #[case::nobody(json!({"alg": "HS256"}), json!({"exp": 2e9}), "secret", TokenError::Malformed)]
+    #[case::no_project_name(json!({"alg": "HS256"}), json!({"sub": "a", "project": "../x", "exp": 2e9}), "secret", TokenError::Malformed)]
     #[case::no_user_name(json!({"alg": "HS256"}), json!({"sub": "../etc", "exp": 2e9}), "secret", TokenError::Malformed)]
     fn refusals(#[case] header: Value, #[case] claims: Value, #[case] secret: &str, #[case] error: TokenError) {
         assert_eq!(verify(&token(&header, &claims, secret)), Err(error));

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 
+use super::error::ApiError;
+
 /// A whole number of any size: `20` and `20.0` are the same number in JSON, and a number far out of range still gets as far as the
 /// check that names the range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +36,14 @@ impl<'de> Deserialize<'de> for WholeNumber {
             }
         }
         deserializer.deserialize_any(NumberVisitor)
+    }
+}
+
+/// A priority from −`most` to `most`.
+pub(super) fn priority_within(number: WholeNumber, most: i128) -> Result<i32, ApiError> {
+    match i32::try_from(number.0) {
+        Ok(priority) if (-most..=most).contains(&number.0) => Ok(priority),
+        _ => Err(ApiError::invalid("priority", format!("is {}; allowed: -{most} to {most}", number.0))),
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::domain::{IdError, UserId};
-use crate::tenants::{AuthenticationError, KeyService};
+use crate::tenants::{AuthenticationError, KeyService, NewKey};
 
 /// The user that the administrator's key belongs to.
 pub const ADMINISTRATOR: &str = "admin";
@@ -18,7 +18,7 @@ pub async fn ensure_key(keys: &KeyService, is_needed: bool) -> Result<Option<Sec
         return Ok(None);
     }
     let user: UserId = ADMINISTRATOR.parse().map_err(|error: IdError| AuthenticationError::Store(Box::new(error)))?;
-    let (_, key) = keys.create(&user, true).await?;
+    let (_, key) = keys.create(NewKey::for_administrator(user)).await?;
     Ok(Some(key))
 }
 

@@ -6,7 +6,10 @@ pub mod administrator;
 pub mod compute;
 pub mod data_directory;
 mod parts;
+pub mod shares;
 mod shutdown;
+pub mod stores;
+pub mod tenant_files;
 
 use std::future::IntoFuture;
 use std::io::{self, ErrorKind, Write};
@@ -18,9 +21,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::api;
-use crate::config::{Config, LogFormat};
-use crate::execution::device::DeviceError;
-use crate::jobs::DatabaseError;
+use crate::config::{Config, ConfigError, DatabaseLocation, LogFormat};
+use crate::database::DatabaseError;
+use crate::execution::DeviceError;
 use crate::jobs::store::StoreError;
 use crate::storage::StorageError;
 use crate::telemetry::logging::{self, LoggingError};
@@ -46,6 +49,9 @@ pub enum ServeError {
         /// Why not.
         source: io::Error,
     },
+    /// A file of a user or a project is wrong.
+    #[error(transparent)]
+    Tenants(#[from] ConfigError),
     /// The database cannot be opened.
     #[error(transparent)]
     Database(#[from] DatabaseError),
@@ -110,7 +116,11 @@ pub async fn serve(config: Config, out: &mut (dyn Write + Send)) -> Result<(), S
 
     // What fails most often fails first: another server on the data directory, another program on the port.
     let data_directory = DataDirectory::open(&config.data_dir)?;
-    let _database_lock = data_directory.lock_database(&config.database.path)?;
+    let _database_lock = match &config.database.location {
+        DatabaseLocation::Sqlite(path) => data_directory.lock_database(path)?,
+        // Its servers share it.
+        DatabaseLocation::Postgres(_) => None,
+    };
     let address = config.server.listen;
     let listener = TcpListener::bind(address).await.map_err(|source| ServeError::Bind { address, source })?;
     let mut signals = shutdown::Signals::new().map_err(|source| ServeError::Io { action: "cannot handle signals", source })?;

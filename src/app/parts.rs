@@ -5,20 +5,22 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::ServeError;
-use super::compute;
 use super::data_directory::DataDirectory;
+use super::shares::TenantShares;
+use super::{ServeError, compute, stores, tenant_files};
 use crate::api::init_image::InitImageDecoder;
 use crate::api::{ApiSettings, ApiState, LinkSigner, TokenVerifier};
 use crate::config::Config;
-use crate::domain::{Clock, SystemClock};
-use crate::execution::DeviceWorker;
-use crate::jobs::{Database, JobService, JobServiceOptions, SqliteJobStore};
+use crate::config::tenants::TenantFiles;
+use crate::database::Database;
+use crate::domain::Clock;
+use crate::execution::open_executors;
+use crate::jobs::{self, JobService, JobServiceOptions, StoreClock};
 use crate::models::ModelCatalog;
 use crate::scheduler::{Scheduler, SchedulerParts};
 use crate::storage::ArtifactStorage;
 use crate::telemetry::Metrics;
-use crate::tenants::KeyService;
+use crate::tenants::{self, KeyService, Tenants};
 
 /// Everything that runs.
 #[derive(Debug)]
@@ -37,19 +39,27 @@ impl Parts {
             Some(secret_key) => secret_key.clone(),
             None => data_directory.secret_key()?,
         };
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        // Broken files are found before anything is opened.
+        let (tenant_files, policies) = TenantFiles::open(config.tenants_directory.as_deref())?;
         let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"))?);
         let base_path = &config.storage.base_path;
         let storage =
             ArtifactStorage::local(base_path).map_err(|source| ServeError::Storage { path: base_path.clone(), source })?;
         let models = ModelCatalog::open_with_demo(config.models.search_directories.clone(), &config.data_dir)
             .map_err(|source| ServeError::BundledModel { path: config.data_dir.clone(), source })?;
-        let database = Database::open(&config.database.path).await?;
-        let store = Arc::new(SqliteJobStore::new(database.clone()));
-        let jobs = JobService::new(store, storage.clone(), clock.clone(), JobServiceOptions::default());
 
-        let devices = config.devices.clone();
-        let executors = DeviceWorker::open_all(&devices, &compute::executor_options(config))?;
+        let database = stores::open(&config.database.location).await?;
+        let store = jobs::store::open(&database);
+        let store_clock = Arc::new(StoreClock::default());
+        // Before anything is written: every time in the database is the database's.
+        store_clock.synchronise(&*store).await?;
+        let clock: Arc<dyn Clock> = store_clock.clone();
+        let service_options = JobServiceOptions { queue_limit: config.queue_limit };
+        let jobs = JobService::new(store, storage.clone(), clock.clone(), service_options);
+        let keys = KeyService::new(tenants::store::open(&database), clock.clone());
+        let tenants = Tenants::new(policies, config.time_zone.clone(), clock.clone());
+
+        let executors = open_executors(&config.devices, &compute::executor_options(config))?;
         let device_names = executors.iter().map(|executor| executor.name().to_owned()).collect();
         let scheduler = Scheduler::start(SchedulerParts {
             runner: jobs.runner(),
@@ -57,7 +67,10 @@ impl Parts {
             models: models.clone(),
             storage: storage.clone(),
             observer: metrics.clone(),
+            shares: Arc::new(TenantShares(tenants.clone())),
             max_concurrent: config.max_concurrent,
+            work_directory: config.data_dir.join("work"),
+            options: compute::scheduler_options(config, store_clock),
         })
         .await?;
 
@@ -74,8 +87,10 @@ impl Parts {
         };
         let api = ApiState {
             jobs,
+            scheduler: scheduler.clone(),
+            tenants: tenants.clone(),
             models,
-            keys: KeyService::new(database.clone(), clock.clone()),
+            keys,
             storage,
             links: LinkSigner::new(&secret_key),
             tokens: TokenVerifier::new(&secret_key),
@@ -86,6 +101,7 @@ impl Parts {
             background: TaskTracker::new(),
             shutdown: CancellationToken::new(),
         };
+        api.background.spawn(tenant_files::follow(tenant_files, tenants, api.shutdown.clone()));
         Ok(Self { api, scheduler, database })
     }
 }

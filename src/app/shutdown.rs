@@ -81,7 +81,8 @@ pub(super) async fn run(parts: &Parts, http: &TaskTracker, close_http: &Cancella
     if tokio::time::timeout(LAST_ANSWERS, last_answers).await.is_err() {
         tracing::warn!("Some clients did not take their answers within {} s", LAST_ANSWERS.as_secs());
     }
-    // 6. Nobody writes any more.
+    // 6. Nobody writes any more, not even for clients that have gone.
+    parts.api.jobs.settled().await;
     parts.database.close().await;
     tracing::info!("Stopped");
 }

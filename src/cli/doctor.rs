@@ -6,15 +6,18 @@ use std::io::Write;
 use std::path::Path;
 
 use clap::Args;
+use framewright_device_worker::Pulse;
+use framewright_device_worker::fake::Stage;
+use framewright_device_worker::vitals::host_memory;
 use framewright_engine::ops::KernelPath;
 
 use super::failure::{Failure, OrFail, Outcome};
 use super::options::CommonOptions;
-use crate::app::compute;
-use crate::config::{CUDA_BUILT, Config, Machine};
-use crate::execution::device::open_device;
-use crate::execution::host_memory;
-use crate::jobs::store::database::Database;
+use crate::app::{compute, stores};
+use crate::config::{self, Config, DatabaseLocation, Machine};
+use crate::domain::DeviceName;
+use crate::execution::ExecutorOptions;
+use crate::execution::options::device_kind;
 
 /// Less free memory than this is not enough for a full-size model even in bf16, bytes.
 const FULL_SIZE_MODEL_BYTES: u64 = 9 << 30;
@@ -60,13 +63,11 @@ pub(super) async fn run(arguments: &DoctorArguments, out: &mut (dyn Write + Send
     let mut findings = vec![configuration(&config), processor(), memory(), gpus()];
     findings.extend(config.notices.iter().map(|notice| finding(Verdict::Remark, "setting", &notice.text)));
     let options = compute::executor_options(&config);
-    findings.extend(config.devices.iter().map(|&device| match open_device(device, &options) {
-        Ok(_) => finding(Verdict::Good, "device", format!("{device} opens")),
-        Err(error) => finding(Verdict::Bad, "device", error.to_string()),
-    }));
+    findings.extend(config.devices.iter().map(|&device| self::device(device, &options)));
     findings.push(directory("data", &config.data_dir, "name another with --data-dir"));
     findings.push(directory("storage", &config.storage.base_path, "set storage.base_path"));
     findings.push(database(&config).await);
+    findings.extend(tenants(&config));
     findings.extend(models(&config));
     for Finding { verdict, subject, text } in &findings {
         writeln!(out, "{verdict:<5}{subject:<11}{text}").or_fail()?;
@@ -109,15 +110,30 @@ fn memory() -> Finding {
     finding(Verdict::Good, "memory", text)
 }
 
+/// Opens a device; one of CUDA needs its own program, which is looked for.
+fn device(device: DeviceName, options: &ExecutorOptions) -> Finding {
+    if matches!(device, DeviceName::Cuda(_)) {
+        return finding(Verdict::Remark, "device", format!("{device} is opened by its worker when the server starts"));
+    }
+    match framewright_device_worker::open(device_kind(device), &options.device_options(), Pulse::default(), Stage::Thread) {
+        Ok(opened) => finding(Verdict::Good, "device", format!("{device} opens: {}", opened.description())),
+        Err(error) => finding(Verdict::Bad, "device", error.to_string()),
+    }
+}
+
 fn gpus() -> Finding {
     let machine = Machine::detect();
-    match (machine.gpus, CUDA_BUILT) {
+    match (machine.gpus, machine.cuda_built) {
         (0, false) => finding(Verdict::Good, "gpus", "none, and none needed"),
-        (0, true) => finding(Verdict::Remark, "gpus", "this build has CUDA and the driver shows no GPU"),
+        (0, true) => finding(Verdict::Remark, "gpus", "there is a CUDA worker and the driver shows no GPU"),
         (count, true) => finding(Verdict::Good, "gpus", format!("{count}")),
-        (count, false) => {
-            finding(Verdict::Remark, "gpus", format!("{count}, unused: build with 'cargo build --release --features cuda'"))
-        }
+        (count, false) => finding(
+            Verdict::Remark,
+            "gpus",
+            format!(
+                "{count}, unused: build their worker with 'cargo build --release -p framewright-device-worker --features cuda'"
+            ),
+        ),
     }
 }
 
@@ -138,14 +154,34 @@ fn directory(subject: &'static str, path: &Path, remedy: &str) -> Finding {
 }
 
 async fn database(config: &Config) -> Finding {
-    let path = &config.database.path;
-    if !path.exists() {
+    let location = &config.database.location;
+    if let DatabaseLocation::Sqlite(path) = location
+        && !path.exists()
+    {
         return finding(Verdict::Good, "database", format!("{} will be made at first start", path.display()));
     }
-    match Database::open(path).await {
-        Ok(_) => finding(Verdict::Good, "database", format!("{} opens", path.display())),
+    match stores::open(location).await {
+        Ok(_) => finding(Verdict::Good, "database", format!("{location} opens")),
         Err(error) => finding(Verdict::Bad, "database", error.to_string()),
     }
+}
+
+/// The files of users and projects, if there are any.
+fn tenants(config: &Config) -> Option<Finding> {
+    let directory = config.tenants_directory.as_deref()?;
+    Some(match config::tenants::load(directory) {
+        Ok(policies) => finding(
+            Verdict::Good,
+            "tenants",
+            format!(
+                "{} users and {} projects have a file below {}",
+                policies.users.len(),
+                policies.projects.len(),
+                directory.display()
+            ),
+        ),
+        Err(error) => finding(Verdict::Bad, "tenants", error.to_string()),
+    })
 }
 
 fn models(config: &Config) -> Vec<Finding> {

@@ -4,13 +4,16 @@
 //! else. Results go to standard output, and everything meant for people (progress, errors) to standard error. Nothing here
 //! computes: `generate` runs the engine, `serve` hands over to [`crate::app`].
 
+mod device_worker;
 mod doctor;
 mod failure;
 mod generate;
+mod jobs;
 mod keys;
 mod models;
 mod options;
 mod serve;
+mod server_client;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -45,6 +48,12 @@ enum Command {
     Keys(keys::KeysCommand),
     /// Check this machine and the configuration, and say what to do
     Doctor(doctor::DoctorArguments),
+    /// List, watch, cancel and retry jobs on a server
+    #[command(subcommand)]
+    Jobs(jobs::JobsCommand),
+    /// Run a device for a server, which starts this itself
+    #[command(hide = true)]
+    DeviceWorker(device_worker::DeviceWorkerArguments),
 }
 
 #[derive(Subcommand, Debug)]
@@ -60,6 +69,7 @@ where
     T: Into<OsString> + Clone,
 {
     let outcome = match CommandLine::try_parse_from(arguments) {
+        Ok(CommandLine { command: Command::DeviceWorker(arguments) }) => return device_worker::run(&arguments),
         Ok(command_line) => dispatch(command_line.command, out),
         Err(error) if !error.use_stderr() => return written(write!(out, "{}", error.render())),
         Err(error) if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
@@ -90,6 +100,9 @@ fn dispatch(command: Command, out: &mut (dyn Write + Send)) -> Outcome {
         Command::Models(command) => models::run(&command, out),
         Command::Keys(command) => runtime()?.block_on(keys::run(&command, out)),
         Command::Doctor(arguments) => runtime()?.block_on(doctor::run(&arguments, out)),
+        Command::Jobs(command) => runtime()?.block_on(jobs::run(&command, out)),
+        // Has an exit status of its own; see `run`.
+        Command::DeviceWorker(_) => Ok(()),
     }
 }
 

@@ -1,31 +1,81 @@
 //! `gpu_pool:` — which devices run models.
 
 use std::path::Path;
+use std::time::Duration;
 
 use serde::Deserialize;
 
 use super::ConfigError;
+use super::number::{Positive, Whole};
 use crate::domain::{DeviceName, DeviceNameError};
 
-/// Whether this binary was built with CUDA.
-pub const CUDA_BUILT: bool = cfg!(feature = "cuda");
+/// Whether the program that runs CUDA devices, `framewright-device-worker`, lies beside this one. This one never links CUDA.
+fn has_cuda_worker() -> bool {
+    std::env::current_exe().is_ok_and(|program| program.with_file_name("framewright-device-worker").is_file())
+}
 
-const HOW_TO_BUILD: &str =
-    "this build has no CUDA; build with 'cargo build --release --features cuda' (README, \"GPU\"), or use cpu";
+const HOW_TO_BUILD: &str = "CUDA devices need the program framewright-device-worker beside this one; build it with \
+     'cargo build --release -p framewright-device-worker --features cuda' (README, \"GPU\"), or use cpu";
+
+/// Each device is a process with a model in it.
+const MOST_DEVICES: usize = 1024;
+/// Tasks that share a device's evaluations, unless configured.
+const DEFAULT_MAX_BATCH: u32 = 8;
+/// How long a worker may make no progress, unless configured: far longer than any evaluation takes, far shorter than a night.
+const DEFAULT_STALL_SECONDS: u64 = 300;
+/// A step of a `fake` device, unless configured.
+const DEFAULT_FAKE_STEP_MS: u64 = 20;
 
 /// What runs models.
 #[derive(Clone, Debug)]
 pub(super) struct DevicesConfig {
-    /// At least one; none twice, but for fakes.
+    /// At least one; no GPU twice.
     pub(super) devices: Vec<DeviceName>,
     /// How many tasks run at once, however many devices there are.
     pub(super) max_concurrent: usize,
+    /// How they run.
+    pub(super) pool: PoolConfig,
+}
+
+/// How devices run tasks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PoolConfig {
+    /// How many tasks may share a device's evaluations; 1 turns batching off.
+    pub max_batch: u32,
+    /// What a device's engine runs in.
+    pub workers: Workers,
+    /// A worker that makes no progress for this long is stopped, and its tasks run again elsewhere.
+    pub stall: Duration,
+    /// How `fake` devices behave.
+    pub fake: FakeConfig,
+}
+
+/// What a device's engine runs in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Workers {
+    /// A process of its own: its crash is not the server's.
+    #[default]
+    Process,
+    /// A thread of the server, for tests and debugging.
+    Thread,
+}
+
+/// How `fake` devices behave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FakeConfig {
+    /// How long a step takes.
+    pub step: Duration,
+    /// How long loading a model takes.
+    pub load: Duration,
+    /// The memory that the device says it has; without: as much as anybody asks for.
+    pub memory_bytes: Option<u64>,
 }
 
 /// What is there to run on. A value, so that rules can be tested without the machine.
 #[derive(Clone, Copy, Debug)]
 pub struct Machine {
-    /// Whether the binary has CUDA.
+    /// Whether there is a worker program with CUDA.
     pub cuda_built: bool,
     /// How many GPUs the driver shows.
     pub gpus: u32,
@@ -34,7 +84,7 @@ pub struct Machine {
 impl Machine {
     /// This machine and this build.
     pub fn detect() -> Self {
-        Self { cuda_built: CUDA_BUILT, gpus: count_gpus(Path::new("/dev")) }
+        Self { cuda_built: has_cuda_worker(), gpus: count_gpus(Path::new("/dev")) }
     }
 
     /// Whether `device` can be used; the reason when not.
@@ -65,9 +115,31 @@ fn count_gpus(devices: &Path) -> u32 {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct GpuPoolSection {
     enabled: Option<bool>,
-    max_concurrent: Option<u32>,
+    max_concurrent: Option<Whole<1, 10_000>>,
     gpu_ids: Vec<u32>,
     devices: Option<Vec<ListedDevice>>,
+    max_batch: Option<Whole<1, 64>>,
+    workers: Workers,
+    stall_seconds: Option<Whole<1, 86_400>>,
+    fake: FakeSection,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct FakeSection {
+    step_ms: Option<Whole<0, 3_600_000>>,
+    load_ms: Option<Whole<0, 3_600_000>>,
+    memory_gb: Option<Positive>,
+}
+
+impl FakeSection {
+    fn resolve(&self) -> FakeConfig {
+        FakeConfig {
+            step: Duration::from_millis(self.step_ms.map_or(DEFAULT_FAKE_STEP_MS, |step| step.0)),
+            load: Duration::from_millis(self.load_ms.map_or(0, |load| load.0)),
+            memory_bytes: self.memory_gb.map(|memory| memory.0.gigabytes_in_bytes()),
+        }
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -95,9 +167,12 @@ impl GpuPoolSection {
                 "false leaves nothing to run on: remote providers are not supported by this build yet",
             ));
         }
-        if self.max_concurrent == Some(0) {
-            return Err(ConfigError::setting("gpu_pool.max_concurrent", "must be at least 1"));
-        }
+        let pool = PoolConfig {
+            max_batch: self.max_batch.map_or(DEFAULT_MAX_BATCH, |most| most.0 as u32),
+            workers: self.workers,
+            stall: Duration::from_secs(self.stall_seconds.map_or(DEFAULT_STALL_SECONDS, |seconds| seconds.0)),
+            fake: self.fake.resolve(),
+        };
         let (setting, devices) = if let Some(text) = flag {
             (
                 "--device",
@@ -114,8 +189,10 @@ impl GpuPoolSection {
             ("gpu_pool.gpu_ids", self.gpu_ids.into_iter().map(DeviceName::Cuda).collect())
         };
         check_devices(setting, &devices, machine)?;
-        let max_concurrent = self.max_concurrent.map_or(devices.len(), |most| most as usize);
-        Ok(DevicesConfig { devices, max_concurrent })
+        // One running task a device, and its batch mates.
+        let default_concurrent = devices.len().saturating_mul(pool.max_batch as usize);
+        let max_concurrent = self.max_concurrent.map_or(default_concurrent, |most| most.0 as usize);
+        Ok(DevicesConfig { devices, max_concurrent, pool })
     }
 }
 
@@ -123,8 +200,12 @@ fn check_devices(setting: &str, devices: &[DeviceName], machine: Machine) -> Res
     if devices.is_empty() {
         return Err(ConfigError::setting(setting, "names no device"));
     }
+    if devices.len() > MOST_DEVICES {
+        return Err(ConfigError::setting(setting, format!("names {} devices; at most {MOST_DEVICES}", devices.len())));
+    }
     for (position, &device) in devices.iter().enumerate() {
-        if device != DeviceName::Fake && devices[..position].contains(&device) {
+        // Several workers may share the processor, and fakes share nothing.
+        if matches!(device, DeviceName::Cuda(_)) && devices[..position].contains(&device) {
             return Err(ConfigError::setting(setting, format!("{device} is named twice")));
         }
         machine.check(device).map_err(|reason| ConfigError::setting(setting, reason))?;
@@ -157,6 +238,8 @@ mod tests {
             ("gpu_ids: [0]\ndevices: [cpu]", None, None, PLAIN, "cpu"),
             ("devices: [cpu]", None, Some("cuda:0, cuda:1"), WITH_CUDA, "cuda:0 cuda:1"),
             ("devices: [fake, fake]", None, None, PLAIN, "fake fake"),
+            ("devices: [cpu, cpu, fake]", None, None, PLAIN, "cpu cpu fake"),
+            ("", None, Some("cpu,cpu"), PLAIN, "cpu cpu"),
             ("devices: [cuda:0]", Some("cpu"), Some("cuda:1"), PLAIN, "cpu"),
         ] {
             assert_eq!(resolve(yaml, flag, variable, machine).as_deref(), Ok(expected), "{yaml} {flag:?} {variable:?}");
@@ -171,15 +254,41 @@ mod tests {
             ("gpu_ids: [1, 1]", None, WITH_CUDA, ["gpu_pool.gpu_ids", "twice"]),
             ("devices: []", None, PLAIN, ["gpu_pool.devices", "no device"]),
             ("devices: [gpu]", None, PLAIN, ["gpu_pool.devices", "'gpu'"]),
-            ("devices: [cpu, fake, cpu]", None, PLAIN, ["gpu_pool.devices", "cpu is named twice"]),
+            ("devices: [cpu, cuda:0, cpu, cuda:0]", None, WITH_CUDA, ["gpu_pool.devices", "cuda:0 is named twice"]),
             ("enabled: false", None, PLAIN, ["gpu_pool.enabled", "remote"]),
-            ("max_concurrent: 0", None, PLAIN, ["gpu_pool.max_concurrent", "at least 1"]),
+            ("max_concurrent: 0", None, PLAIN, ["max_concurrent: must be", "1 to 10000"]),
+            ("max_batch: 0", None, PLAIN, ["max_batch: must be", "1 to 64"]),
+            ("stall_seconds: -1", None, PLAIN, ["stall_seconds: must be", "1 to 86400"]),
+            ("workers: coroutine", None, PLAIN, ["workers", "process"]),
+            ("fake: { step_ms: soon }", None, PLAIN, ["step_ms", "whole number"]),
+            ("fake: { memory_gb: 0 }", None, PLAIN, ["memory_gb: must be above 0", ""]),
+            ("fake: { speed: 1 }", None, PLAIN, ["speed", "step_ms"]),
             ("", Some("cuda:-1"), PLAIN, ["--device", "cuda:-1"]),
             ("", Some("cuda:+1"), WITH_CUDA, ["--device", "cuda:+1"]),
         ] {
             let message = resolve(yaml, flag, None, machine).unwrap_err();
             assert!(words.iter().all(|word| message.contains(word)), "{message}");
         }
+    }
+
+    #[test]
+    fn the_pool_has_defaults_and_takes_what_is_written() {
+        let pool = |yaml: &str| {
+            let section: GpuPoolSection = super::super::yaml::parse(Path::new("x"), yaml).unwrap();
+            let resolved = section.resolve(None, None, PLAIN).unwrap();
+            (resolved.max_concurrent, resolved.pool)
+        };
+        let ms = Duration::from_millis;
+        let fake = FakeConfig { step: ms(20), load: ms(0), memory_bytes: None };
+        let default = PoolConfig { max_batch: 8, workers: Workers::Process, stall: Duration::from_mins(5), fake };
+        assert_eq!(pool("devices: [fake, fake]"), (16, default.clone()));
+        assert_eq!(pool("devices: [fake, fake]\nmax_concurrent: 3"), (3, default));
+        let written = "max_batch: 1\nworkers: thread\nstall_seconds: 2\nfake: { step_ms: 0, load_ms: 5, memory_gb: 1.5 }";
+        let fake = FakeConfig { step: ms(0), load: ms(5), memory_bytes: Some(1_500_000_000) };
+        assert_eq!(
+            pool(written),
+            (1, PoolConfig { max_batch: 1, workers: Workers::Thread, stall: Duration::from_secs(2), fake })
+        );
     }
 
     #[test]

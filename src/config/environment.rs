@@ -178,4 +178,26 @@ mod tests {
         assert!(text[0].contains("REDIS_URL, MONGODB_URL") && text[2].contains("FRAMEWRIGHT_DEVISE"), "{text:?}");
         assert!(!text.join(" ").contains("s3cret"));
     }
+
+    #[test]
+    fn every_variable_of_the_example_is_read_or_mentioned() {
+        let example = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(".env.example")).unwrap();
+        let uncommented: Vec<String> = example
+            .lines()
+            .filter_map(|line| line.strip_prefix('#'))
+            .filter(|line| line.split_once('=').is_some_and(|(name, _)| !name.contains(' ')))
+            .map(|line| if line.ends_with('=') { format!("{line}x") } else { line.to_owned() })
+            .collect();
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join(".env");
+        std::fs::write(&file, uncommented.join("\n")).unwrap();
+        let read = Environment::over_file(BTreeMap::new(), &file).unwrap();
+        assert!(read.database_url.is_some() && read.secret_key.is_some() && read.master_key.is_some());
+        assert!(read.device.is_some() && read.precision.is_some() && read.cpu_kernels.is_some() && read.log.is_some());
+        let notices: Vec<&str> = read.notices.iter().map(|notice| notice.text.as_str()).collect();
+        for name in IGNORED.iter().chain(&PROVIDERS) {
+            assert!(notices.iter().any(|notice| notice.contains(name)), "{name}: {notices:?}");
+        }
+        assert!(!notices.join(" ").contains("no such setting"), "{notices:?}");
+    }
 }

@@ -25,6 +25,22 @@ pub enum ConfigError {
         /// What is wrong.
         reason: String,
     },
+    /// A directory of the configuration cannot be listed.
+    #[error("{path}: cannot be listed: {source}")]
+    Unlisted {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file or directory of the configuration that cannot be taken as a whole.
+    #[error("{path}: {reason}")]
+    Refused {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong and what to do.
+        reason: String,
+    },
     /// A setting whose value cannot be taken, whatever its source.
     #[error("{setting}: {reason}")]
     Setting {

@@ -12,13 +12,18 @@ mod environment;
 mod error;
 mod log;
 mod models;
+mod number;
 mod refuse;
 mod server;
 mod storage;
+pub mod tenants;
 mod yaml;
+mod zone;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use jiff::tz::TimeZone;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
@@ -26,8 +31,8 @@ use crate::domain::DeviceName;
 
 pub use auth::AuthConfig;
 pub use compute::{ComputeConfig, ComputePrecision, CpuKernels};
-pub use database::DatabaseConfig;
-pub use devices::{CUDA_BUILT, Machine};
+pub use database::{DatabaseConfig, DatabaseLocation};
+pub use devices::{FakeConfig, Machine, PoolConfig, Workers};
 pub use environment::Environment;
 pub use error::ConfigError;
 pub use log::{LogConfig, LogFormat};
@@ -37,6 +42,8 @@ pub use storage::StorageConfig;
 
 /// The largest configuration file that is read.
 const MAX_FILE_BYTES: u64 = 1 << 20;
+/// Jobs that may wait, unless configured.
+const DEFAULT_QUEUE_LIMIT: u64 = 10_000;
 
 /// Everything that was decided before the server starts.
 #[derive(Clone, Debug)]
@@ -53,6 +60,16 @@ pub struct Config {
     pub devices: Vec<DeviceName>,
     /// How many tasks run at once, however many devices there are.
     pub max_concurrent: usize,
+    /// How devices run them.
+    pub pool: PoolConfig,
+    /// How many jobs may wait.
+    pub queue_limit: u64,
+    /// Results of jobs that ended longer ago are removed; without: kept for ever.
+    pub retention: Option<Duration>,
+    /// Where days and months begin.
+    pub time_zone: TimeZone,
+    /// Where `users/` and `projects/` lie: beside the file that `--config` names. Without that file there are none.
+    pub tenants_directory: Option<PathBuf>,
     /// How networks are computed.
     pub compute: ComputeConfig,
     /// Where models are, and the default one.
@@ -118,7 +135,9 @@ struct ConfigFile {
     defaults: models::DefaultsSection,
     models_dir: Option<PathBuf>,
     egress: egress::EgressSection,
-    retention_days: Option<u32>,
+    retention_days: Option<number::Whole<1, 36_500>>,
+    queue_limit: Option<number::Whole<1, 10_000_000>>,
+    time_zone: zone::Zone,
     log: log::LogSection,
 }
 
@@ -137,13 +156,6 @@ impl Config {
         let data_dir = flags.data_dir.clone().unwrap_or_else(|| PathBuf::from("data"));
         if data_dir.as_os_str().is_empty() {
             return Err(ConfigError::setting("--data-dir", "is empty"));
-        }
-        match file.retention_days {
-            Some(0) => {
-                return Err(ConfigError::setting("retention_days", "must be at least 1; leave it out to keep results for ever"));
-            }
-            Some(_) => notices.push(Notice::no_effect("retention_days")),
-            None => {}
         }
         file.egress.resolve(&mut notices);
         if environment.secret_key.as_ref().is_some_and(|key| key.expose_secret().len() < 16) {
@@ -166,6 +178,11 @@ impl Config {
             auth: file.auth.resolve(environment.master_key, server.listen)?,
             devices: pool.devices,
             max_concurrent: pool.max_concurrent,
+            pool: pool.pool,
+            queue_limit: file.queue_limit.map_or(DEFAULT_QUEUE_LIMIT, |limit| limit.0),
+            retention: file.retention_days.map(|days| Duration::from_secs(days.0 * 24 * 60 * 60)),
+            time_zone: file.time_zone.0,
+            tenants_directory: flags.config.as_deref().map(directory_of),
             compute: compute::resolve(environment.precision.as_deref(), environment.cpu_kernels.as_deref())?,
             models,
             storage: file.storage.resolve(&data_dir),
@@ -176,6 +193,14 @@ impl Config {
             data_dir,
             notices,
         })
+    }
+}
+
+/// The directory that a file lies in.
+fn directory_of(file: &Path) -> PathBuf {
+    match file.parent() {
+        Some(directory) if !directory.as_os_str().is_empty() => directory.to_owned(),
+        _ => PathBuf::from("."),
     }
 }
 

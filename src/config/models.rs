@@ -1,9 +1,11 @@
 //! `models_dir:`, `defaults:` and `model_cache:` — which models there are, which is meant when none is named, how long they stay.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::number::{Positive, Whole};
 use super::{ConfigError, Notice};
 use crate::domain::ModelId;
 
@@ -19,6 +21,14 @@ pub struct ModelsConfig {
     pub default_image: Option<ModelId>,
     /// Whether a model stays loaded after its job.
     pub keep_loaded: bool,
+    /// Bytes that packed weights below the data directory may take; without: no bound.
+    pub max_packed_bytes: Option<u64>,
+    /// Bytes that loaded models may take in the machine's memory; without: what the machine has.
+    pub max_ram_bytes: Option<u64>,
+    /// Bytes that loaded models and their work may take on each CUDA device; without: what the device has.
+    pub max_vram_bytes: Option<u64>,
+    /// A model that nobody used for this long is unloaded; without: when another one needs its place.
+    pub idle_unload: Option<Duration>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -32,31 +42,10 @@ pub(super) struct DefaultsSection {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct ModelCacheSection {
     enabled: Option<bool>,
-    max_size_gb: Option<f64>,
-    max_ram_gb: Option<f64>,
-    max_vram_gb: Option<f64>,
-    idle_unload_seconds: Option<u64>,
-}
-
-impl ModelCacheSection {
-    fn resolve(&self, notices: &mut Vec<Notice>) -> Result<bool, ConfigError> {
-        let sizes = [
-            ("model_cache.max_size_gb", self.max_size_gb),
-            ("model_cache.max_ram_gb", self.max_ram_gb),
-            ("model_cache.max_vram_gb", self.max_vram_gb),
-        ];
-        for (setting, value) in sizes {
-            let Some(gigabytes) = value else { continue };
-            if !gigabytes.is_finite() || gigabytes <= 0.0 {
-                return Err(ConfigError::setting(setting, "must be above 0"));
-            }
-            notices.push(Notice::no_effect(setting));
-        }
-        if self.idle_unload_seconds.is_some() {
-            notices.push(Notice::no_effect("model_cache.idle_unload_seconds"));
-        }
-        Ok(self.enabled.unwrap_or(true))
-    }
+    max_size_gb: Option<Positive>,
+    max_ram_gb: Option<Positive>,
+    max_vram_gb: Option<Positive>,
+    idle_unload_seconds: Option<Whole<1, 31_536_000>>,
 }
 
 /// Directories that matter to models.
@@ -81,6 +70,12 @@ pub(super) fn resolve(
     if defaults.video.is_some() {
         notices.push(Notice::no_effect("defaults.video"));
     }
+    if cache.max_size_gb.is_some() {
+        notices.push(Notice::info(
+            "model_cache.max_size_gb: bounds the packed weights that this program keeps in <data-dir>/packed, the least recently used \
+             go first; models are downloaded by no part of this version, and files that people placed are neither counted nor removed",
+        ));
+    }
     let data_dir = places.data_dir;
     let beside_executable = places.executable.and_then(Path::parent).map(|directory| directory.join("models"));
     let unpack_directory = match places.cache_home {
@@ -95,6 +90,14 @@ pub(super) fn resolve(
             .collect(),
         unpack_directory,
         default_image: defaults.image,
-        keep_loaded: cache.resolve(notices)?,
+        keep_loaded: cache.enabled.unwrap_or(true),
+        max_packed_bytes: bytes(cache.max_size_gb),
+        max_ram_bytes: bytes(cache.max_ram_gb),
+        max_vram_bytes: bytes(cache.max_vram_gb),
+        idle_unload: cache.idle_unload_seconds.map(|seconds| Duration::from_secs(seconds.0)),
     })
+}
+
+fn bytes(gigabytes: Option<Positive>) -> Option<u64> {
+    gigabytes.map(|gigabytes| gigabytes.0.gigabytes_in_bytes())
 }

@@ -15,7 +15,9 @@ fn without_a_file_everything_has_a_default() {
     let config = resolve("", Machine { cuda_built: false, gpus: 0 }).unwrap();
     assert_eq!(config.data_dir, Path::new("data"));
     assert_eq!(config.storage.base_path, Path::new("data/outputs"));
-    assert_eq!(config.database.path, Path::new("data/framewright.db"));
+    assert_eq!(config.database.location.to_string(), "data/framewright.db");
+    assert_eq!((config.queue_limit, config.retention, config.tenants_directory), (10_000, None, None));
+    assert_eq!(config.time_zone, TimeZone::UTC);
     assert_eq!(config.server.listen, DEFAULT_LISTEN);
     assert_eq!(config.devices, [DeviceName::Cpu]);
     assert!(config.auth.enabled && config.models.keep_loaded && config.notices.is_empty());
@@ -32,8 +34,9 @@ fn the_published_example_is_taken_as_it_stands() {
     .unwrap();
     assert_eq!(config.devices.len(), 4);
     assert_eq!(config.storage.base_path, Path::new("/data/outputs"));
-    let notices: Vec<_> = config.notices.iter().map(|notice| notice.text.as_str()).collect();
-    assert_eq!(notices, ["model_cache.max_size_gb: has no effect yet in this version"]);
+    assert_eq!(config.models.max_packed_bytes, Some(100_000_000_000));
+    let [notice] = &config.notices[..] else { panic!("{:?}", config.notices) };
+    assert!(!notice.is_warning && notice.text.starts_with("model_cache.max_size_gb: bounds the packed weights"), "{notice:?}");
 }
 
 #[test]
@@ -62,6 +65,14 @@ fn what_cannot_be_honoured_is_refused_with_its_place() {
         ("defaults: { image: '../etc' }", 1, "model '../etc'"),
         ("egress: { allow: [10.0.0.0/40] }", 1, "egress.allow: '10.0.0.0/40'"),
         ("gpu_pool: { max_concurrent: -1 }", 1, "max_concurrent: must be a whole number"),
+        ("gpu_pool: { max_batch: 65 }", 1, "max_batch: must be a whole number of 1 to 64"),
+        ("model_cache: { max_ram_gb: -3 }", 1, "max_ram_gb: must be above 0"),
+        ("model_cache:\n  idle_unload_seconds: 0", 2, "idle_unload_seconds: must be a whole number of 1"),
+        ("retention_days: 0", 1, "retention_days: must be a whole number of 1 to 36500"),
+        ("queue_limit: 0", 1, "queue_limit: must be a whole number of 1 to 10000000"),
+        ("time_zone: Europe/Atlantis", 1, "time_zone: 'Europe/Atlantis' is not a time zone"),
+        ("time_zone: ../../etc/localtime", 1, "time_zone: '../../etc/localtime'"),
+        ("database: { lease_seconds: 0 }", 1, "lease_seconds: must be a whole number of 1 to 3600"),
         ("log: { format: xml }", 1, "xml"),
     ] {
         let message = resolve(yaml, MACHINE).unwrap_err();
@@ -69,9 +80,7 @@ fn what_cannot_be_honoured_is_refused_with_its_place() {
         assert!(message.contains(words), "{message}");
     }
     for (yaml, words) in [
-        ("database: { url: 'postgres://u:p@h/d' }", "database.url: PostgreSQL is not supported"),
-        ("model_cache: { max_ram_gb: -3 }", "model_cache.max_ram_gb: must be above 0"),
-        ("retention_days: 0", "retention_days: must be at least 1"),
+        ("database: { url: 'mysql://u:p@h/d' }", "database.url: must be sqlite:<file>"),
         ("models_dir: /no/such/directory", "models_dir: /no/such/directory is not a directory"),
         ("auth: { enabled: false }\nserver: { listen: '0.0.0.0:80' }", "auth.enabled: false is allowed on loopback only"),
     ] {
@@ -82,16 +91,69 @@ fn what_cannot_be_honoured_is_refused_with_its_place() {
 
 #[test]
 fn what_has_no_effect_yet_is_said() {
+    let config =
+        resolve("egress: { allow: ['10.0.0.0/8', 'fd00::/8'] }\ndefaults: { image: demo-sdxl, video: demo-svd }\n", MACHINE)
+            .unwrap();
+    let notices: Vec<_> = config.notices.iter().map(|notice| (notice.is_warning, notice.text.as_str())).collect();
+    assert_eq!(
+        notices,
+        [(true, "egress.allow: has no effect yet in this version"), (true, "defaults.video: has no effect yet in this version")]
+    );
+    assert_eq!(config.models.default_image.unwrap().as_str(), "demo-sdxl");
+}
+
+#[test]
+fn what_has_an_effect_is_handed_on_without_a_remark() {
     let config = resolve(
-        "retention_days: 30\negress: { allow: ['10.0.0.0/8', 'fd00::/8'] }\nmodel_cache: { idle_unload_seconds: 60, max_vram_gb: 20.5 }\n\
-         defaults: { image: demo-sdxl, video: demo-svd }\n",
+        "retention_days: 30\nqueue_limit: 20\ntime_zone: Europe/Berlin\ndatabase: { lease_seconds: 2 }\n\
+         model_cache: { enabled: false, idle_unload_seconds: 60, max_vram_gb: 20.5, max_ram_gb: 3 }\n\
+         gpu_pool: { devices: [cpu, cpu], max_batch: 4, workers: thread }\n",
         MACHINE,
     )
     .unwrap();
-    for setting in
-        ["retention_days", "egress.allow", "model_cache.idle_unload_seconds", "model_cache.max_vram_gb", "defaults.video"]
+    assert!(config.notices.is_empty(), "{:?}", config.notices);
+    assert_eq!(config.retention, Some(Duration::from_hours(30 * 24)));
+    assert_eq!((config.queue_limit, config.database.lease), (20, Duration::from_secs(2)));
+    assert_eq!(config.time_zone.iana_name(), Some("Europe/Berlin"));
+    let models = config.models;
+    assert_eq!(
+        (models.max_vram_bytes, models.max_ram_bytes, models.max_packed_bytes),
+        (Some(20_500_000_000), Some(3_000_000_000), None)
+    );
+    assert_eq!((models.idle_unload, models.keep_loaded), (Some(Duration::from_mins(1)), false));
+    assert_eq!((config.pool.max_batch, config.pool.workers), (4, Workers::Thread));
+    assert_eq!(config.devices, [DeviceName::Cpu, DeviceName::Cpu]);
+}
+
+#[test]
+fn tenants_lie_beside_the_system_file() {
+    for (file, directory) in [("configs/system_config.yaml", "configs"), ("system_config.yaml", "."), ("/etc/f/s.yaml", "/etc/f")]
     {
-        assert!(config.notices.iter().any(|notice| notice.is_warning && notice.text.starts_with(setting)), "{setting}");
+        assert_eq!(directory_of(Path::new(file)), Path::new(directory));
     }
-    assert_eq!(config.models.default_image.unwrap().as_str(), "demo-sdxl");
+}
+
+#[test]
+fn the_tenants_in_configs_parse() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs");
+    let policies = tenants::load(&root).unwrap();
+    assert!(policies.default_user.quotas.images_per_day.is_some());
+    assert!(policies.users.contains_key(&"anna".parse().unwrap()));
+    assert!(policies.projects.contains_key(&"example_film".parse().unwrap()));
+
+    // And with everything that is commented out.
+    let place = tempfile::tempdir().unwrap();
+    for name in ["users/default.yaml", "users/anna.yaml", "projects/example_film.yaml"] {
+        let text = std::fs::read_to_string(root.join(name)).unwrap();
+        let uncommented: String =
+            text.lines().map(|line| line.strip_prefix("#: ").unwrap_or(line)).collect::<Vec<_>>().join("\n");
+        assert_ne!(text.trim_end(), uncommented, "{name} shows nothing that is commented out");
+        let path = place.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, uncommented).unwrap();
+    }
+    let all = tenants::load(place.path()).unwrap();
+    let anna = &all.users[&"anna".parse().unwrap()];
+    assert!(anna.limits.weight.is_some() && anna.limits.models.is_some() && anna.quotas.storage_bytes.is_some());
+    assert!(all.projects[&"example_film".parse().unwrap()].style.is_some());
 }

@@ -15,13 +15,26 @@ pub(super) fn parse<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, C
     serde_saphyr::from_str(text).map_err(|error| {
         let (line, column) = error.location().map_or((0, 0), |location| (location.line(), location.column()));
         let rendered = error.without_snippet().render_with_formatter(&serde_saphyr::UserMessageFormatter);
-        let reason = match (one_line(&rendered), key_before(text, line, column)) {
-            (reason, Some(key)) if reason.starts_with("invalid u") => format!("{key}: must be a whole number, 0 or more"),
-            (reason, Some(key)) if reason.starts_with("invalid ") => format!("{key}: {reason}"),
-            (reason, _) => reason,
-        };
+        let reason = in_users_words(one_line(&rendered), key_before(text, line, column));
         ConfigError::File { path: path.to_owned(), line, column, reason }
     })
+}
+
+/// Beginnings of messages that say what a value is and not which.
+const ABOUT_A_VALUE: [&str; 3] = ["invalid ", "must be ", "unknown variant "];
+
+/// The parser's message without words that only its authors know, and with the key that it is about.
+fn in_users_words(reason: String, key: Option<&str>) -> String {
+    let reason = match reason.as_str() {
+        "expected mapping start" => "must be keys with values, such as { key: value }".to_owned(),
+        "expected sequence start" => "must be a list, such as [a, b]".to_owned(),
+        other if other.starts_with("invalid u") => "must be a whole number, 0 or more".to_owned(),
+        _ => reason,
+    };
+    match key {
+        Some(key) if ABOUT_A_VALUE.iter().any(|start| reason.starts_with(start)) => format!("{key}: {reason}"),
+        _ => reason,
+    }
 }
 
 /// The key whose value stands at a position: the word before the last colon to the left of it. Values are never repeated in

@@ -141,3 +141,7 @@ name_id! {
     /// A user's name, as in `configs/users/{user_id}.yaml`.
     UserId, "user"
 }
+name_id! {
+    /// A project's name, as in `configs/projects/{project_id}.yaml`.
+    ProjectId, "project"
+}

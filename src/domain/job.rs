@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::clock::UnixMs;
-use super::ids::{JobId, UserId};
+use super::ids::{JobId, ProjectId, UserId};
 use super::image_request::ImageRequest;
 
 /// `queued → running → completed | failed | cancelled`; a terminal job stays so.
@@ -62,6 +62,10 @@ pub enum ErrorCode {
     OutOfMemory,
     /// The device failed.
     DeviceFailed,
+    /// Its device worker died under it as often as is allowed.
+    WorkerLost,
+    /// It made no progress for too long.
+    Stalled,
     /// The request turned out to be impossible for the model.
     InvalidRequest,
     /// The artifact could not be stored.
@@ -132,6 +136,10 @@ pub struct Job {
     pub id: JobId,
     /// Whose it is.
     pub user: UserId,
+    /// The project that it belongs to, and whose quotas it uses too.
+    pub project: Option<ProjectId>,
+    /// The ended job that this one tries again.
+    pub retry_of: Option<JobId>,
     /// Where it stands.
     pub state: JobState,
     /// What was asked.

@@ -1,5 +1,6 @@
 //! Plain data that the rest of the server speaks about. No I/O, no async, no clock: time comes in as integers (Unix milliseconds).
 
+pub mod batch;
 pub mod clock;
 pub mod device;
 pub mod digest;
@@ -9,17 +10,22 @@ pub mod image_request;
 pub mod job;
 pub mod model;
 pub mod observer;
+pub mod policy;
 pub mod preview;
 pub mod principal;
+pub mod quota;
 
+pub use batch::{BatchKey, rows};
 pub use clock::{Clock, SystemClock, UnixMs};
 pub use device::{DeviceName, DeviceNameError};
 pub use digest::Sha256Digest;
 pub use event::{EventId, JobEvent, JobEventKind};
-pub use ids::{IdError, JobId, KeyId, ModelId, TaskId, UserId};
+pub use ids::{IdError, JobId, KeyId, ModelId, ProjectId, TaskId, UserId};
 pub use image_request::ImageRequest;
 pub use job::{Artifact, ErrorCode, Job, JobError, JobResult, JobState, Progress};
 pub use model::{ModelDescription, ModelKind, ModelLimits};
-pub use observer::{JobObserver, Unobserved};
+pub use observer::{JobObserver, Unobserved, WeightsTier};
+pub use policy::{Limits, ProjectPolicy, Quotas, TenantPolicies, TenantPolicy};
 pub use preview::{PreviewDemand, PreviewWish};
 pub use principal::Principal;
+pub use quota::{Adjustment, CounterKey, Holder, Meter, QuotaRefusal, Reservation, Spent};

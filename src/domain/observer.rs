@@ -4,6 +4,32 @@ use std::fmt;
 
 use super::ids::ModelId;
 use super::job::JobState;
+use super::quota::Meter;
+
+/// Where weights take room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum WeightsTier {
+    /// A device's memory.
+    Device,
+    /// Packed weights, ready to be mapped.
+    Packed,
+    /// Files that were fetched.
+    Disk,
+}
+
+impl WeightsTier {
+    /// Every tier.
+    pub const ALL: [Self; 3] = [Self::Device, Self::Packed, Self::Disk];
+
+    /// The word that metrics use.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Device => "device",
+            Self::Packed => "packed",
+            Self::Disk => "disk",
+        }
+    }
+}
 
 /// Receives measurements of running jobs. Calls come from async tasks and must not block; each does nothing unless overridden.
 pub trait JobObserver: Send + Sync + fmt::Debug {
@@ -11,10 +37,24 @@ pub trait JobObserver: Send + Sync + fmt::Debug {
     fn job_started(&self, _model: &ModelId, _waited_seconds: f64) {}
     /// A job ended in `state` after running this long (0 when it never ran).
     fn job_finished(&self, _model: &ModelId, _state: JobState, _ran_seconds: f64) {}
+    /// A job's task went back to the queue: its worker or its server died, or the server stops.
+    fn job_returned(&self, _model: &ModelId) {}
+    /// Tasks began on a device, which now has this many that share evaluations.
+    fn batch_formed(&self, _tasks: usize) {}
     /// One model evaluation was done.
     fn step_done(&self, _device: &str, _seconds: f64) {}
     /// A model's weights were read and packed.
     fn model_loaded(&self, _model: &ModelId, _seconds: f64) {}
+    /// A task came to a device that had its model (a hit), or that must load it.
+    fn model_wanted(&self, _is_hit: bool) {}
+    /// A model made room, or was idle for too long.
+    fn model_evicted(&self, _tier: WeightsTier) {}
+    /// A task turned out to be somebody else's: what was done for it is thrown away.
+    fn lease_lost(&self) {}
+    /// A request was refused because a quota has not enough left.
+    fn quota_refused(&self, _meter: Meter) {}
+    /// A step of the upkeep dealt with `count` things. Steps are few and named in the code.
+    fn upkeep_done(&self, _step: &'static str, _count: u64) {}
 }
 
 /// Nobody.

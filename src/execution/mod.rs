@@ -1,58 +1,161 @@
 //! Things that can run a task: commands in, events out.
 //!
-//! An [`Executor`] is the asynchronous side of a device. Today's only kind is [`DeviceWorker`], an OS thread that owns an
-//! [`ImageDevice`]: the device's memory, its loaded model, and nothing of the server. A device never sees HTTP, the database or the
-//! storage; the server never sees a tensor.
+//! An [`Executor`] is the asynchronous side of a device. The device itself (its memory, its models, its tasks between two evaluations)
+//! is `framewright_device_worker`'s, and lives in a process of its own ([`process`]) or on a thread of this one ([`thread`]); both run
+//! the same loop and behave alike. A device never sees HTTP, the database or the storage; the server never sees a tensor.
 
-pub mod device;
 pub mod fake;
-pub mod host_memory;
+mod model_files;
+pub mod options;
+pub mod process;
 pub mod results;
-pub mod sdxl;
-pub mod worker;
+mod tasks;
+pub mod thread;
+mod translate;
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use async_trait::async_trait;
+use framewright_device_worker::PictureFile;
 use framewright_engine::ops::Interrupt;
 use framewright_engine::vision::RgbPicture;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
-use crate::domain::{ErrorCode, ImageRequest, JobError, PreviewDemand, Progress};
+use crate::domain::{DeviceName, ErrorCode, ImageRequest, JobError, ModelId, PreviewDemand, Progress, TaskId};
 
-pub use device::{DeviceError, ExecutorOptions, ImageDevice};
 pub use fake::{FakeControl, FakeFailure};
-pub use worker::DeviceWorker;
+pub use options::{DeviceError, ExecutorOptions, WorkerKind};
+pub use process::ProcessExecutor;
+pub use thread::ThreadExecutor;
 
-/// Something that runs one task at a time.
+/// Opens an executor for each device of a list; the second of a name is called `name#2`. Worker processes start in the background, and
+/// must be opened within a runtime; threads are waited for.
+pub fn open_executors(names: &[DeviceName], options: &ExecutorOptions) -> Result<Vec<Arc<dyn Executor>>, DeviceError> {
+    let open = |(index, &device): (usize, &DeviceName)| {
+        let earlier = names[..index].iter().filter(|other| **other == device).count();
+        let name = if earlier == 0 { device.to_string() } else { format!("{device}#{}", earlier + 1) };
+        Ok(match options.workers {
+            WorkerKind::Process => Arc::new(ProcessExecutor::open(&name, device, options)?) as Arc<dyn Executor>,
+            WorkerKind::Thread => Arc::new(ThreadExecutor::open(&name, device, options)?),
+        })
+    };
+    names.iter().enumerate().map(open).collect()
+}
+
+/// A device, as the server sees it. Several tasks of one batch key may run on it at once: a task that is started while others run joins
+/// them between two steps.
+#[async_trait]
 pub trait Executor: Send + Sync + fmt::Debug {
-    /// Its name: `cpu`, `cuda:0`, `fake`.
+    /// Its name: `cpu`, `cuda:0`, `fake`, `cpu#2`.
     fn name(&self) -> &str;
-    /// Starts a task; its events follow, [`TaskEvent::Ended`] last. The channel closing without it means that the executor died.
+    /// How it is, now and whenever that changes.
+    fn status(&self) -> watch::Receiver<ExecutorStatus>;
+    /// Starts a task; its events follow, [`TaskEvent::Ended`] last, whatever happens to the worker.
     fn start(&self, task: ImageTask) -> Result<mpsc::Receiver<TaskEvent>, ExecutorUnavailable>;
+    /// Loads a model before anybody needs it, or does nothing when it is loaded.
+    async fn load(&self, model: &ModelId, directory: &Path) -> Result<(), TaskFailure>;
+    /// Gives back a model's memory; a model in use is refused.
+    async fn unload(&self, model: &ModelId) -> Result<(), TaskFailure>;
+    /// Ends the worker: waits for none of its tasks.
+    async fn shut_down(&self);
+}
+
+/// Whether an executor can be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ExecutorHealth {
+    /// Its worker is starting for the first time.
+    Starting,
+    /// It takes tasks.
+    Ready,
+    /// Its worker died, and is started again after a pause.
+    Restarting {
+        /// Why it died.
+        reason: String,
+        /// Deaths in a row.
+        deaths: u32,
+    },
+    /// It was shut down.
+    Stopped,
+}
+
+/// How an executor is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ExecutorStatus {
+    /// Whether it can be used.
+    pub health: ExecutorHealth,
+    /// What it is: `cpu (avx512, f32)`; empty until the worker has said so.
+    pub description: String,
+    /// Models in its memory, and what their weights take.
+    pub loaded: Vec<LoadedModel>,
+    /// Memory of the device, where it is known.
+    pub memory: Option<DeviceMemory>,
+    /// Busy share of the last second, 0…1, where it is known.
+    pub utilization: Option<f64>,
+    /// How often its worker was started again.
+    pub restarts: u64,
+}
+
+impl ExecutorStatus {
+    /// Nothing is known yet.
+    pub(crate) const fn starting() -> Self {
+        Self {
+            health: ExecutorHealth::Starting,
+            description: String::new(),
+            loaded: Vec::new(),
+            memory: None,
+            utilization: None,
+            restarts: 0,
+        }
+    }
+}
+
+/// A model in a device's memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoadedModel {
+    /// Which.
+    pub model: ModelId,
+    /// What its weights take.
+    pub weights_bytes: u64,
+}
+
+/// A device's memory, bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeviceMemory {
+    /// In all.
+    pub total_bytes: u64,
+    /// Free now, as far as this process may take it.
+    pub free_bytes: u64,
 }
 
 /// An executor that does not take tasks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ExecutorUnavailable {
-    /// It has a task already.
+    /// It has as many tasks as it takes, or one with which the new one cannot share evaluations.
     #[error("the device is busy")]
     Busy,
-    /// Its thread has ended.
-    #[error("the device worker has ended")]
+    /// Its worker is not there.
+    #[error("the device worker is not running")]
     Gone,
 }
 
 /// A task for a device: everything it needs, and nothing to look up.
 #[derive(Clone, Debug)]
 pub struct ImageTask {
+    /// Which task.
+    pub id: TaskId,
     /// What to make.
     pub request: ImageRequest,
     /// The model's files.
     pub model_directory: PathBuf,
+    /// Models to give back first.
+    pub unload: Vec<ModelId>,
     /// The picture that `request.init_image` names.
     pub init_image: Option<Arc<RgbPicture>>,
+    /// A directory of the task's own, which the device makes: step-machine checkpoints and finished pictures lie there, and a later
+    /// attempt goes on from them.
+    pub work_directory: PathBuf,
     /// Stops the task.
     pub interrupt: Interrupt,
     /// Whether anybody wants previews.
@@ -73,6 +176,8 @@ pub enum Report {
         progress: Progress,
         /// How long the evaluation took.
         seconds: f64,
+        /// Tasks that shared it.
+        tasks: u32,
     },
     /// A small PNG of a picture as now predicted.
     Preview {
@@ -98,9 +203,35 @@ pub enum TaskEvent {
 #[derive(Clone, Debug)]
 pub struct ImageOutput {
     /// In order.
-    pub pictures: Vec<RgbPicture>,
+    pub pictures: Vec<FinishedPicture>,
     /// How they were made.
     pub facts: RunFacts,
+}
+
+/// A picture as it came from a device.
+#[derive(Clone, Debug)]
+pub enum FinishedPicture {
+    /// In memory.
+    Pixels(RgbPicture),
+    /// In a file of the task's work directory: RGB bytes, rows from the top.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Pixels across.
+        width: u32,
+        /// Pixels down.
+        height: u32,
+    },
+}
+
+impl FinishedPicture {
+    /// The pixels. Blocks on the file.
+    pub fn read(self) -> std::io::Result<RgbPicture> {
+        match self {
+            Self::Pixels(picture) => Ok(picture),
+            Self::File { path, width, height } => PictureFile { path, width, height }.read(),
+        }
+    }
 }
 
 /// How pictures were made.
@@ -116,6 +247,10 @@ pub struct RunFacts {
     pub noise: String,
     /// What took how long.
     pub timings: Timings,
+    /// Evaluations that an earlier attempt had done already.
+    pub resumed_steps: u32,
+    /// The most tasks that shared an evaluation with it, itself included.
+    pub batched_with: u32,
     /// What the user should know: truncated prompts, resized pictures.
     pub warnings: Vec<String>,
 }
@@ -146,6 +281,14 @@ pub enum TaskFailure {
     /// It was interrupted.
     #[error("cancelled")]
     Cancelled,
+    /// The worker died, hung or spoke nonsense while the task was on it.
+    #[error("the device worker was lost: {reason}")]
+    WorkerLost {
+        /// What happened to it.
+        reason: String,
+        /// How many other tasks were on it.
+        companions: u32,
+    },
     /// It failed.
     #[error("{}", .0.message)]
     Failed(JobError),
@@ -155,21 +298,5 @@ impl TaskFailure {
     /// A failure of a class.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
         Self::Failed(JobError { code, message: message.into() })
-    }
-}
-
-impl From<framewright_engine::Error> for TaskFailure {
-    fn from(error: framewright_engine::Error) -> Self {
-        use framewright_engine::Error;
-        let code = match &error {
-            Error::Cancelled => return Self::Cancelled,
-            Error::Request { .. } => ErrorCode::InvalidRequest,
-            Error::File { .. } | Error::Malformed { .. } | Error::Checkpoint { .. } => ErrorCode::ModelUnavailable,
-            Error::Device(_) | Error::Candle(_) if error.to_string().to_lowercase().contains("out of memory") => {
-                ErrorCode::OutOfMemory
-            }
-            Error::Device(_) | Error::Candle(_) => ErrorCode::DeviceFailed,
-        };
-        Self::new(code, error.to_string())
     }
 }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::{ImageOutput, RunFacts};
+use super::{FinishedPicture, ImageOutput, RunFacts};
 use crate::domain::{Artifact, ImageRequest, Job, JobId, Sha256Digest, UnixMs};
 use crate::media::a1111::Infotext;
 use crate::media::encode::{EncodeError, PngText, encode_png, thumbnail};
@@ -65,15 +65,27 @@ pub struct EncodedPicture {
     pub thumbnail_jpeg: Bytes,
 }
 
-/// Encodes the pictures of a run. Blocking: call it off the async threads.
+/// Why a finished picture did not become a file.
+#[derive(Debug, thiserror::Error)]
+pub enum ResultError {
+    /// What the device left cannot be read.
+    #[error("cannot read the finished picture: {0}")]
+    Read(#[from] std::io::Error),
+    /// It cannot be encoded.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+}
+
+/// Encodes the pictures of a run, wherever the device left them. Blocking: call it off the async threads.
 pub fn encode_pictures(
     output: &ImageOutput,
     request: &ImageRequest,
     identity: &ModelIdentity,
     created: UnixMs,
-) -> Result<Vec<EncodedPicture>, EncodeError> {
+) -> Result<Vec<EncodedPicture>, ResultError> {
     let short_hash = identity.short_hash();
-    let encode = |(index, picture): (usize, &framewright_engine::vision::RgbPicture)| {
+    let encode = |(index, picture): (usize, &FinishedPicture)| {
+        let picture = picture.clone().read()?;
         let (width, height) = (picture.width as u32, picture.height as u32);
         let seed = request.seed.wrapping_add(index as u64);
         let infotext = Infotext {
@@ -117,6 +129,8 @@ pub fn manifest(request: &ImageRequest, seed: u64, identity: &ModelIdentity, fac
         "sampler": facts.sampler,
         "device": facts.device,
         "precision": facts.precision,
+        "resumed_steps": facts.resumed_steps,
+        "batched_with": facts.batched_with,
         "timings_ms": {
             "load": ms(facts.timings.load_seconds),
             "encode": ms(facts.timings.encode_seconds),

@@ -1,11 +1,12 @@
 //! Live events of jobs.
 
-use parking_lot::Mutex;
 use std::collections::HashMap;
+
+use parking_lot::Mutex;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
-use crate::domain::{EventId, JobEvent, JobEventKind, JobId, PreviewDemand, PreviewWish, Progress, UnixMs};
+use crate::domain::{EventId, JobEvent, JobEventKind, JobId, JobState, PreviewDemand, PreviewWish, Progress, UnixMs};
 
 /// Events that a slow watcher may fall behind before it misses some (its receiver then says `Lagged`).
 const BUFFERED_EVENTS: usize = 64;
@@ -28,10 +29,14 @@ struct Live {
     channels: HashMap<JobId, Channel>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Channel {
-    sender: broadcast::Sender<JobEvent>,
+    /// Made for the first watcher: most jobs run unwatched.
+    sender: Option<broadcast::Sender<JobEvent>>,
+    /// While the job runs here.
     progress: Option<Progress>,
+    /// The state that the watchers know.
+    state: Option<JobState>,
     previews: PreviewDemand,
 }
 
@@ -64,12 +69,12 @@ impl JobEvents {
 }
 
 impl Channel {
-    fn new() -> Self {
-        Self { sender: broadcast::Sender::new(BUFFERED_EVENTS), progress: None, previews: PreviewDemand::default() }
+    fn is_watched(&self) -> bool {
+        self.sender.as_ref().is_some_and(|sender| sender.receiver_count() > 0)
     }
 
     fn is_idle(&self) -> bool {
-        self.sender.receiver_count() == 0 && self.progress.is_none()
+        !self.is_watched() && self.progress.is_none()
     }
 }
 
@@ -85,9 +90,10 @@ impl EventHub {
         if live.channels.len() > SWEEP_ABOVE {
             live.channels.retain(|_, channel| !channel.is_idle());
         }
-        let channel = live.channels.entry(job).or_insert_with(Channel::new);
+        let channel = live.channels.entry(job).or_default();
         let wish = (previews == Previews::Wanted).then(|| channel.previews.wish());
-        JobEvents { receiver: channel.sender.subscribe(), _wish: wish }
+        let sender = channel.sender.get_or_insert_with(|| broadcast::Sender::new(BUFFERED_EVENTS));
+        JobEvents { receiver: sender.subscribe(), _wish: wish }
     }
 
     /// Tells the watchers of a job. A terminal state is the last event: the channel closes after it.
@@ -98,12 +104,20 @@ impl EventHub {
         let ends = matches!(kind, JobEventKind::State { state, .. } if state.is_terminal());
         let Some(channel) = live.channels.get_mut(&job) else { return };
         match &kind {
-            JobEventKind::Progress(progress) => channel.progress = Some(*progress),
-            JobEventKind::State { .. } => channel.progress = None,
+            // Of a job that runs on another server the store knows better.
+            JobEventKind::Progress(progress) => channel.progress = channel.progress.map(|_| *progress),
+            JobEventKind::State { state, .. } => {
+                channel.state = Some(*state);
+                if *state != JobState::Running {
+                    channel.progress = None;
+                }
+            }
             JobEventKind::Preview { .. } => {}
         }
-        // An error means that nobody listens, which is no error here.
-        let _ = channel.sender.send(JobEvent { id, job, kind });
+        if let Some(sender) = &channel.sender {
+            // An error means that nobody listens, which is no error here.
+            let _ = sender.send(JobEvent { id, job, kind });
+        }
         if ends {
             live.channels.remove(&job);
         }
@@ -112,12 +126,26 @@ impl EventHub {
     /// Opens the job's channel for a runner, who is told whether anybody wants previews.
     pub fn open(&self, job: JobId) -> PreviewDemand {
         let mut live = self.live.lock();
-        let channel = live.channels.entry(job).or_insert_with(Channel::new);
+        let channel = live.channels.entry(job).or_default();
         channel.progress = Some(Progress::default());
         channel.previews.clone()
     }
 
-    /// The newest progress of a running job.
+    /// Jobs that are watched here and do not run here, with the state that their watchers know: another server may run them.
+    pub fn watched_elsewhere(&self) -> Vec<(JobId, Option<JobState>)> {
+        let live = self.live.lock();
+        let elsewhere = live.channels.iter().filter(|(_, channel)| channel.progress.is_none() && channel.is_watched());
+        elsewhere.map(|(job, channel)| (*job, channel.state)).collect()
+    }
+
+    /// The job runs here no more, and what became of it is not known yet.
+    pub fn leave(&self, job: JobId) {
+        if let Some(channel) = self.live.lock().channels.get_mut(&job) {
+            channel.progress = None;
+        }
+    }
+
+    /// The newest progress of a job that runs here.
     pub fn progress(&self, job: JobId) -> Option<Progress> {
         self.live.lock().channels.get(&job)?.progress
     }
@@ -186,5 +214,20 @@ mod tests {
         let channels = hub.live.lock().channels.len();
         assert!(channels <= SWEEP_ABOVE + 1, "{channels}");
         assert_eq!(hub.progress(running), Some(Progress::default()));
+    }
+
+    #[test]
+    fn what_runs_elsewhere_is_known_by_its_watchers() {
+        let hub = EventHub::new(UnixMs(0));
+        let (here, elsewhere, unwatched) = (JobId::generate(), JobId::generate(), JobId::generate());
+        let _watching = [hub.subscribe(here, Previews::Unwanted), hub.subscribe(elsewhere, Previews::Unwanted)];
+        hub.open(here);
+        hub.open(unwatched);
+        hub.publish(elsewhere, JobEventKind::State { state: JobState::Running, error: None });
+        hub.publish(elsewhere, progress(1));
+        assert_eq!(hub.watched_elsewhere(), [(elsewhere, Some(JobState::Running))]);
+        assert_eq!(hub.progress(elsewhere), None, "the store knows better");
+        hub.leave(here);
+        assert_eq!(hub.watched_elsewhere().len(), 2);
     }
 }

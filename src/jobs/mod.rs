@@ -1,18 +1,27 @@
-//! Durable jobs: submit, look, watch, cancel. The only door to jobs for the APIs.
+//! Durable jobs: submit, look, watch, cancel, retry. The only door to jobs for the APIs.
 //!
 //! [`JobService`] is what the APIs call, [`JobRunner`] what the scheduler calls; both stand on one [`store::JobStore`]. Neither knows
 //! how a job is run.
 
+pub mod clock;
+pub mod error;
 pub mod events;
+pub mod feed;
+pub mod leases;
 pub mod runner;
 pub mod service;
 pub mod speed;
 pub mod store;
+pub mod submission;
 
 #[cfg(test)]
 mod tests;
 
+pub use clock::StoreClock;
+pub use error::JobServiceError;
 pub use events::{EventHub, JobEvents, Previews};
-pub use runner::JobRunner;
-pub use service::{JobService, JobServiceError, JobServiceOptions, NewJob};
-pub use store::{Database, DatabaseError, SqliteJobStore};
+pub use feed::QueueChange;
+pub use runner::{JobRunner, RunningTask};
+pub use service::{JobService, JobServiceOptions};
+pub use store::SqliteJobStore;
+pub use submission::NewJob;

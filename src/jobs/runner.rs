@@ -1,43 +1,80 @@
 //! The scheduler's door to jobs: claim, report, finish.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::error::Error;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::futures::Notified;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::feed::QueueChange;
+use super::leases::{self, Held, Leases, ProgressCell};
 use super::service::Shared;
-use super::speed::work;
-use super::store::{Claim, Fence, Outcome, ReadyTask, StoreError};
-use crate::domain::{Clock, Job, JobEventKind, JobId, JobState, PreviewDemand, Progress, UnixMs};
+use super::store::{Claim, Ending, Fence, JobStore, Outcome, QueuedTask, Release, StoreError};
+use super::submission::waiting_task;
+use crate::domain::{Clock, Job, JobEventKind, JobId, JobObserver, JobState, PreviewDemand, Progress, Spent, TaskId, UnixMs};
 
-/// How long a claim holds without being renewed. One server owns its database, so nobody else takes an expired claim yet.
-const LEASE_MS: i64 = 60_000;
+/// Leases are renewed this many times within their length.
+const RENEWALS_PER_LEASE: u32 = 3;
+/// After a renewal that failed the next one comes after this part of a lease.
+const FAILED_RENEWALS_PER_LEASE: u32 = 20;
 
 /// Claims tasks and reports on them, in the name of this boot of the server. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct JobRunner {
     shared: Arc<Shared>,
-    owner: Arc<str>,
+    own: Arc<Own>,
+}
+
+#[derive(Debug)]
+struct Own {
+    owner: String,
+    leases: Leases,
+    /// When a claim failed without saying whether it went through: the store may hold tasks for this runner that it knows nothing of.
+    doubt: Mutex<Option<Instant>>,
 }
 
 /// A claimed task.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct RunningTask {
     /// Proof for writes.
     pub fence: Fence,
     /// The job.
     pub job: Job,
+    /// How often the task has been charged for a failure.
+    pub failures: u32,
+    /// It must have its worker to itself.
+    pub alone: bool,
     /// Cancelled when a user asks the job to stop.
     pub stop: CancellationToken,
+    /// Cancelled when the claim is lost: whatever is made of the task is not wanted any more.
+    pub lost: CancellationToken,
     /// Whether anybody wants previews.
     pub previews: PreviewDemand,
+    progress: ProgressCell,
+}
+
+impl RunningTask {
+    /// How it waited, as far as its job tells.
+    pub fn waiting(&self) -> QueuedTask {
+        QueuedTask { alone: self.alone, ..waiting_task(self.fence.task, &self.job) }
+    }
+
+    /// How far it is.
+    pub fn progress(&self) -> Progress {
+        self.progress.get()
+    }
 }
 
 impl JobRunner {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, owner: Uuid::now_v7().to_string().into() }
+        let own = Own { owner: Uuid::now_v7().to_string(), leases: Leases::default(), doubt: Mutex::default() };
+        Self { shared, own: Arc::new(own) }
     }
 
     /// The clock that all writes use.
@@ -45,55 +82,147 @@ impl JobRunner {
         &*self.shared.clock
     }
 
-    /// How many devices share the queue, for estimates.
-    pub fn set_devices(&self, count: usize) {
-        self.shared.devices.store(count, Ordering::Relaxed);
+    /// The store, for the upkeep.
+    pub fn store(&self) -> &dyn JobStore {
+        &*self.shared.store
     }
 
-    /// Takes a measurement for estimates.
-    pub fn observe_speed(&self, job: &Job, seconds: f64) {
-        self.shared.speeds.observe(&job.request.model, work(&job.request), seconds);
+    /// Keeps the changes of the queue for [`JobRunner::changes`] from now on.
+    pub fn attach(&self) {
+        self.shared.feed.attach();
     }
 
-    /// What an earlier process left running; only at start, while this process alone owns the database.
-    pub async fn left_over(&self) -> Result<Vec<Claim>, StoreError> {
-        self.shared.store.running().await
+    /// Keeps none any more.
+    pub fn detach(&self) {
+        self.shared.feed.detach();
     }
 
-    /// Gives all of that back to the queue.
-    pub async fn release_left_over(&self) -> Result<u64, StoreError> {
-        self.shared.store.release_all(self.shared.clock.now()).await
+    /// What has changed in the queue since the last call.
+    pub fn changes(&self) -> Vec<QueueChange> {
+        self.shared.feed.take()
     }
 
-    /// Completes when a job was submitted after this call, or one permit is left from before.
-    pub fn work_arrived(&self) -> Notified<'_> {
-        self.shared.work_arrived.notified()
+    /// Completes when something changed after this call, or one permit is left from before.
+    pub fn changed(&self) -> Notified<'_> {
+        self.shared.feed.arrived()
     }
 
-    /// The tasks to run next, best first.
-    pub async fn ready(&self, limit: u32) -> Result<Vec<ReadyTask>, StoreError> {
-        self.shared.store.ready(limit).await
+    /// Hands on what was found in the store.
+    pub fn announce(&self, changes: impl IntoIterator<Item = QueueChange>) {
+        self.shared.feed.extend(changes);
     }
 
-    /// Claims a task; `None` when it is not to be had any more.
-    pub async fn claim(&self, ready: &ReadyTask) -> Result<Option<RunningTask>, StoreError> {
+    /// Whether this runner holds the task.
+    pub fn holds(&self, task: TaskId) -> bool {
+        self.own.leases.holds(task)
+    }
+
+    /// Claims those of `tasks` that are still to be had, in one transaction.
+    pub async fn claim(&self, tasks: &[(TaskId, JobId)], lease: Duration) -> Result<Vec<RunningTask>, StoreError> {
         // Registered before the claim, so that a cancel finds the token as soon as the store says "running".
-        let stop = CancellationToken::new();
-        self.shared.stops.lock().insert(ready.job, stop.clone());
-        let now = self.shared.clock.now();
-        let claimed = self.shared.store.claim(ready.task, &self.owner, now, UnixMs(now.0 + LEASE_MS)).await;
-        let Ok(Some(Claim { fence, job })) = claimed else {
-            self.shared.stops.lock().remove(&ready.job);
-            return claimed.map(|_| None);
+        let mut tokens = HashMap::with_capacity(tasks.len());
+        {
+            let mut stops = self.shared.stops.lock();
+            for (_, job) in tasks {
+                if let Entry::Vacant(vacant) = stops.entry(*job) {
+                    tokens.insert(*job, vacant.insert(CancellationToken::new()).clone());
+                }
+            }
+        }
+        let (asked, now) = (Instant::now(), self.shared.clock.now());
+        let ids: Vec<TaskId> = tasks.iter().map(|(task, _)| *task).collect();
+        let claimed = self.shared.store.claim(&ids, &self.own.owner, now, lease_end(now, lease)).await;
+        if let Err(StoreError::Unavailable(_)) = &claimed {
+            *self.own.doubt.lock() = Some(Instant::now());
+        }
+        let running: Vec<RunningTask> = {
+            let claims = claimed.as_deref().unwrap_or_default().iter();
+            claims.map(|claim| self.running(claim, tokens.remove(&claim.fence.job).unwrap_or_default())).collect()
         };
-        let previews = self.shared.events.open(job.id);
-        self.shared.events.publish(job.id, JobEventKind::State { state: JobState::Running, error: None });
-        Ok(Some(RunningTask { fence, job, stop, previews }))
+        {
+            let mut stops = self.shared.stops.lock();
+            for job in tokens.keys() {
+                stops.remove(job);
+            }
+            // There already where an earlier attempt left its own behind.
+            stops.extend(running.iter().map(|task| (task.fence.job, task.stop.clone())));
+        }
+        claimed?;
+        let deadline = leases::deadline(asked, lease);
+        self.own.leases.hold(running.iter().map(|task| Held {
+            fence: task.fence.clone(),
+            progress: task.progress.clone(),
+            stop: task.stop.clone(),
+            lost: task.lost.clone(),
+            deadline,
+        }));
+        for task in &running {
+            self.shared.events.publish(task.fence.job, JobEventKind::State { state: JobState::Running, error: None });
+        }
+        Ok(running)
     }
 
-    /// Tells the watchers of progress; the store is told by [`JobRunner::record_progress`], less often.
-    pub fn publish_progress(&self, job: JobId, progress: Progress) {
-        self.shared.events.publish(job, JobEventKind::Progress(progress));
+    fn running(&self, claim: &Claim, stop: CancellationToken) -> RunningTask {
+        let progress = ProgressCell::default();
+        RunningTask {
+            previews: self.shared.events.open(claim.job.id),
+            fence: claim.fence.clone(),
+            job: claim.job.clone(),
+            failures: claim.failures,
+            alone: claim.alone,
+            stop,
+            lost: CancellationToken::new(),
+            progress,
+        }
+    }
+
+    /// Renews all held leases in one call, again and again until `until`; progress rides along and requests to stop come back. What
+    /// cannot be renewed in time is given up: its [`RunningTask::lost`] is cancelled before another server may take it.
+    pub async fn keep_leases(&self, lease: Duration, observer: &dyn JobObserver, until: &CancellationToken) {
+        let mut pause = lease / RENEWALS_PER_LEASE;
+        loop {
+            let next = Instant::now() + pause;
+            let wake = self.own.leases.due().1.map_or(next, |deadline| deadline.min(next));
+            tokio::select! {
+                () = until.cancelled() => return,
+                () = tokio::time::sleep_until(wake) => {}
+            }
+            pause = match self.renew(lease, observer).await {
+                Ok(()) => lease / RENEWALS_PER_LEASE,
+                Err(error) => {
+                    tracing::warn!(error = &error as &dyn Error, "Cannot renew leases: {error}");
+                    lease / FAILED_RENEWALS_PER_LEASE
+                }
+            };
+            let overdue = self.own.leases.give_up_overdue(Instant::now());
+            if overdue > 0 {
+                tracing::error!(tasks = overdue, "Gave up {overdue} tasks: their leases could not be renewed in time");
+                (0..overdue).for_each(|_| observer.lease_lost());
+            }
+        }
+    }
+
+    async fn renew(&self, lease: Duration, observer: &dyn JobObserver) -> Result<(), StoreError> {
+        let (renewals, deadline) = self.own.leases.due();
+        let Some(deadline) = deadline else { return Ok(()) };
+        let (asked, now) = (Instant::now(), self.shared.clock.now());
+        let renewing = self.shared.store.renew(&renewals, now, lease_end(now, lease));
+        let answers = tokio::time::timeout_at(deadline, renewing).await.unwrap_or_else(|late| {
+            // Counts as a failure of the database, whatever it does with the call afterwards.
+            Err(StoreError::Unavailable(Box::new(late)))
+        })?;
+        let lost = self.own.leases.renewed(&renewals, &answers, asked, lease);
+        if lost > 0 {
+            tracing::error!(tasks = lost, "{lost} tasks are no longer this server's; what they made is thrown away");
+            (0..lost).for_each(|_| observer.lease_lost());
+        }
+        Ok(())
+    }
+
+    /// Tells the watchers of progress; the store is told with the next renewal.
+    pub fn publish_progress(&self, task: &RunningTask, progress: Progress) {
+        task.progress.set(progress);
+        self.shared.events.publish(task.job.id, JobEventKind::Progress(progress));
     }
 
     /// Shows the watchers a preview.
@@ -101,27 +230,99 @@ impl JobRunner {
         self.shared.events.publish(job, JobEventKind::Preview { index, progress, png });
     }
 
-    /// Writes progress down; says whether somebody has asked the job to stop.
-    pub async fn record_progress(&self, fence: &Fence, progress: Progress) -> Result<bool, StoreError> {
-        self.shared.store.record_progress(fence, progress, self.shared.clock.now()).await
-    }
-
     /// Ends a task and its job.
-    pub async fn finish(&self, fence: &Fence, outcome: &Outcome, progress: Progress) -> Result<Job, StoreError> {
-        let job = self.shared.store.finish(fence, outcome, progress, self.shared.clock.now()).await?;
-        self.left_running(&job);
-        Ok(job)
+    pub async fn finish(&self, task: &RunningTask, outcome: &Outcome, spent: Spent) -> Result<Job, StoreError> {
+        let ending = Ending { fence: task.fence.clone(), outcome: outcome.clone(), progress: task.progress.get(), spent };
+        let ended = self.shared.store.finish(&ending, self.shared.clock.now()).await;
+        self.left_running(task, &ended);
+        ended
     }
 
-    /// Gives a task back to the queue, uncharged.
-    pub async fn release(&self, fence: &Fence) -> Result<Job, StoreError> {
-        let job = self.shared.store.release(fence, self.shared.clock.now()).await?;
-        self.left_running(&job);
-        Ok(job)
+    /// Gives a task back to the queue; it comes back cancelled when that was asked for meanwhile.
+    pub async fn release(&self, task: &RunningTask, release: &Release) -> Result<Job, StoreError> {
+        let released = self.shared.store.release(&task.fence, release, self.shared.clock.now()).await;
+        self.left_running(task, &released);
+        if let Ok(job) = &released
+            && job.state == JobState::Queued
+        {
+            let waiting = waiting_task(task.fence.task, job);
+            let waiting = QueuedTask { run_after: release.run_after, alone: release.alone, ..waiting };
+            self.shared.feed.push(QueueChange::Arrived(waiting));
+        }
+        released
     }
 
-    fn left_running(&self, job: &Job) {
-        self.shared.stops.lock().remove(&job.id);
-        self.shared.events.publish(job.id, JobEventKind::State { state: job.state, error: job.error.clone() });
+    /// Lets go of a task that turned out to be somebody else's.
+    pub fn forget(&self, task: &RunningTask) {
+        self.own.leases.let_go(&task.fence);
+        self.forget_stop(task);
+        self.shared.events.leave(task.fence.job);
     }
+
+    fn left_running(&self, task: &RunningTask, written: &Result<Job, StoreError>) {
+        match written {
+            Ok(job) => {
+                self.own.leases.let_go(&task.fence);
+                self.forget_stop(task);
+                self.shared.events.publish(job.id, JobEventKind::State { state: job.state, error: job.error.clone() });
+            }
+            Err(StoreError::LeaseLost) => self.forget(task),
+            Err(_) => {}
+        }
+    }
+
+    fn forget_stop(&self, task: &RunningTask) {
+        // A later attempt has put its own token there.
+        if !self.own.leases.holds(task.fence.task) {
+            self.shared.stops.lock().remove(&task.fence.job);
+        }
+    }
+
+    /// Gives back what other servers' ended leases (at start, with `all`, every lease) leave running, and what this one may have
+    /// claimed without learning of it. Gives the attempts that were cut off.
+    pub async fn give_back_expired(&self, all: bool, lease: Duration) -> Result<Vec<Claim>, StoreError> {
+        let settled_doubt = self.own.doubt.lock().filter(|since| since.elapsed() > lease);
+        // Nobody's name: this runner's own forgotten claims end like the others'. Those that it holds are renewed long before.
+        let owner = if settled_doubt.is_some() { "" } else { self.own.owner.as_str() };
+        let now = self.shared.clock.now();
+        let cut_off = self.shared.store.give_back_expired(owner, all, now).await?;
+        if settled_doubt.is_some() {
+            let mut doubt = self.own.doubt.lock();
+            // A newer one stays.
+            *doubt = doubt.filter(|since| Some(*since) != settled_doubt);
+        }
+        for claim in &cut_off {
+            let job = &claim.job;
+            let state = if job.state == JobState::Running { JobState::Queued } else { job.state };
+            self.shared.events.publish(job.id, JobEventKind::State { state, error: job.error.clone() });
+        }
+        let waiting = cut_off.iter().filter(|claim| !claim.job.state.is_terminal());
+        self.shared.feed.extend(waiting.map(|claim| {
+            let task = waiting_task(claim.fence.task, &claim.job);
+            QueueChange::Arrived(QueuedTask { alone: claim.alone, queued: now, ..task })
+        }));
+        Ok(cut_off)
+    }
+
+    /// Tells the watchers of jobs that run on other servers what became of them.
+    pub async fn follow_elsewhere(&self) -> Result<(), StoreError> {
+        for (id, known) in self.shared.events.watched_elsewhere() {
+            let job = match self.shared.store.job(id).await {
+                Ok(job) => job,
+                Err(StoreError::NotFound(_) | StoreError::Corrupt(_)) => continue,
+                Err(error) => return Err(error),
+            };
+            if known != Some(job.state) {
+                self.shared.events.publish(id, JobEventKind::State { state: job.state, error: job.error });
+            }
+            if job.state == JobState::Running {
+                self.shared.events.publish(id, JobEventKind::Progress(job.progress));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn lease_end(now: UnixMs, lease: Duration) -> UnixMs {
+    UnixMs(now.0.saturating_add(i64::try_from(lease.as_millis()).unwrap_or(i64::MAX)))
 }

@@ -2,80 +2,20 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
-use sha2::{Digest, Sha256};
-use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
+use super::error::JobServiceError;
 use super::events::{EventHub, JobEvents, Previews};
+use super::feed::{QueueChange, QueueFeed};
 use super::runner::JobRunner;
-use super::speed::{SpeedEstimates, work};
-use super::store::{Inserted, JobStore, NewRecord, StoreError};
-use crate::domain::{Clock, ImageRequest, Job, JobEventKind, JobId, JobState, Principal, Progress, Sha256Digest, TaskId};
-use crate::storage::{ArtifactStorage, StorageError};
-
-/// A job to accept.
-#[derive(Clone, Debug)]
-pub struct NewJob {
-    /// The checked request; `init_image` is not yet set when `init_image_png` is given.
-    pub request: ImageRequest,
-    /// The picture to start from, as PNG bytes; the service stores it and sets the request's key.
-    pub init_image_png: Option<bytes::Bytes>,
-    /// Higher goes first; 0 is normal.
-    pub priority: i32,
-    /// `Idempotency-Key` header: the same key with the same request gives the same job.
-    pub idempotency_key: Option<String>,
-}
-
-/// Why a call was refused.
-#[derive(Debug, thiserror::Error)]
-pub enum JobServiceError {
-    /// No such job, or not the caller's.
-    #[error("no task {0}")]
-    NotFound(JobId),
-    /// The job has already ended.
-    #[error("task {id} is already {state}")]
-    AlreadyEnded {
-        /// The job.
-        id: JobId,
-        /// Its state.
-        state: &'static str,
-    },
-    /// The idempotency key was used for another request.
-    #[error("this Idempotency-Key was used for a different request")]
-    IdempotencyConflict,
-    /// The queue is full.
-    #[error("the queue is full ({limit} waiting jobs); try again later")]
-    QueueFull {
-        /// Its bound.
-        limit: u64,
-    },
-    /// The server is shutting down.
-    #[error("the server is shutting down")]
-    ShuttingDown,
-    /// The database or the storage failed.
-    #[error("the job store failed")]
-    Store(#[source] Box<dyn std::error::Error + Send + Sync>),
-}
-
-impl From<StoreError> for JobServiceError {
-    fn from(error: StoreError) -> Self {
-        match error {
-            StoreError::NotFound(id) => Self::NotFound(id),
-            StoreError::Duplicate => Self::IdempotencyConflict,
-            StoreError::QueueFull(limit) => Self::QueueFull { limit },
-            error @ (StoreError::LeaseLost | StoreError::Corrupt(_) | StoreError::Unavailable(_)) => Self::Store(Box::new(error)),
-        }
-    }
-}
-
-impl From<StorageError> for JobServiceError {
-    fn from(error: StorageError) -> Self {
-        Self::Store(Box::new(error))
-    }
-}
+use super::store::{JobFilter, JobStore};
+use super::submission::{self, NewJob};
+use crate::domain::{Clock, CounterKey, Job, JobEventKind, JobId, JobState, Principal, Reservation, UserId};
+use crate::storage::ArtifactStorage;
 
 /// Settings of a [`JobService`].
 #[derive(Clone, Copy, Debug)]
@@ -90,7 +30,7 @@ impl Default for JobServiceOptions {
     }
 }
 
-/// Submit, look, watch, cancel. Cheap to clone.
+/// Submit, look, watch, cancel, retry. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct JobService {
     shared: Arc<Shared>,
@@ -103,14 +43,13 @@ pub(super) struct Shared {
     pub(super) storage: ArtifactStorage,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) events: EventHub,
-    pub(super) speeds: SpeedEstimates,
-    /// Devices that can run jobs, for estimates.
-    pub(super) devices: AtomicUsize,
-    /// Wakes the scheduler.
-    pub(super) work_arrived: Notify,
+    /// What the scheduler is told of the queue.
+    pub(super) feed: QueueFeed,
     /// How running jobs are told to stop.
     pub(super) stops: Mutex<HashMap<JobId, CancellationToken>>,
-    options: JobServiceOptions,
+    pub(super) options: JobServiceOptions,
+    /// Calls that change jobs: each runs to its end even when its client hangs up.
+    changes: TaskTracker,
     closed: AtomicBool,
 }
 
@@ -124,11 +63,10 @@ impl JobService {
                 storage,
                 clock,
                 events,
-                speeds: SpeedEstimates::default(),
-                devices: AtomicUsize::new(1),
-                work_arrived: Notify::new(),
+                feed: QueueFeed::default(),
                 stops: Mutex::default(),
                 options,
+                changes: TaskTracker::new(),
                 closed: AtomicBool::new(false),
             }),
         }
@@ -144,66 +82,34 @@ impl JobService {
         self.shared.closed.store(true, Ordering::Relaxed);
     }
 
-    /// Accepts a job: durable when this returns. The caller owns it.
-    pub async fn submit(&self, principal: &Principal, job: NewJob) -> Result<Job, JobServiceError> {
+    /// Completes when every call that was under way has done all that belongs to it, whether or not its client waited for that; the
+    /// database may be closed after it.
+    pub async fn settled(&self) {
+        self.shared.changes.close();
+        self.shared.changes.wait().await;
+    }
+
+    /// Accepts a job: durable when this returns. The caller owns it, and so does the project that its key is bound to.
+    pub async fn submit(&self, principal: &Principal, mut job: NewJob) -> Result<Job, JobServiceError> {
+        if let Some(project) = &principal.project {
+            job.project = Some(project.clone());
+        }
+        self.accept(principal.user.clone(), job).await
+    }
+
+    async fn accept(&self, user: UserId, job: NewJob) -> Result<Job, JobServiceError> {
         if self.shared.closed.load(Ordering::Relaxed) {
             return Err(JobServiceError::ShuttingDown);
         }
-        let request_sha256 = {
-            let job = job.clone();
-            // A picture is megabytes to hash.
-            tokio::task::spawn_blocking(move || submission_digest(&job))
-                .await
-                .map_err(|error| JobServiceError::Store(Box::new(error)))?
-        };
-        let id = JobId::generate();
-        let now = self.shared.clock.now();
-        let mut request = job.request;
-        let mut input_key = None;
-        if let Some(png) = job.init_image_png {
-            let key = format!("inputs/{id}.png");
-            self.shared.storage.put(&key, png).await?;
-            request.init_image = Some(key.clone());
-            input_key = Some(key);
-        }
-        let record = NewRecord {
-            task: TaskId::generate(),
-            task_key: request_digest(&request),
-            work: work(&request),
-            idempotency_key: job.idempotency_key,
-            request_sha256,
-            job: Job {
-                id,
-                user: principal.user.clone(),
-                state: JobState::Queued,
-                request,
-                priority: job.priority,
-                progress: Progress::default(),
-                created: now,
-                started: None,
-                finished: None,
-                updated: now,
-                result: None,
-                error: None,
-            },
-        };
-        let inserted = self.shared.store.insert(&record, self.shared.options.queue_limit).await;
-        // After any other error the job may be there after all.
-        let is_refused = matches!(&inserted, Ok(Inserted::Existing(_)) | Err(StoreError::Duplicate | StoreError::QueueFull(_)));
-        if let (Some(key), true) = (&input_key, is_refused)
-            && let Err(error) = self.shared.storage.delete(key).await
-        {
-            tracing::warn!(%key, error = %error, "cannot delete the input of a job that was not accepted");
-        }
-        match inserted? {
-            Inserted::Existing(job) => Ok(self.with_live_progress(*job)),
-            Inserted::New => {
-                tracing::info!(job.id = %id, user.id = %principal.user, model.id = %record.job.request.model, "Accepted job {id}");
-                self.shared.events.publish(id, JobEventKind::State { state: JobState::Queued, error: None });
-                self.shared.work_arrived.notify_one();
-                Ok(record.job)
-            }
-        }
+        self.to_the_end(submission::accept(self.shared.clone(), user, job)).await
+    }
+
+    /// Runs a call that must not stop in the middle when whoever waits for it goes away.
+    async fn to_the_end<T: Send + 'static>(
+        &self,
+        call: impl Future<Output = Result<T, JobServiceError>> + Send + 'static,
+    ) -> Result<T, JobServiceError> {
+        self.shared.changes.spawn(call).await.map_err(|error| JobServiceError::Store(Box::new(error)))?
     }
 
     /// A job of the caller (any job, for administrators).
@@ -212,36 +118,92 @@ impl JobService {
         if !may_see(principal, &job) {
             return Err(JobServiceError::NotFound(id));
         }
-        Ok(self.with_live_progress(job))
+        Ok(self.shared.with_live_progress(job))
     }
 
-    /// The caller's newest jobs (everybody's, for administrators), newest first, before `before` (exclusive) if given.
-    pub async fn list(&self, principal: &Principal, limit: u32, before: Option<JobId>) -> Result<Vec<Job>, JobServiceError> {
-        let user = if principal.admin { None } else { Some(&principal.user) };
-        let jobs = self.shared.store.jobs(user, before, limit).await?;
-        Ok(jobs.into_iter().map(|job| self.with_live_progress(job)).collect())
+    /// The newest jobs that the caller may see and `filter` lets through, newest first, before `before` (exclusive) if given.
+    pub async fn list(
+        &self,
+        principal: &Principal,
+        filter: JobFilter,
+        limit: u32,
+        before: Option<JobId>,
+    ) -> Result<Vec<Job>, JobServiceError> {
+        let Some(filter) = within_sight(principal, filter) else { return Ok(Vec::new()) };
+        let jobs = self.shared.store.jobs(&filter, before, limit).await?;
+        Ok(jobs.into_iter().map(|job| self.shared.with_live_progress(job)).collect())
+    }
+
+    /// Submits the request of a failed or cancelled job again, with its seed and its picture to start from, as a new job of the same
+    /// user and project. `reservations` are theirs.
+    pub async fn retry(&self, principal: &Principal, id: JobId, reservations: Vec<Reservation>) -> Result<Job, JobServiceError> {
+        let earlier = self.get(principal, id).await?;
+        if !matches!(earlier.state, JobState::Failed | JobState::Cancelled) {
+            return Err(JobServiceError::NotRetryable { id, state: earlier.state.as_str() });
+        }
+        let mut request = earlier.request;
+        // Its own copy: the earlier job may be forgotten before this one has run.
+        let init_image_png = match request.init_image.take() {
+            Some(key) => Some(self.shared.storage.get(&key).await?),
+            None => None,
+        };
+        let job = NewJob {
+            request,
+            init_image_png,
+            priority: earlier.priority,
+            project: earlier.project,
+            reservations,
+            retry_of: Some(id),
+            idempotency_key: None,
+        };
+        self.accept(earlier.user, job).await
+    }
+
+    /// Moves a waiting job within the queue; for administrators.
+    pub async fn set_priority(&self, id: JobId, priority: i32) -> Result<Job, JobServiceError> {
+        let shared = self.shared.clone();
+        self.to_the_end(async move {
+            let job = shared.store.set_priority(id, priority, shared.clock.now()).await?;
+            if job.state == JobState::Queued {
+                shared.feed.push(QueueChange::Reprioritized(id, job.priority));
+            }
+            Ok(shared.with_live_progress(job))
+        })
+        .await
+    }
+
+    /// What these counters hold.
+    pub async fn usage(&self, counters: &[CounterKey]) -> Result<Vec<(CounterKey, i64)>, JobServiceError> {
+        Ok(self.shared.store.usage(counters).await?)
     }
 
     /// Asks a job to stop: a queued one is cancelled at once, a running one within a block. Gives the job as it then stands.
     /// Cancelling a cancelled job again is fine; one that completed or failed is an error.
     pub async fn cancel(&self, principal: &Principal, id: JobId) -> Result<Job, JobServiceError> {
         self.get(principal, id).await?;
-        let (before, job) = self.shared.store.request_cancel(id, self.shared.clock.now()).await?;
-        match before {
-            JobState::Queued => {
-                tracing::info!(job.id = %id, "Cancelled waiting job {id}");
-                self.shared.events.publish(id, JobEventKind::State { state: JobState::Cancelled, error: None });
-            }
-            JobState::Running => {
-                tracing::info!(job.id = %id, "Asked running job {id} to stop");
-                if let Some(stop) = self.shared.stops.lock().get(&id) {
-                    stop.cancel();
+        let shared = self.shared.clone();
+        self.to_the_end(async move {
+            let (before, job) = shared.store.request_cancel(id, shared.clock.now()).await?;
+            match before {
+                JobState::Queued => {
+                    tracing::info!(job.id = %id, "Cancelled waiting job {id}");
+                    shared.feed.push(QueueChange::Left(id));
+                    shared.events.publish(id, JobEventKind::State { state: JobState::Cancelled, error: None });
+                }
+                JobState::Running => {
+                    tracing::info!(job.id = %id, "Asked running job {id} to stop");
+                    if let Some(stop) = shared.stops.lock().get(&id) {
+                        stop.cancel();
+                    }
+                }
+                JobState::Cancelled => {}
+                JobState::Completed | JobState::Failed => {
+                    return Err(JobServiceError::AlreadyEnded { id, state: before.as_str() });
                 }
             }
-            JobState::Cancelled => {}
-            JobState::Completed | JobState::Failed => return Err(JobServiceError::AlreadyEnded { id, state: before.as_str() }),
-        }
-        Ok(self.with_live_progress(job))
+            Ok(shared.with_live_progress(job))
+        })
+        .await
     }
 
     /// The job as it stands, and every event after that moment; after a terminal state the receiver says `Closed` (at once, when the
@@ -255,28 +217,17 @@ impl JobService {
         Ok((job, events))
     }
 
-    /// The estimated seconds until a job submitted now would be done, the queue included (None when nothing is known yet).
-    pub async fn estimate_seconds(&self, request: &ImageRequest) -> Option<f64> {
-        let waiting = match self.shared.store.unfinished_work().await {
-            Ok(waiting) => waiting,
-            Err(error) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "cannot estimate: {error}");
-                return None;
-            }
-        };
-        let devices = self.shared.devices.load(Ordering::Relaxed);
-        self.shared.speeds.estimate(&request.model, work(request), &waiting, devices)
-    }
-
     /// Jobs by state, for metrics and health.
     pub async fn counts(&self) -> Result<Vec<(JobState, u64)>, JobServiceError> {
         Ok(self.shared.store.counts().await?)
     }
+}
 
-    /// The store hears of progress once a second, the watchers at every evaluation; so does who asks.
-    fn with_live_progress(&self, mut job: Job) -> Job {
+impl Shared {
+    /// The store hears of progress with every renewal of a lease, the watchers at every evaluation; so does who asks.
+    pub(super) fn with_live_progress(&self, mut job: Job) -> Job {
         if job.state == JobState::Running
-            && let Some(progress) = self.shared.events.progress(job.id)
+            && let Some(progress) = self.events.progress(job.id)
         {
             job.progress = progress;
         }
@@ -284,25 +235,26 @@ impl JobService {
     }
 }
 
-/// Own jobs; administrators see all.
+/// Own jobs, within the project of a project's key; administrators see all.
 fn may_see(principal: &Principal, job: &Job) -> bool {
-    principal.admin || principal.user == job.user
+    principal.admin
+        || (principal.user == job.user && principal.project.as_ref().is_none_or(|project| job.project.as_ref() == Some(project)))
 }
 
-/// Hash of a request with its inputs named by key.
-fn request_digest(request: &ImageRequest) -> Sha256Digest {
-    // A plain struct of texts and numbers always serialises; an empty text would only make two keys of one job equal.
-    Sha256Digest::of(&serde_json::to_vec(request).unwrap_or_default())
-}
-
-/// What an idempotency key stands for: the whole request, the picture it starts from, and its priority. Whoever fills in an absent
-/// seed must choose the same one for the same key.
-fn submission_digest(job: &NewJob) -> Sha256Digest {
-    let mut hasher = Sha256::new();
-    hasher.update(request_digest(&job.request).0);
-    if let Some(png) = &job.init_image_png {
-        hasher.update(Sha256Digest::of(png).0);
+/// The part of a filter that the caller may see; `None` when that is nothing.
+fn within_sight(principal: &Principal, mut filter: JobFilter) -> Option<JobFilter> {
+    if principal.admin {
+        return Some(filter);
     }
-    hasher.update(job.priority.to_le_bytes());
-    Sha256Digest(hasher.finalize().into())
+    if filter.user.as_ref().is_some_and(|user| *user != principal.user) {
+        return None;
+    }
+    filter.user = Some(principal.user.clone());
+    if let Some(own) = &principal.project {
+        if filter.project.as_ref().is_some_and(|project| project != own) {
+            return None;
+        }
+        filter.project = Some(own.clone());
+    }
+    Some(filter)
 }

@@ -1,12 +1,12 @@
-//! How fast models have been, to tell how long a job will take.
+//! How much work a request is, and how fast models have been, to tell how long jobs will take.
 
 use std::collections::HashMap;
 
 use parking_lot::Mutex;
 
-use crate::domain::{ImageRequest, ModelId};
+use crate::domain::{BatchKey, ImageRequest, ModelId};
 
-/// Weight of the newest measurement in the moving average.
+/// Weight of the newest measurement in a moving average.
 const NEWEST_WEIGHT: f64 = 0.3;
 
 /// The size of a request in evaluations · megapixels; a guided evaluation counts twice (two rows).
@@ -17,34 +17,59 @@ pub fn work(request: &ImageRequest) -> f64 {
     f64::from(request.num_inference_steps) * begun_late * rows * f64::from(request.num_images) * megapixels
 }
 
-/// An exponential moving average of the seconds per unit of [`work`], for each model.
+/// Exponential moving averages of what was measured: device seconds per unit of [`work`], by batch key, and seconds that loading took,
+/// by model. Attention grows faster than the picture, so sizes are kept apart; a size that was never measured borrows from the model's
+/// others.
 #[derive(Debug, Default)]
 pub struct SpeedEstimates {
-    seconds_per_unit: Mutex<HashMap<ModelId, f64>>,
+    averages: Mutex<Averages>,
+}
+
+#[derive(Debug, Default)]
+struct Averages {
+    work: HashMap<BatchKey, f64>,
+    /// Over all sizes.
+    models: HashMap<ModelId, f64>,
+    loads: HashMap<ModelId, f64>,
 }
 
 impl SpeedEstimates {
-    /// Takes a measurement.
-    pub fn observe(&self, model: &ModelId, work: f64, seconds: f64) {
-        let measured = seconds / work;
+    /// Takes a measurement of a run: device seconds, shared evaluations divided among those that shared them.
+    pub fn observe_work(&self, batch: &BatchKey, work: f64, device_seconds: f64) {
+        let measured = device_seconds / work;
         if !measured.is_finite() || measured <= 0.0 {
             return;
         }
-        self.seconds_per_unit
-            .lock()
-            .entry(model.clone())
-            .and_modify(|average| *average += NEWEST_WEIGHT * (measured - *average))
-            .or_insert(measured);
+        let mut averages = self.averages.lock();
+        average(&mut averages.work, batch, measured);
+        average(&mut averages.models, &batch.model, measured);
     }
 
-    /// Seconds until a new job of `work` on `model` would be done, behind `waiting` on `devices` devices; `None` before the model has
-    /// been measured. Waiting work of models that have not been measured is taken to run like this one.
-    pub fn estimate(&self, model: &ModelId, work: f64, waiting: &[(ModelId, f64)], devices: usize) -> Option<f64> {
-        let seconds_per_unit = self.seconds_per_unit.lock();
-        let own = *seconds_per_unit.get(model)?;
-        let waiting_seconds: f64 =
-            waiting.iter().map(|(model, work)| work * seconds_per_unit.get(model).copied().unwrap_or(own)).sum();
-        Some(waiting_seconds / devices.max(1) as f64 + work * own)
+    /// Takes a measurement of a load.
+    pub fn observe_load(&self, model: &ModelId, seconds: f64) {
+        if seconds.is_finite() && seconds >= 0.0 {
+            average(&mut self.averages.lock().loads, model, seconds);
+        }
+    }
+
+    /// Device seconds per unit of work; `None` before the model has been measured.
+    pub fn seconds_per_work(&self, batch: &BatchKey) -> Option<f64> {
+        let averages = self.averages.lock();
+        averages.work.get(batch).or_else(|| averages.models.get(&batch.model)).copied()
+    }
+
+    /// Seconds that loading the model takes; `None` before it has been loaded.
+    pub fn load_seconds(&self, model: &ModelId) -> Option<f64> {
+        self.averages.lock().loads.get(model).copied()
+    }
+}
+
+fn average<K: Clone + Eq + std::hash::Hash>(averages: &mut HashMap<K, f64>, key: &K, measured: f64) {
+    match averages.get_mut(key) {
+        Some(average) => *average += NEWEST_WEIGHT * (measured - *average),
+        None => {
+            averages.insert(key.clone(), measured);
+        }
     }
 }
 
@@ -53,19 +78,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn estimates_follow_measurements_and_include_the_queue() {
+    fn estimates_follow_measurements_and_other_sizes_borrow() {
         let speeds = SpeedEstimates::default();
-        let (a, b): (ModelId, ModelId) = ("a".parse().unwrap(), "b".parse().unwrap());
-        assert_eq!(speeds.estimate(&a, 10.0, &[], 1), None);
-        speeds.observe(&a, 10.0, 20.0);
-        assert_eq!(speeds.estimate(&a, 5.0, &[], 1), Some(10.0));
-        assert_eq!(speeds.estimate(&a, 5.0, &[(a.clone(), 5.0), (b.clone(), 5.0)], 2), Some(20.0));
-        speeds.observe(&a, 10.0, 30.0);
-        let now = speeds.estimate(&a, 1.0, &[], 1).unwrap();
-        assert!((now - 2.3).abs() < 1e-9, "{now}");
+        let key = |model: &str, width| BatchKey { model: model.parse().unwrap(), width, height: 512 };
+        let (small, large, other) = (key("a", 512), key("a", 1024), key("b", 512));
+        assert_eq!(speeds.seconds_per_work(&small), None);
+        speeds.observe_work(&small, 10.0, 20.0);
+        assert_eq!(speeds.seconds_per_work(&small), Some(2.0));
+        assert_eq!(speeds.seconds_per_work(&large), Some(2.0), "borrowed");
+        assert_eq!(speeds.seconds_per_work(&other), None);
+        speeds.observe_work(&large, 10.0, 40.0);
+        assert_eq!(speeds.seconds_per_work(&large), Some(4.0));
+        assert_eq!(speeds.seconds_per_work(&small), Some(2.0));
+        speeds.observe_work(&small, 10.0, 30.0);
+        assert!((speeds.seconds_per_work(&small).unwrap() - 2.3).abs() < 1e-9);
         for nonsense in [(0.0, 1.0), (1.0, 0.0), (1.0, f64::NAN)] {
-            speeds.observe(&b, nonsense.0, nonsense.1);
+            speeds.observe_work(&other, nonsense.0, nonsense.1);
         }
-        assert_eq!(speeds.estimate(&b, 1.0, &[], 1), None);
+        assert_eq!(speeds.seconds_per_work(&other), None);
+        speeds.observe_load(&other.model, 4.0);
+        speeds.observe_load(&other.model, f64::INFINITY);
+        assert_eq!((speeds.load_seconds(&other.model), speeds.load_seconds(&small.model)), (Some(4.0), None));
     }
 }

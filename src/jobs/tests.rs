@@ -1,15 +1,22 @@
 //! The rules of [`JobService`], on SQLite, with the runner's part played by the tests.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tempfile::TempDir;
 use tokio::sync::broadcast::error::TryRecvError;
 
-use super::store::{Outcome, StoreError};
+use super::store::{JobFilter, Outcome, Release, StoreError};
 use super::*;
-use crate::domain::{ErrorCode, ImageRequest, Job, JobError, JobEventKind, JobId, JobState, Principal, Progress, SystemClock};
+use crate::database::Database;
+use crate::domain::{
+    CounterKey, ErrorCode, Holder, ImageRequest, Job, JobError, JobEventKind, JobId, JobState, Meter, Principal, Progress,
+    Reservation, Spent, SystemClock, TaskId, UnixMs, Unobserved,
+};
 use crate::storage::{ArtifactStorage, StorageError};
+
+const LEASE: Duration = Duration::from_secs(15);
 
 struct Fixture {
     service: JobService,
@@ -21,13 +28,13 @@ async fn fixture(queue_limit: u64) -> Fixture {
     let directory = tempfile::tempdir().unwrap();
     let database = Database::open(&directory.path().join("jobs.db")).await.unwrap();
     let storage = ArtifactStorage::local(&directory.path().join("outputs")).unwrap();
-    let store = Arc::new(SqliteJobStore::new(database));
+    let store = store::open(&database);
     let service = JobService::new(store, storage.clone(), Arc::new(SystemClock), JobServiceOptions { queue_limit });
     Fixture { service, storage, _directory: directory }
 }
 
 fn principal(user: &str) -> Principal {
-    Principal { user: user.parse().unwrap(), admin: user == "root", key: None }
+    Principal { user: user.parse().unwrap(), project: None, admin: user == "root", key: None }
 }
 
 fn new_job() -> NewJob {
@@ -48,8 +55,17 @@ fn new_job() -> NewJob {
         },
         init_image_png: None,
         priority: 0,
+        project: None,
+        reservations: Vec::new(),
+        retry_of: None,
         idempotency_key: None,
     }
+}
+
+/// One picture of a user's daily hundred.
+fn picture_of(user: &str, limit: i64) -> Reservation {
+    let key = CounterKey { holder: Holder::User(user.parse().unwrap()), meter: Meter::Images, window_start: UnixMs(1) };
+    Reservation { key, amount: 1, limit: Some(limit), resets: None }
 }
 
 impl Fixture {
@@ -57,12 +73,22 @@ impl Fixture {
         self.service.submit(&principal(user), new_job()).await.unwrap()
     }
 
-    /// Claims the only waiting task.
-    async fn claim(&self) -> runner::RunningTask {
-        let runner = self.service.runner();
-        let ready = runner.ready(1).await.unwrap().pop().unwrap();
-        runner.claim(&ready).await.unwrap().unwrap()
+    /// Claims every waiting task.
+    async fn claim_all(&self, runner: &JobRunner) -> Vec<RunningTask> {
+        let start = store::QueuePosition { queued: UnixMs(0), task: None };
+        let waiting = runner.store().queued(start, 100).await.unwrap();
+        let ids: Vec<(TaskId, JobId)> = waiting.iter().map(|task| (task.task, task.job)).collect();
+        runner.claim(&ids, LEASE).await.unwrap()
     }
+
+    async fn used(&self, reservation: &Reservation) -> i64 {
+        let used = self.service.usage(std::slice::from_ref(&reservation.key)).await.unwrap();
+        used.first().map_or(0, |(_, amount)| *amount)
+    }
+}
+
+fn failed() -> Outcome {
+    Outcome::Failed(JobError { code: ErrorCode::Internal, message: "x".to_owned() })
 }
 
 #[tokio::test]
@@ -86,7 +112,7 @@ async fn people_see_their_own_jobs_and_administrators_all() {
             assert!(matches!(cancelled, Err(JobServiceError::NotFound(hidden)) if hidden == id));
         }
     }
-    let listed = async |who: &str| service.list(&principal(who), 10, None).await.unwrap().len();
+    let listed = async |who: &str| service.list(&principal(who), JobFilter::default(), 10, None).await.unwrap().len();
     assert_eq!((listed("ann").await, listed("bob").await, listed("root").await, listed("eve").await), (1, 1, 2, 0));
     assert!(matches!(service.get(&principal("root"), JobId::generate()).await, Err(JobServiceError::NotFound(_))));
 }
@@ -141,14 +167,25 @@ async fn cancelling_depends_on_the_state() {
     assert_eq!(service.cancel(&ann, queued).await.unwrap().state, JobState::Cancelled, "again is fine");
 
     let running = fixture.submit("ann").await.id;
-    let task = fixture.claim().await;
+    let runner = service.runner();
+    let task = fixture.claim_all(&runner).await.pop().unwrap();
     assert!(!task.stop.is_cancelled());
     assert_eq!(service.cancel(&ann, running).await.unwrap().state, JobState::Running);
     assert!(task.stop.is_cancelled());
-    let error = JobError { code: ErrorCode::Internal, message: "x".to_owned() };
-    service.runner().finish(&task.fence, &Outcome::Failed(error), Progress::default()).await.unwrap();
+    runner.finish(&task, &failed(), Spent::default()).await.unwrap();
     let late = service.cancel(&ann, running).await;
     assert!(matches!(late, Err(JobServiceError::AlreadyEnded { state: "failed", .. })));
+}
+
+#[tokio::test]
+async fn a_claim_that_fails_leaves_the_running_task_cancellable() {
+    let fixture = fixture(10).await;
+    let (service, runner) = (&fixture.service, fixture.service.runner());
+    let id = fixture.submit("ann").await.id;
+    let task = fixture.claim_all(&runner).await.pop().unwrap();
+    assert!(runner.claim(&[(task.fence.task, id)], LEASE).await.unwrap().is_empty());
+    service.cancel(&principal("ann"), id).await.unwrap();
+    assert!(task.stop.is_cancelled());
 }
 
 #[tokio::test]
@@ -158,15 +195,14 @@ async fn watchers_see_the_job_then_every_event() {
     let id = fixture.submit("ann").await.id;
     let (job, mut events) = service.watch(&ann, id, Previews::Wanted).await.unwrap();
     assert_eq!(job.state, JobState::Queued);
-    let task = fixture.claim().await;
+    let task = fixture.claim_all(&runner).await.pop().unwrap();
     assert!(task.previews.exists());
     let progress = Progress { step: 1, steps: 10 };
-    runner.publish_progress(id, progress);
+    runner.publish_progress(&task, progress);
     runner.publish_preview(id, 0, progress, Bytes::from_static(b"png"));
     assert_eq!(service.get(&ann, id).await.unwrap().progress, progress, "fresher than the store");
-    runner.release(&task.fence).await.unwrap();
-    assert!(matches!(runner.release(&task.fence).await, Err(StoreError::LeaseLost)));
-    assert_eq!(service.get(&ann, id).await.unwrap().progress, Progress::default());
+    runner.release(&task, &Release::default()).await.unwrap();
+    assert!(matches!(runner.release(&task, &Release::default()).await, Err(StoreError::LeaseLost)));
     let mut seen = Vec::new();
     while let Ok(event) = events.try_recv() {
         seen.push(match event.kind {
@@ -183,14 +219,141 @@ async fn watchers_see_the_job_then_every_event() {
 }
 
 #[tokio::test]
-async fn estimates_include_the_queue() {
+async fn a_project_key_sees_and_makes_only_its_projects_jobs() {
     let fixture = fixture(10).await;
-    let (service, runner) = (&fixture.service, fixture.service.runner());
-    let request = new_job().request;
-    assert_eq!(service.estimate_seconds(&request).await, None);
-    let job = fixture.submit("ann").await;
-    runner.observe_speed(&job, 3.0);
-    runner.set_devices(2);
-    let estimate = service.estimate_seconds(&request).await.unwrap();
-    assert!((estimate - 4.5).abs() < 1e-9, "own 3 s, and 3 s of waiting work on two devices: {estimate}");
+    let service = &fixture.service;
+    let film: crate::domain::ProjectId = "film".parse().unwrap();
+    let keyed = Principal { project: Some(film.clone()), ..principal("ann") };
+    let (outside, inside) = (fixture.submit("ann").await, service.submit(&keyed, new_job()).await.unwrap());
+    assert_eq!(inside.project, Some(film.clone()));
+    let foreign = NewJob { project: Some("other".parse().unwrap()), ..new_job() };
+    assert_eq!(service.submit(&keyed, foreign).await.unwrap().project, Some(film.clone()), "the key decides");
+    assert!(matches!(service.get(&keyed, outside.id).await, Err(JobServiceError::NotFound(_))));
+    assert!(service.get(&keyed, inside.id).await.is_ok());
+    let count = async |who: &Principal, filter: JobFilter| service.list(who, filter, 10, None).await.unwrap().len();
+    assert_eq!(count(&keyed, JobFilter::default()).await, 2);
+    assert_eq!(count(&keyed, JobFilter { project: Some("other".parse().unwrap()), ..JobFilter::default() }).await, 0);
+    assert_eq!(count(&principal("ann"), JobFilter::default()).await, 3);
+    assert_eq!(count(&principal("ann"), JobFilter { user: Some("bob".parse().unwrap()), ..JobFilter::default() }).await, 0);
+    assert_eq!(count(&principal("root"), JobFilter { project: Some(film), ..JobFilter::default() }).await, 2);
+    let cancelled = JobFilter { states: vec![JobState::Cancelled], ..JobFilter::default() };
+    assert_eq!(count(&principal("root"), cancelled).await, 0);
+}
+
+#[tokio::test]
+async fn quotas_are_taken_once_and_settled_by_what_was_spent() {
+    let fixture = fixture(10).await;
+    let (service, runner, ann) = (&fixture.service, fixture.service.runner(), principal("ann"));
+    let reservation = picture_of("ann", 2);
+    let job = |key: Option<&str>| NewJob {
+        reservations: vec![reservation.clone()],
+        idempotency_key: key.map(str::to_owned),
+        init_image_png: Some(Bytes::from_static(b"png")),
+        ..new_job()
+    };
+    let first = service.submit(&ann, job(Some("k"))).await.unwrap();
+    assert_eq!(service.submit(&ann, job(Some("k"))).await.unwrap().id, first.id);
+    assert_eq!(fixture.used(&reservation).await, 1, "an idempotent answer takes nothing");
+    let second = service.submit(&ann, job(None)).await.unwrap();
+    let refused = service.submit(&ann, job(None)).await;
+    assert!(matches!(refused, Err(JobServiceError::Quota(refusal)) if refusal.used == 2));
+    let inputs = fixture.storage.local_path("inputs/x").unwrap().parent().unwrap().read_dir().unwrap().count();
+    assert_eq!(inputs, 2, "refused and repeated submissions leave no picture behind");
+    service.cancel(&ann, second.id).await.unwrap();
+    assert_eq!(fixture.used(&reservation).await, 1);
+    let task = fixture.claim_all(&runner).await.pop().unwrap();
+    runner.finish(&task, &failed(), Spent::default()).await.unwrap();
+    assert_eq!(fixture.used(&reservation).await, 0, "a failed job gives back what it did not use");
+}
+
+#[tokio::test]
+async fn only_failed_and_cancelled_jobs_are_retried_with_all_they_had() {
+    let fixture = fixture(10).await;
+    let (service, runner, ann) = (&fixture.service, fixture.service.runner(), principal("ann"));
+    let mut job = NewJob { init_image_png: Some(Bytes::from_static(b"png")), priority: 3, ..new_job() };
+    job.request.seed = 77;
+    let first = service.submit(&ann, job).await.unwrap();
+    assert!(matches!(
+        service.retry(&ann, first.id, Vec::new()).await,
+        Err(JobServiceError::NotRetryable { state: "queued", .. })
+    ));
+    let task = fixture.claim_all(&runner).await.pop().unwrap();
+    runner.finish(&task, &failed(), Spent::default()).await.unwrap();
+    assert!(matches!(service.retry(&principal("bob"), first.id, Vec::new()).await, Err(JobServiceError::NotFound(_))));
+    let again = service.retry(&principal("root"), first.id, vec![picture_of("ann", 9)]).await.unwrap();
+    assert_eq!((&again.user, again.retry_of, again.state), (&ann.user, Some(first.id), JobState::Queued));
+    assert_eq!((again.request.seed, again.priority), (77, 3));
+    let (old, new) = (first.request.init_image.unwrap(), again.request.init_image.unwrap());
+    assert_ne!(old, new, "each has its own copy");
+    assert_eq!(fixture.storage.get(&new).await.unwrap(), "png");
+    assert_eq!(fixture.used(&picture_of("ann", 9)).await, 1);
+}
+
+#[tokio::test]
+async fn changes_of_the_queue_are_told_as_they_happen() {
+    let fixture = fixture(10).await;
+    let (service, runner, ann) = (&fixture.service, fixture.service.runner(), principal("ann"));
+    runner.attach();
+    let (first, second) = (fixture.submit("ann").await, fixture.submit("ann").await);
+    service.set_priority(second.id, 7).await.unwrap();
+    service.cancel(&ann, first.id).await.unwrap();
+    let task = fixture.claim_all(&runner).await.pop().unwrap();
+    service.set_priority(second.id, 8).await.unwrap();
+    runner.release(&task, &Release { alone: true, ..Release::default() }).await.unwrap();
+    let told: Vec<String> = runner
+        .changes()
+        .iter()
+        .map(|change| match change {
+            QueueChange::Arrived(task) => format!("{} arrived at {}, alone {}", task.job, task.priority, task.alone),
+            QueueChange::Left(job) => format!("{job} left"),
+            QueueChange::Gone(task) => format!("{task} gone"),
+            QueueChange::Reprioritized(job, priority) => format!("{job} to {priority}"),
+        })
+        .collect();
+    let expected = [
+        format!("{} arrived at 0, alone false", first.id),
+        format!("{} arrived at 0, alone false", second.id),
+        format!("{} to 7", second.id),
+        format!("{} left", first.id),
+        format!("{} arrived at 7, alone true", second.id),
+    ];
+    assert_eq!(told, expected);
+}
+
+#[tokio::test]
+async fn leases_are_renewed_together_and_bring_requests_to_stop() {
+    let fixture = fixture(10).await;
+    let runner = fixture.service.runner();
+    let ids = [fixture.submit("ann").await.id, fixture.submit("ann").await.id];
+    let tasks = fixture.claim_all(&runner).await;
+    // As another server would: without this one's tokens.
+    runner.store().request_cancel(ids[0], UnixMs(5)).await.unwrap();
+    runner.publish_progress(&tasks[1], Progress { step: 4, steps: 9 });
+    let until = tokio_util::sync::CancellationToken::new();
+    let stopped = tasks.iter().find(|task| task.job.id == ids[0]).unwrap().stop.clone();
+    tokio::select! {
+        () = runner.keep_leases(Duration::from_millis(30), &Unobserved, &until) => {}
+        () = stopped.cancelled() => {}
+    }
+    assert!(tasks.iter().filter(|task| task.stop.is_cancelled()).count() == 1);
+    let stored = runner.store().job(tasks[1].job.id).await.unwrap();
+    assert_eq!(stored.progress, Progress { step: 4, steps: 9 });
+}
+
+#[tokio::test]
+async fn a_task_that_somebody_else_has_is_lost_and_nothing_of_it_is_written() {
+    let fixture = fixture(10).await;
+    let (runner, other) = (fixture.service.runner(), fixture.service.runner());
+    fixture.submit("ann").await;
+    let task = fixture.claim_all(&runner).await.pop().unwrap();
+    assert_eq!(other.give_back_expired(true, LEASE).await.unwrap().len(), 1);
+    let theirs = fixture.claim_all(&other).await.pop().unwrap();
+    let until = tokio_util::sync::CancellationToken::new();
+    tokio::select! {
+        () = runner.keep_leases(Duration::from_millis(30), &Unobserved, &until) => {}
+        () = task.lost.cancelled() => {}
+    }
+    assert!(!runner.holds(task.fence.task) && other.holds(task.fence.task));
+    assert!(matches!(runner.finish(&task, &failed(), Spent::default()).await, Err(StoreError::LeaseLost)));
+    assert_eq!(other.finish(&theirs, &failed(), Spent::default()).await.unwrap().state, JobState::Failed);
 }

@@ -2,7 +2,9 @@
 
 pub mod bundled;
 pub mod identity;
+pub mod packed;
 pub mod parameters;
+pub mod residency;
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -118,7 +120,11 @@ impl ModelCatalog {
 
     /// The model to use when a request names none: the only one there is, the demo model not counted when there are others.
     pub fn default_image_model(&self) -> Option<ModelDescription> {
-        let mut models = self.list();
+        Self::default_among(self.list())
+    }
+
+    /// The same where only some of the models may be used.
+    pub fn default_among(mut models: Vec<ModelDescription>) -> Option<ModelDescription> {
         if models.len() > 1 {
             models.retain(|model| model.id.as_str() != DEMO_MODEL);
         }

@@ -1,230 +1,250 @@
-//! The loop that gives work to devices, and its orderly end.
+//! The loop that gives work to devices: take changes in, plan, claim in one call, start.
 
+use std::collections::HashMap;
 use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::sync::{Notify, Semaphore};
-use tokio::time::Instant;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::image_job::ImageJob;
-use super::plan::{FreeDevice, plan};
-use crate::domain::{JobId, JobObserver, ModelId};
-use crate::execution::Executor;
-use crate::execution::results::Attempt;
-use crate::jobs::JobRunner;
-use crate::jobs::store::StoreError;
-use crate::models::ModelCatalog;
-use crate::storage::ArtifactStorage;
+use super::device_pool::DevicePool;
+use super::fleet::ModelFacts;
+use super::image_job::{self, OutOfMemoryRetries};
+use super::known_models::KnownModels;
+use super::options::SchedulerParts;
+use super::plan::{Dispatch, Plan, plan};
+use super::publish::PUBLISHING_UNITS;
+use super::waiting::WaitingTasks;
+use super::work_directories::WorkDirectories;
+use crate::domain::{Clock, JobId, ModelId, TaskId, UnixMs, WeightsTier};
+use crate::execution::TaskFailure;
+use crate::jobs::store::{Outcome, QueuedTask, StoreError};
+use crate::jobs::{QueueChange, RunningTask};
 
-/// How often the queue is looked at when nothing wakes the loop.
-const POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// How often the loop looks whether models are idle, whatever happens or does not.
+const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(1);
+/// The pause after the store failed.
+const STORE_PAUSE: Duration = Duration::from_millis(500);
+/// How long a plan waits for a first look at a new model's files.
+const FIRST_LOOK: Duration = Duration::from_secs(2);
+/// Tasks that are failed in one turn because they can never run.
+const IMPOSSIBLE_TOGETHER: usize = 64;
+/// Device seconds that a unit of work is taken to cost before anything was measured.
+const UNMEASURED_SECONDS_PER_WORK: f64 = 1.0;
 
-/// How many waiting tasks a decision looks at.
-const HEADS: u32 = 32;
-
-/// How often a shutdown says what it waits for.
-const SHUTDOWN_LOG_INTERVAL: Duration = Duration::from_secs(5);
-
-/// How long interrupted tasks get to come back after the drain, before the shutdown goes on without them.
-const INTERRUPT_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// What a scheduler works with.
-#[derive(Clone, Debug)]
-pub struct SchedulerParts {
-    /// The queue.
-    pub runner: JobRunner,
-    /// The devices.
-    pub executors: Vec<Arc<dyn Executor>>,
-    /// Where models lie.
-    pub models: ModelCatalog,
-    /// Where pictures go.
-    pub storage: ArtifactStorage,
-    /// Who is told of measurements.
-    pub observer: Arc<dyn JobObserver>,
-    /// How many tasks run at once, however many devices there are.
-    pub max_concurrent: usize,
-}
-
-/// A device and what it does.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DeviceStatus {
-    /// Its name.
-    pub name: String,
-    /// The job that it runs.
-    pub job: Option<JobId>,
-    /// The model that it ran last, and so has loaded.
-    pub model: Option<ModelId>,
-}
-
-/// What the loop and the tasks share.
-#[derive(Debug)]
+/// What the loop, the tasks and the upkeep share.
 pub(super) struct Shared {
     pub(super) parts: SchedulerParts,
-    pub(super) devices: Mutex<Vec<DeviceStatus>>,
-    /// Woken when a device becomes free.
-    device_freed: Notify,
+    pub(super) pool: Arc<DevicePool>,
+    pub(super) waiting: Mutex<WaitingTasks>,
+    pub(super) models: KnownModels,
+    pub(super) work_directories: WorkDirectories,
+    pub(super) oom_retries: OutOfMemoryRetries,
+    /// Results that are encoded and stored while their devices go on: bounds the pictures held in memory.
+    pub(super) publishing: Arc<Semaphore>,
     /// Stops claiming.
-    stop: CancellationToken,
+    pub(super) stop: CancellationToken,
     /// Interrupts what runs, to be run again by the next server.
     pub(super) preempt: CancellationToken,
-    /// Results that are being encoded and stored while their devices go on; bounds the pictures held in memory.
-    pub(super) publishing: Arc<Semaphore>,
+    /// The loop and the tasks.
+    pub(super) tasks: TaskTracker,
 }
 
-/// Takes a device until it is dropped.
-#[derive(Debug)]
-pub(super) struct DeviceSlot {
-    shared: Arc<Shared>,
-    index: usize,
-}
-
-impl DeviceSlot {
-    fn take(shared: &Arc<Shared>, index: usize, job: JobId, model: ModelId) -> Self {
-        if let Some(device) = shared.devices.lock().get_mut(index) {
-            device.job = Some(job);
-            device.model = Some(model);
-        }
-        Self { shared: shared.clone(), index }
-    }
-
-    pub(super) fn executor(&self) -> &dyn Executor {
-        &*self.shared.parts.executors[self.index]
-    }
-}
-
-impl Drop for DeviceSlot {
-    fn drop(&mut self) {
-        if let Some(device) = self.shared.devices.lock().get_mut(self.index) {
-            device.job = None;
-        }
-        self.shared.device_freed.notify_one();
-    }
-}
-
-/// The running scheduler. Must be shut down before its runtime ends, or running jobs are left to the next start.
-#[derive(Debug)]
-pub struct Scheduler {
-    shared: Arc<Shared>,
-    tasks: TaskTracker,
-}
-
-impl Scheduler {
-    /// Gives back what an earlier server left running, then starts to run jobs. Only one scheduler may stand on a database.
-    pub async fn start(parts: SchedulerParts) -> Result<Self, StoreError> {
-        // An attempt that was cut off may have stored pictures; the next one stores its own.
-        for left in parts.runner.left_over().await? {
-            Attempt::new(&left.job, left.fence.attempt).delete_pictures(&parts.storage).await;
-        }
-        let released = parts.runner.release_left_over().await?;
-        if released > 0 {
-            tracing::info!(jobs = released, "Queued {released} jobs again that an earlier server left running");
-        }
-        let concurrency = parts.max_concurrent.min(parts.executors.len());
-        parts.runner.set_devices(concurrency);
-        let idle = |executor: &Arc<dyn Executor>| DeviceStatus { name: executor.name().to_owned(), job: None, model: None };
-        let shared = Arc::new(Shared {
-            devices: Mutex::new(parts.executors.iter().map(idle).collect()),
-            device_freed: Notify::new(),
+impl Shared {
+    pub(super) fn new(parts: SchedulerParts, work_directories: WorkDirectories) -> Self {
+        Self {
+            pool: Arc::new(DevicePool::new(parts.executors.clone(), parts.max_concurrent, &parts.options)),
+            waiting: Mutex::new(WaitingTasks::new(parts.shares.clone())),
+            models: KnownModels::new(parts.models.clone(), parts.options.numerics),
+            work_directories,
+            oom_retries: OutOfMemoryRetries::default(),
+            publishing: Arc::new(Semaphore::new(PUBLISHING_UNITS)),
             stop: CancellationToken::new(),
             preempt: CancellationToken::new(),
-            publishing: Arc::new(Semaphore::new(concurrency.max(1))),
+            tasks: TaskTracker::new(),
             parts,
-        });
-        let tasks = TaskTracker::new();
-        tasks.spawn(dispatch_until_stopped(shared.clone(), tasks.clone()));
-        Ok(Self { shared, tasks })
-    }
-
-    /// The devices and what they do.
-    pub fn devices(&self) -> Vec<DeviceStatus> {
-        self.shared.devices.lock().clone()
-    }
-
-    /// Stops claiming at once, waits up to `drain` for running jobs, then interrupts them and gives them back to the queue.
-    pub async fn shut_down(&self, drain: Duration) {
-        self.shared.stop.cancel();
-        self.tasks.close();
-        if self.wait_for_tasks(drain).await {
-            return;
-        }
-        self.shared.preempt.cancel();
-        if !self.wait_for_tasks(INTERRUPT_TIMEOUT).await {
-            tracing::error!("Devices do not come back; their jobs will run again after the next start");
         }
     }
 
-    /// Whether everything ended within `timeout`.
-    async fn wait_for_tasks(&self, timeout: Duration) -> bool {
-        let deadline = Instant::now() + timeout;
-        loop {
-            let next_log = Instant::now() + SHUTDOWN_LOG_INTERVAL;
-            if tokio::time::timeout_at(next_log.min(deadline), self.tasks.wait()).await.is_ok() {
-                return true;
+    pub(super) fn clock(&self) -> &dyn Clock {
+        self.parts.runner.clock()
+    }
+
+    /// Device seconds that a waiting task will probably take.
+    fn expected_seconds(&self, task: &QueuedTask) -> f64 {
+        task.work * self.models.seconds_per_work(&task.batch).unwrap_or(UNMEASURED_SECONDS_PER_WORK)
+    }
+}
+
+/// Dispatches until the scheduler stops.
+pub(super) async fn dispatch_until_stopped(shared: Arc<Shared>) {
+    while !shared.stop.is_cancelled() {
+        // Registered before anything is looked at, so that what happens meanwhile wakes this turn's wait.
+        let mut arrived = std::pin::pin!(shared.parts.runner.changed());
+        arrived.as_mut().enable();
+        let mut changed = std::pin::pin!(shared.pool.changed());
+        changed.as_mut().enable();
+
+        take_changes(&shared).await;
+        let pause = match dispatch(&shared).await {
+            Ok(0) => {
+                unload_idle(&shared);
+                HOUSEKEEPING_INTERVAL.min(shared.until_next_due())
             }
-            if Instant::now() >= deadline {
-                return false;
+            Ok(_) => Duration::ZERO,
+            Err(error) => {
+                tracing::error!(error = &error as &dyn Error, "Cannot claim tasks: {error}; trying again soon");
+                tokio::select! {
+                    () = shared.stop.cancelled() => {}
+                    () = tokio::time::sleep(STORE_PAUSE) => {}
+                }
+                Duration::ZERO
             }
-            let running = self.shared.running();
-            tracing::info!(jobs = running, "Shutdown waits for {running} running jobs");
+        };
+        if pause.is_zero() {
+            tokio::task::yield_now().await;
+            continue;
+        }
+        tokio::select! {
+            () = shared.stop.cancelled() => {}
+            () = arrived => {}
+            () = changed => {}
+            () = tokio::time::sleep(pause) => {}
         }
     }
 }
 
 impl Shared {
-    fn running(&self) -> usize {
-        self.devices.lock().iter().filter(|device| device.job.is_some()).count()
-    }
-
-    fn free_devices(&self) -> Vec<FreeDevice> {
-        let devices = self.devices.lock();
-        let free = devices.iter().enumerate().filter(|(_, device)| device.job.is_none());
-        free.map(|(index, device)| FreeDevice { index, resident: device.model.clone() }).collect()
+    fn until_next_due(&self) -> Duration {
+        let now = self.clock().now();
+        let due = self.waiting.lock().view.next_due(now);
+        due.map_or(Duration::MAX, |due| Duration::from_millis(u64::try_from(due.0 - now.0).unwrap_or(0).max(1)))
     }
 }
 
-async fn dispatch_until_stopped(shared: Arc<Shared>, tasks: TaskTracker) {
-    while !shared.stop.is_cancelled() {
-        // Registered before the queue is looked at, so that a job which arrives meanwhile wakes this turn's wait.
-        let mut arrived = std::pin::pin!(shared.parts.runner.work_arrived());
-        arrived.as_mut().enable();
-        let mut freed = std::pin::pin!(shared.device_freed.notified());
-        freed.as_mut().enable();
-        if let Err(error) = dispatch(&shared, &tasks).await {
-            tracing::error!(error = &error as &dyn Error, "Cannot read the queue: {error}; trying again in a second");
+/// Brings the view of the queue up to date. A model that was never seen is looked at before its first task can be planned.
+async fn take_changes(shared: &Arc<Shared>) {
+    let changes = shared.parts.runner.changes();
+    let arrived = changes.iter().filter_map(|change| match change {
+        QueueChange::Arrived(task) => Some(&task.batch.model),
+        QueueChange::Left(_) | QueueChange::Gone(_) | QueueChange::Reprioritized(..) => None,
+    });
+    let mut strangers: Vec<ModelId> = Vec::new();
+    for model in arrived {
+        if !strangers.contains(model) && !shared.models.knows(model) {
+            strangers.push(model.clone());
         }
-        tokio::select! {
-            () = shared.stop.cancelled() => {}
-            () = arrived => {}
-            () = freed => {}
-            () = tokio::time::sleep(POLL_INTERVAL) => {}
-        }
+    }
+    for model in strangers {
+        // A model that is not there fails its tasks when they run.
+        let _ = tokio::time::timeout(FIRST_LOOK, shared.models.find(&model)).await;
+    }
+    let mut waiting = shared.waiting.lock();
+    for change in changes {
+        waiting.apply(change);
     }
 }
 
-/// Fills free devices with waiting tasks.
-async fn dispatch(shared: &Arc<Shared>, tasks: &TaskTracker) -> Result<(), StoreError> {
-    loop {
-        let free = shared.free_devices();
-        let capacity = shared.parts.max_concurrent.saturating_sub(shared.running());
-        if free.is_empty() || capacity == 0 {
-            return Ok(());
+/// A task that was planned.
+struct Planned {
+    task: TaskId,
+    job: JobId,
+    /// Index into the plan's dispatches; `None` when it can never run.
+    dispatch: Option<usize>,
+    expected_seconds: f64,
+}
+
+/// Plans, claims and starts once; gives how many tasks left the queue.
+async fn dispatch(shared: &Arc<Shared>) -> Result<usize, StoreError> {
+    let now = shared.clock().now();
+    let (plan, planned) = {
+        let waiting = shared.waiting.lock();
+        if waiting.view.is_empty() {
+            return Ok(0);
         }
-        let ready = shared.parts.runner.ready(HEADS).await?;
-        let dispatches = plan(&ready, &free, capacity);
-        let mut started = 0;
-        for dispatch in dispatches {
-            // A task that was cancelled meanwhile is passed over; the next turn plans again.
-            let Some(task) = shared.parts.runner.claim(&dispatch.task).await? else { continue };
-            started += 1;
-            let slot = DeviceSlot::take(shared, dispatch.device, task.job.id, task.job.request.model.clone());
-            tasks.spawn(ImageJob::new(shared.clone(), task).run(slot));
+        let plan = plan(&waiting.view, &shared.pool.fleet(), &shared.models, &*shared.parts.shares, now);
+        let planned = planned_tasks(shared, &waiting, &plan);
+        (plan, planned)
+    };
+    if planned.is_empty() {
+        return Ok(0);
+    }
+    let wanted: Vec<(TaskId, JobId)> = planned.iter().map(|planned| (planned.task, planned.job)).collect();
+    let claimed = shared.parts.runner.claim(&wanted, shared.parts.options.lease).await?;
+    let mut won: HashMap<TaskId, RunningTask> = claimed.into_iter().map(|task| (task.fence.task, task)).collect();
+    for planned in &planned {
+        let task = won.remove(&planned.task);
+        let waited = {
+            let mut waiting = shared.waiting.lock();
+            // What was not won is somebody else's, or not wanted any more.
+            match &task {
+                Some(_) => waiting.view.take(planned.task, planned.expected_seconds),
+                None => waiting.view.remove(planned.task),
+            }
+        };
+        let Some(task) = task else { continue };
+        if let Some(dispatch) = planned.dispatch.map(|index| &plan.dispatches[index]) {
+            let waited = waited.unwrap_or_else(|| task.waiting());
+            start(shared, task, waited, dispatch, planned.expected_seconds, now);
+        } else if let Some((_, error)) = plan.impossible.iter().find(|(id, _)| *id == planned.task) {
+            let outcome = Outcome::Failed(error.clone());
+            shared.tasks.spawn(image_job::end_unrun(shared.clone(), task, outcome));
         }
-        if started == 0 {
-            return Ok(());
+    }
+    for dispatch in &plan.dispatches {
+        shared.parts.observer.batch_formed(shared.pool.sharing(dispatch.device));
+        for _ in &dispatch.unload {
+            shared.parts.observer.model_evicted(WeightsTier::Device);
         }
+    }
+    Ok(planned.len())
+}
+
+fn planned_tasks(shared: &Shared, waiting: &WaitingTasks, plan: &Plan) -> Vec<Planned> {
+    let of = |task: TaskId, dispatch: Option<usize>| {
+        let waiting = waiting.view.get(task)?;
+        Some(Planned { task, job: waiting.job, dispatch, expected_seconds: shared.expected_seconds(&waiting) })
+    };
+    let dispatched = plan.dispatches.iter().enumerate();
+    let dispatched = dispatched.flat_map(|(index, dispatch)| dispatch.tasks.iter().map(move |task| (*task, Some(index))));
+    let impossible = plan.impossible.iter().take(IMPOSSIBLE_TOGETHER).map(|(task, _)| (*task, None));
+    dispatched.chain(impossible).filter_map(|(task, dispatch)| of(task, dispatch)).collect()
+}
+
+/// Seats a claimed task and follows it to its end.
+fn start(shared: &Arc<Shared>, task: RunningTask, waited: QueuedTask, dispatch: &Dispatch, expected_seconds: f64, now: UnixMs) {
+    let device = dispatch.device;
+    let is_measured = shared.models.seconds_per_work(&waited.batch).is_some();
+    let load_ms = |model: &ModelId| shared.models.load_seconds(model).unwrap_or(0.0) * 1000.0;
+    let expected_end = is_measured.then(|| {
+        let load_ms = if shared.pool.has_loaded(device, &waited.batch.model) { 0.0 } else { load_ms(&waited.batch.model) };
+        UnixMs(now.0.saturating_add((expected_seconds * 1000.0 + load_ms) as i64))
+    });
+    let (seat, is_hit) = shared.pool.seat(device, waited, task.alone, now, expected_end);
+    shared.parts.observer.model_wanted(is_hit);
+    shared.tasks.spawn(image_job::run(shared.clone(), task, dispatch.unload.clone(), seat));
+}
+
+/// Gives back the memory of models that are wanted out or that nobody uses.
+fn unload_idle(shared: &Arc<Shared>) {
+    for (device, model) in shared.pool.take_unloads(shared.clock().now()) {
+        let shared_by_task = shared.clone();
+        shared.tasks.spawn(async move {
+            let shared = shared_by_task;
+            let executor = &shared.pool.executors()[device];
+            match executor.unload(&model).await {
+                Ok(()) => {
+                    tracing::info!(model.id = %model, device = executor.name(), "Unloaded model {model} from {}", executor.name());
+                    shared.parts.observer.model_evicted(WeightsTier::Device);
+                }
+                // A task was faster: the model is in use again.
+                Err(TaskFailure::Cancelled) => {}
+                Err(error) => tracing::debug!(model.id = %model, device = executor.name(), %error, "Did not unload {model}: {error}"),
+            }
+            shared.pool.unloaded(device, &model);
+        });
     }
 }

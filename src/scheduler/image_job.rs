@@ -1,163 +1,197 @@
 //! One image task from its claim to its end.
 
+use std::collections::HashSet;
 use std::error::Error;
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use framewright_engine::ops::Interrupt;
 use framewright_engine::vision::RgbPicture;
-use tokio::task::JoinHandle;
+use futures_util::FutureExt;
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::dispatcher::{DeviceSlot, Shared};
-use crate::domain::{ErrorCode, Job, JobError, JobResult, JobState, ModelId, Progress};
-use crate::execution::results::{Attempt, encode_pictures, manifest, store_pictures};
+use super::blame::{Casualty, Verdict, judge};
+use super::device_pool::Seat;
+use super::dispatcher::Shared;
+use super::known_models::KnownModel;
+use super::publish;
+use crate::domain::{BatchKey, ErrorCode, Job, JobError, JobState, ModelId, Spent, TaskId, UnixMs};
+use crate::execution::results::Attempt;
 use crate::execution::{ImageOutput, ImageTask, Report, TaskEvent, TaskFailure};
-use crate::jobs::runner::RunningTask;
-use crate::jobs::store::{Outcome, StoreError};
+use crate::jobs::RunningTask;
+use crate::jobs::speed::work;
+use crate::jobs::store::{Outcome, Release, StoreError};
 use crate::media::decode::decode_image;
-use crate::models::{ModelCatalog, ModelIdentity};
-use crate::storage::StorageError;
 
-/// How often progress is written to the store.
-const RECORD_INTERVAL: Duration = Duration::from_secs(1);
-
-/// Pauses between attempts to write down how a job ended, when the database fails.
+/// Pauses between attempts to write down how a task ended, when the database fails.
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 const LONGEST_RETRY: Duration = Duration::from_secs(5);
 
-/// A claimed image task.
-#[derive(Debug)]
-pub(super) struct ImageJob {
+/// How long a task waits that found its device busy or gone: until the plan knows better.
+const REFUSED_PAUSE_MS: i64 = 250;
+
+/// Tasks that were given a second chance after they ran out of memory.
+#[derive(Debug, Default)]
+pub(super) struct OutOfMemoryRetries(Mutex<HashSet<TaskId>>);
+
+impl OutOfMemoryRetries {
+    /// Takes the task's only second chance; `false` when it is gone.
+    fn take(&self, task: TaskId) -> bool {
+        self.0.lock().insert(task)
+    }
+
+    fn forget(&self, task: TaskId) {
+        let mut tasks = self.0.lock();
+        if !tasks.is_empty() {
+            tasks.remove(&task);
+        }
+    }
+}
+
+/// How an attempt came out.
+enum Conclusion {
+    /// The job ends.
+    End(Outcome),
+    /// The task goes back to the queue.
+    Return(Release),
+    /// The task is somebody else's.
+    Discard,
+}
+
+/// Runs a claimed task on its device, stores what comes out, and writes down how it ended. A panic on the way counts as the task's
+/// failure.
+pub(super) async fn run(shared: Arc<Shared>, task: RunningTask, unload: Vec<ModelId>, seat: Seat) {
+    let task = Arc::new(task);
+    let begun = Instant::now();
+    let job = ImageJob { shared: shared.clone(), task: task.clone(), model: None };
+    let followed = AssertUnwindSafe(job.follow(unload, seat)).catch_unwind().await;
+    let (conclusion, spent) = followed.unwrap_or_else(|_| {
+        tracing::error!(job.id = %task.job.id, "Following job {} panicked", task.job.id);
+        (blame(&task, "the server's own code panicked", 0, shared.clock().now()), Spent::default())
+    });
+    conclude(&shared, &task, conclusion, spent, begun.elapsed()).await;
+}
+
+/// Ends a claimed task that never ran.
+pub(super) async fn end_unrun(shared: Arc<Shared>, task: RunningTask, outcome: Outcome) {
+    conclude(&shared, &Arc::new(task), Conclusion::End(outcome), Spent::default(), Duration::ZERO).await;
+}
+
+/// A claimed image task on its device.
+struct ImageJob {
     shared: Arc<Shared>,
-    task: RunningTask,
-    progress: Progress,
-    recorded: Instant,
-    /// Where the model's files lie, once looked up.
-    model_directory: PathBuf,
-    /// The model's hashes, taken while the device works.
-    identity: Option<JoinHandle<ModelIdentity>>,
+    task: Arc<RunningTask>,
+    /// Its model, once looked up.
+    model: Option<Arc<KnownModel>>,
 }
 
 impl ImageJob {
-    pub(super) fn new(shared: Arc<Shared>, task: RunningTask) -> Self {
-        let (progress, recorded) = (Progress::default(), Instant::now());
-        Self { shared, task, progress, recorded, model_directory: PathBuf::new(), identity: None }
-    }
-
-    fn attempt(&self) -> Attempt {
-        Attempt::new(&self.task.job, self.task.fence.attempt)
-    }
-
-    /// Runs the task on the device, stores what comes out, and writes down how it ended.
-    pub(super) async fn run(mut self, slot: DeviceSlot) {
-        let begun = Instant::now();
-        let job = &self.task.job;
+    async fn follow(mut self, unload: Vec<ModelId>, seat: Seat) -> (Conclusion, Spent) {
+        let task = self.task.clone();
+        let job = &task.job;
+        let device = seat.executor().name().to_owned();
         let waited_ms = job.started.map_or(0, |started| started.0 - job.created.0);
-        let device = slot.executor().name().to_owned();
         self.shared.parts.observer.job_started(&job.request.model, waited_ms as f64 / 1000.0);
         tracing::info!(job.id = %job.id, device, waited_ms, "Job {} runs on {device}", job.id);
 
-        let outcome = match self.evaluate(&slot).await {
-            Ok(output) => {
+        let evaluated = self.evaluate(&seat, unload).await;
+        if self.task.lost.is_cancelled() {
+            return (Conclusion::Discard, Spent::default());
+        }
+        let gpu_ms = |used: Duration| i64::try_from(used.as_millis()).unwrap_or(i64::MAX);
+        match evaluated {
+            Ok(output) if !self.task.stop.is_cancelled() => {
                 // The device goes on while this result is stored, as long as not too many results are waiting for that.
-                let permit = self.shared.publishing.clone().acquire_owned().await;
-                drop(slot);
-                let outcome = self.publish(output).await;
+                let permit = self.shared.publishing.clone().acquire_many_owned(publish::units(&output)).await;
+                let used = seat.leave();
+                self.measure(&output, used);
+                let identity = match &self.model {
+                    Some(known) => self.shared.models.identity(&job.request.model, known).await,
+                    None => Arc::default(),
+                };
+                let (outcome, spent) = publish::publish(&self.shared, &self.task, output, identity).await;
                 drop(permit);
-                outcome
+                (Conclusion::End(outcome), Spent { gpu_ms: gpu_ms(used), ..spent })
             }
-            Err(failure) => {
-                drop(slot);
-                match failure {
-                    TaskFailure::Failed(error) => Some(Outcome::Failed(self.without_paths(error))),
-                    TaskFailure::Cancelled if self.task.stop.is_cancelled() => Some(Outcome::Cancelled),
-                    TaskFailure::Cancelled => None,
-                }
+            Ok(_) => (Conclusion::End(Outcome::Cancelled), Spent { gpu_ms: gpu_ms(seat.leave()), ..Spent::default() }),
+            Err(ending) => {
+                let conclusion = self.judge(ending, &seat);
+                (conclusion, Spent { gpu_ms: gpu_ms(seat.leave()), ..Spent::default() })
             }
-        };
-        self.conclude(outcome, begun.elapsed()).await;
+        }
     }
 
     /// Prepares the task and follows the device's events to their end.
-    async fn evaluate(&mut self, slot: &DeviceSlot) -> Result<ImageOutput, TaskFailure> {
+    async fn evaluate(&mut self, seat: &Seat, unload: Vec<ModelId>) -> Result<ImageOutput, Ending> {
         let interrupt = Interrupt::default();
         let request = self.task.job.request.clone();
-        self.model_directory = self.find_model(&request.model).await?;
+        let known = self.shared.models.find(&request.model).await;
+        let known = known.map_err(|error| TaskFailure::new(ErrorCode::ModelUnavailable, error))?;
+        let model_directory = known.directory.clone();
+        self.model = Some(known.clone());
         let task = ImageTask {
-            model_directory: self.model_directory.clone(),
+            id: self.task.fence.task,
             init_image: match &request.init_image {
                 Some(key) => Some(self.read_init_image(key).await?),
                 None => None,
             },
-            request,
+            model_directory,
+            unload,
+            work_directory: self.shared.work_directories.of(self.task.fence.task),
             interrupt: interrupt.clone(),
             previews: self.task.previews.clone(),
+            request,
         };
-        let mut events =
-            slot.executor().start(task).map_err(|error| TaskFailure::new(ErrorCode::DeviceFailed, error.to_string()))?;
-        let (models, model) = (self.shared.parts.models.clone(), self.task.job.request.model.clone());
-        self.identity = Some(tokio::task::spawn_blocking(move || identity_or_none(&models, &model)));
-        let stop = self.task.stop.clone();
-        let preempt = self.shared.preempt.clone();
+        let mut events = seat.executor().start(task).map_err(|error| {
+            tracing::debug!(job.id = %self.task.job.id, %error, "Job {} was not taken: {error}", self.task.job.id);
+            Ending::Refused
+        })?;
+        // The weights are hashed, the first time, while the device works.
+        let mut hashing = std::pin::pin!(self.shared.models.identity(&self.task.job.request.model, &known).fuse());
+        let mut told_to_stop = std::pin::pin!(self.told_to_stop().fuse());
+        let (mut is_hashed, mut is_told) = (false, false);
         loop {
             tokio::select! {
+                biased;
                 event = events.recv() => match event {
-                    Some(TaskEvent::Report(report)) => self.take_report(report, slot.executor().name(), &interrupt).await,
-                    Some(TaskEvent::Ended(ended)) => return ended,
-                    None => return Err(TaskFailure::new(ErrorCode::DeviceFailed, "the device worker has ended")),
+                    Some(TaskEvent::Report(report)) => self.take_report(report, seat.executor().name()),
+                    Some(TaskEvent::Ended(ended)) => return ended.map_err(Ending::from),
+                    None => return Err(Ending::Refused),
                 },
-                () = stop.cancelled(), if !interrupt.is_cancelled() => interrupt.cancel(),
-                () = preempt.cancelled(), if !interrupt.is_cancelled() => interrupt.cancel(),
+                () = &mut told_to_stop, if !is_told => {
+                    is_told = true;
+                    interrupt.cancel();
+                }
+                _ = &mut hashing, if !is_hashed => is_hashed = true,
             }
         }
     }
 
-    async fn find_model(&self, model: &ModelId) -> Result<PathBuf, TaskFailure> {
-        let (models, model) = (self.shared.parts.models.clone(), model.clone());
-        // The catalogue looks at the disk.
-        let found = tokio::task::spawn_blocking(move || models.directory(&model)).await;
-        let unavailable = |error: String| TaskFailure::new(ErrorCode::ModelUnavailable, error);
-        found.map_err(|error| unavailable(error.to_string()))?.map_err(|error| unavailable(error.to_string()))
-    }
-
-    /// A device's words name files; where on this machine they lie is for the log alone.
-    fn without_paths(&self, mut error: JobError) -> JobError {
-        let directory = self.model_directory.display().to_string();
-        if !directory.is_empty() && error.message.contains(&directory) {
-            tracing::warn!(job.id = %self.task.job.id, "Job {} failed: {}", self.task.job.id, error.message);
-            error.message = error.message.replace(&format!("{directory}/"), "").replace(&directory, "the model's directory");
+    /// Completes when the task shall not go on, for whatever reason.
+    async fn told_to_stop(&self) {
+        tokio::select! {
+            () = self.task.stop.cancelled() => {}
+            () = self.task.lost.cancelled() => {}
+            () = self.shared.preempt.cancelled() => {}
         }
-        error
     }
 
-    async fn take_report(&mut self, report: Report, device: &str, interrupt: &Interrupt) {
-        let parts = &self.shared.parts;
-        let job = &self.task.job;
+    fn take_report(&self, report: Report, device: &str) {
+        let (parts, job) = (&self.shared.parts, &self.task.job);
         match report {
             Report::ModelLoaded { seconds } => {
-                tracing::info!(model.id = %job.request.model, device, seconds, "Loaded model {}", job.request.model);
-                parts.observer.model_loaded(&job.request.model, seconds);
+                let model = &job.request.model;
+                tracing::info!(model.id = %model, device, seconds, "Loaded model {model}");
+                parts.observer.model_loaded(model, seconds);
+                self.shared.models.speeds().observe_load(model, seconds);
             }
-            Report::Evaluated { progress, seconds } => {
-                self.progress = progress;
+            Report::Evaluated { progress, seconds, tasks: _ } => {
                 parts.observer.step_done(device, seconds);
-                parts.runner.publish_progress(job.id, progress);
-                if self.recorded.elapsed() >= RECORD_INTERVAL {
-                    self.recorded = Instant::now();
-                    match parts.runner.record_progress(&self.task.fence, progress).await {
-                        Ok(false) => {}
-                        // Whoever asked may have gone before the token was told.
-                        Ok(true) => self.task.stop.cancel(),
-                        // Somebody else has the task: what this device makes of it will not be wanted.
-                        Err(StoreError::LeaseLost) => interrupt.cancel(),
-                        Err(error) => {
-                            tracing::warn!(job.id = %job.id, error = &error as &dyn Error, "Cannot record progress: {error}");
-                        }
-                    }
-                }
+                parts.runner.publish_progress(&self.task, progress);
             }
             Report::Preview { index, progress, png } => parts.runner.publish_preview(job.id, index, progress, png),
         }
@@ -176,103 +210,167 @@ impl ImageJob {
         Ok(Arc::new(RgbPicture { width: decoded.width as usize, height: decoded.height as usize, bytes: decoded.rgb }))
     }
 
-    /// Encodes and stores the pictures. `None` when the job shall be run again instead.
-    async fn publish(&mut self, output: ImageOutput) -> Option<Outcome> {
-        if self.task.stop.is_cancelled() {
-            return Some(Outcome::Cancelled);
-        }
-        let job = &self.task.job;
-        self.progress.step = self.progress.steps;
-        self.shared.parts.runner.observe_speed(job, output.facts.timings.work_seconds());
-        let failed = |code, message: &str, error: &(dyn Error + 'static)| {
-            tracing::error!(job.id = %job.id, error, "Job {}: {message}: {error}", job.id);
-            Some(Outcome::Failed(JobError { code, message: message.to_owned() }))
-        };
-        let created = self.shared.parts.runner.clock().now();
-        let identity = match self.identity.take() {
-            Some(hashing) => hashing.await.unwrap_or_default(),
-            None => ModelIdentity::default(),
-        };
-        let request = job.request.clone();
-        let encoded = tokio::task::spawn_blocking(move || {
-            let document = manifest(&request, request.seed, &identity, &output.facts, created);
-            encode_pictures(&output, &request, &identity, created).map(|pictures| (pictures, document))
-        })
-        .await;
-        let (pictures, manifest) = match encoded {
-            Ok(Ok(encoded)) => encoded,
-            Ok(Err(error)) => return failed(ErrorCode::Internal, "the picture could not be encoded", &error),
-            Err(error) => return failed(ErrorCode::Internal, "the picture could not be encoded", &error),
-        };
-        match store_pictures(&self.shared.parts.storage, &self.attempt(), pictures).await {
-            Ok(artifacts) => Some(Outcome::Completed(JobResult { artifacts, manifest })),
-            Err(error @ (StorageError::Failed(_) | StorageError::NotFound(_) | StorageError::InvalidKey(_))) => {
-                failed(ErrorCode::StorageFailed, "the picture could not be stored", &error)
-            }
+    /// Takes the speed of a run that did all of its work in this attempt.
+    fn measure(&self, output: &ImageOutput, used: Duration) {
+        let request = &self.task.job.request;
+        let seconds = used.as_secs_f64() - output.facts.timings.load_seconds;
+        if output.facts.resumed_steps == 0 {
+            self.shared.models.speeds().observe_work(&BatchKey::of(request), work(request), seconds);
         }
     }
 
-    /// Writes down how the job ended, however long the database needs; `None` gives it back to the queue.
-    async fn conclude(&self, outcome: Option<Outcome>, ran: Duration) {
-        let (runner, fence) = (&self.shared.parts.runner, &self.task.fence);
-        let concluded = match &outcome {
-            Some(outcome) => self.persist(|| runner.finish(fence, outcome, self.progress)).await,
-            None => self.persist(|| runner.release(fence)).await,
-        };
-        match concluded {
-            Ok(job) => self.report_end(&job, ran),
-            Err(error) => {
-                tracing::error!(job.id = %fence.job, error = &error as &dyn Error, "Cannot write down the end of job {}: {error}", fence.job);
-                // Somebody else has the task. After any other error it is the next start that finds out, and cleans up.
-                if let (Some(Outcome::Completed(_)), StoreError::LeaseLost) = (&outcome, &error) {
-                    self.attempt().delete_pictures(&self.shared.parts.storage).await;
+    /// What follows from an attempt without pictures.
+    fn judge(&self, ending: Ending, seat: &Seat) -> Conclusion {
+        let (task, now) = (&*self.task, self.shared.clock().now());
+        let uncharged = Release { alone: task.alone, ..Release::default() };
+        if task.stop.is_cancelled() {
+            return Conclusion::End(Outcome::Cancelled);
+        }
+        match ending {
+            Ending::Refused => {
+                let run_after = Some(UnixMs(now.0 + REFUSED_PAUSE_MS));
+                Conclusion::Return(Release { run_after, ..uncharged })
+            }
+            Ending::Failed(TaskFailure::Cancelled) => Conclusion::Return(uncharged),
+            // Its end may have been the server's doing.
+            Ending::Failed(TaskFailure::WorkerLost { .. }) if self.shared.preempt.is_cancelled() => Conclusion::Return(uncharged),
+            Ending::Failed(TaskFailure::WorkerLost { reason, companions }) => blame(task, &reason, companions, now),
+            Ending::Failed(TaskFailure::Failed(error)) if error.code == ErrorCode::OutOfMemory => {
+                if !self.shared.oom_retries.take(task.fence.task) {
+                    return Conclusion::End(Outcome::Failed(self.without_paths(error)));
+                }
+                tracing::warn!(job.id = %task.job.id, "Job {} ran out of memory; it runs again with the device to itself", task.job.id);
+                seat.clear_device();
+                Conclusion::Return(Release { alone: true, ..Release::default() })
+            }
+            Ending::Failed(TaskFailure::Failed(error)) => Conclusion::End(Outcome::Failed(self.without_paths(error))),
+        }
+    }
+
+    /// A device's words name files; where on this machine they lie is for the log alone.
+    fn without_paths(&self, mut error: JobError) -> JobError {
+        let directories = [
+            (self.model.as_ref().map(|known| known.directory.clone()), "the model's directory"),
+            (Some(self.shared.work_directories.of(self.task.fence.task)), "the task's directory"),
+        ];
+        for (directory, name) in directories {
+            error.message = replaced(&self.task, error.message, directory, name);
+        }
+        error
+    }
+}
+
+fn replaced(task: &RunningTask, message: String, directory: Option<PathBuf>, name: &str) -> String {
+    let directory = directory.map(|directory| directory.display().to_string()).filter(|directory| !directory.is_empty());
+    match directory {
+        Some(directory) if message.contains(&directory) => {
+            tracing::warn!(job.id = %task.job.id, "Job {} failed: {message}", task.job.id);
+            message.replace(&format!("{directory}/"), "").replace(&directory, name)
+        }
+        _ => message,
+    }
+}
+
+/// Why an attempt gave no pictures.
+enum Ending {
+    /// The device did not take it, or went without a word.
+    Refused,
+    /// The device said so.
+    Failed(TaskFailure),
+}
+
+impl From<TaskFailure> for Ending {
+    fn from(failure: TaskFailure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+/// Who pays for the death of a worker: the executor tells every task how many others were on it, so each is judged where it is followed.
+fn blame(task: &RunningTask, reason: &str, companions: u32, now: UnixMs) -> Conclusion {
+    let own = Casualty { task: task.fence.task, failures: task.failures };
+    // Who the others are plays no part in this task's verdict.
+    let others = (0..companions).map(|_| Casualty { task: TaskId::generate(), failures: 0 });
+    let casualties: Vec<Casualty> = std::iter::once(own).chain(others).collect();
+    let verdict = judge(&casualties, reason, now).into_iter().find(|(judged, _)| *judged == own.task);
+    match verdict {
+        Some((_, Verdict::Fail(error))) => Conclusion::End(Outcome::Failed(error)),
+        Some((_, Verdict::Again(release))) => Conclusion::Return(Release { alone: release.alone || task.alone, ..release }),
+        None => Conclusion::Return(Release { alone: true, ..Release::default() }),
+    }
+}
+
+/// Writes down how an attempt came out, however long the database needs.
+async fn conclude(shared: &Arc<Shared>, task: &Arc<RunningTask>, conclusion: Conclusion, spent: Spent, ran: Duration) {
+    let (runner, fence) = (&shared.parts.runner, &task.fence);
+    let concluded = match &conclusion {
+        Conclusion::End(outcome) => persist(shared, task, || runner.finish(task, outcome, spent)).await,
+        Conclusion::Return(release) => persist(shared, task, || runner.release(task, release)).await,
+        Conclusion::Discard => {
+            runner.forget(task);
+            Err(StoreError::LeaseLost)
+        }
+    };
+    match concluded {
+        Ok(job) => {
+            report_end(shared, &job, ran);
+            if job.state.is_terminal() {
+                shared.oom_retries.forget(fence.task);
+                shared.work_directories.remove_soon(fence.task);
+                // Whoever gave an attempt back may have died before it removed what that attempt had stored.
+                for earlier in 1..fence.attempt {
+                    Attempt::new(&job, earlier).delete_pictures(&shared.parts.storage).await;
                 }
             }
         }
-    }
-
-    fn report_end(&self, job: &Job, ran: Duration) {
-        let seconds = ran.as_secs_f64();
-        match job.state {
-            JobState::Queued => tracing::info!(job.id = %job.id, "Gave job {} back to the queue", job.id),
-            state => {
-                self.shared.parts.observer.job_finished(&job.request.model, state, seconds);
-                let error = job.error.as_ref().map(|error| error.message.as_str());
-                tracing::info!(job.id = %job.id, state = state.as_str(), seconds, error, "Job {} {}", job.id, state.as_str());
-            }
-        }
-    }
-
-    /// Repeats a write until the database takes it, the task turns out to be lost, or the server must end (its next start then finds
-    /// the job running, and runs it again).
-    async fn persist<F>(&self, write: impl Fn() -> F) -> Result<Job, StoreError>
-    where
-        F: Future<Output = Result<Job, StoreError>>,
-    {
-        let mut pause = FIRST_RETRY;
-        let mut unanswered = None;
-        loop {
-            match (write().await, unanswered.take()) {
-                // The write before this one may be what ended it.
-                (Err(StoreError::LeaseLost), Some(earlier)) => return Err(earlier),
-                (Err(error @ StoreError::Unavailable(_)), _) => {
-                    tracing::warn!(job.id = %self.task.fence.job, error = &error as &dyn Error, "The database does not answer: {error}");
-                    tokio::select! {
-                        () = self.shared.preempt.cancelled() => return Err(error),
-                        () = tokio::time::sleep(pause) => pause = (pause * 2).min(LONGEST_RETRY),
-                    }
-                    unanswered = Some(error);
+        Err(error) => {
+            tracing::error!(job.id = %fence.job, error = &error as &dyn Error, "Cannot write down the end of job {}: {error}", fence.job);
+            // Somebody else has the task. After any other error it is the next start that finds out, and cleans up.
+            if matches!(error, StoreError::LeaseLost) {
+                Attempt::new(&task.job, fence.attempt).delete_pictures(&shared.parts.storage).await;
+                if let Err(error) = runner.follow_elsewhere().await {
+                    tracing::warn!(error = &error as &dyn Error, "Cannot look what became of job {}: {error}", fence.job);
                 }
-                (concluded, _) => return concluded,
             }
         }
     }
 }
 
-/// The model's hashes; a picture without them is better than none.
-fn identity_or_none(models: &ModelCatalog, model: &ModelId) -> ModelIdentity {
-    models.identity(model).unwrap_or_else(|error| {
-        tracing::warn!(model.id = %model, %error, "Cannot hash model {model}: {error}");
-        ModelIdentity::default()
-    })
+fn report_end(shared: &Shared, job: &Job, ran: Duration) {
+    let (seconds, model) = (ran.as_secs_f64(), &job.request.model);
+    match job.state {
+        JobState::Queued => {
+            shared.parts.observer.job_returned(model);
+            tracing::info!(job.id = %job.id, "Gave job {} back to the queue", job.id);
+        }
+        state => {
+            shared.parts.observer.job_finished(model, state, seconds);
+            let error = job.error.as_ref().map(|error| error.message.as_str());
+            tracing::info!(job.id = %job.id, state = state.as_str(), seconds, error, "Job {} {}", job.id, state.as_str());
+        }
+    }
+}
+
+/// Repeats a write until the database takes it, the task turns out to be lost, or the server must end (the next start then finds the job
+/// running, and runs it again).
+async fn persist<F>(shared: &Shared, task: &RunningTask, write: impl Fn() -> F) -> Result<Job, StoreError>
+where
+    F: Future<Output = Result<Job, StoreError>>,
+{
+    let mut pause = FIRST_RETRY;
+    let mut unanswered = None;
+    loop {
+        match (write().await, unanswered.take()) {
+            // The write before this one may be what ended it.
+            (Err(StoreError::LeaseLost), Some(earlier)) => return Err(earlier),
+            (Err(error @ StoreError::Unavailable(_)), _) => {
+                tracing::warn!(job.id = %task.fence.job, error = &error as &dyn Error, "The database does not answer: {error}");
+                tokio::select! {
+                    () = shared.preempt.cancelled() => return Err(error),
+                    () = tokio::time::sleep(pause) => pause = (pause * 2).min(LONGEST_RETRY),
+                }
+                unanswered = Some(error);
+            }
+            (concluded, _) => return concluded,
+        }
+    }
 }

@@ -3,11 +3,33 @@
 //! [`plan`] decides, purely; [`dispatcher`] looks, claims and starts; [`image_job`] follows one task to its end. The scheduler owns no
 //! tensor and no HTTP: it talks to [`crate::jobs::JobRunner`] and to [`crate::execution::Executor`]s.
 
+mod admission;
+pub mod affinity;
+pub mod ageing;
+pub mod blame;
+pub mod device_pool;
 pub mod dispatcher;
+pub mod elsewhere;
+pub mod fair_share;
+pub mod fleet;
+pub mod forecast;
+pub mod handle;
 pub mod image_job;
+pub mod known_models;
+pub mod options;
+pub mod orders;
+mod picker;
 pub mod plan;
+pub mod publish;
+pub mod queue_view;
+pub mod upkeep;
+pub mod waiting;
+pub mod work_directories;
 
 #[cfg(test)]
 mod tests;
 
-pub use dispatcher::{DeviceStatus, Scheduler, SchedulerParts};
+pub use device_pool::DeviceStatus;
+pub use handle::Scheduler;
+pub use options::{SchedulerOptions, SchedulerParts};
+pub use orders::DeviceOrderError;

@@ -4,8 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
 use object_store::local::LocalFileSystem;
-use object_store::{ObjectStoreExt, PutPayload};
+use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
 
 use crate::domain::UnixMs;
 
@@ -65,6 +67,13 @@ impl ArtifactStorage {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
             Err(error) => Err(failed(error)),
         }
+    }
+
+    /// The files whose keys begin with the segment `prefix`, in no order, with the time of their last change.
+    pub fn list(&self, prefix: &str) -> BoxStream<'static, Result<(String, UnixMs), StorageError>> {
+        let listed = self.store.list(Some(&object_store::path::Path::from(prefix)));
+        let entry = |file: object_store::ObjectMeta| (file.location.into(), UnixMs(file.last_modified.timestamp_millis()));
+        listed.map(move |file| file.map(entry).map_err(failed)).boxed()
     }
 
     /// The file on the local disk.

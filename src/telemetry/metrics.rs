@@ -1,14 +1,23 @@
 //! Counters, gauges and histograms, in Prometheus' text format.
 //!
-//! Every label is bounded: routes are patterns, methods and states are known words, models and devices are what is installed.
+//! Every label is bounded: routes are patterns; methods, states, priorities, meters, tiers and steps are known words; devices are
+//! what is configured; models are what is installed, and beyond a number of them `other`. What is counted is counted when it happens;
+//! what only stands at some value (the queue, the devices) is handed to [`Metrics::render`] as [`Readings`].
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use prometheus::core::Collector;
-use prometheus::{Encoder, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder};
+use prometheus::{
+    Encoder, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry,
+    TextEncoder,
+};
 
-use crate::domain::{JobObserver, JobState, ModelId};
+use super::labels::{self, ModelLabels, PRIORITY_CLASSES, priority_class};
+use super::readings::{DeviceReading, QueueReading, Readings};
+use crate::domain::{JobObserver, JobState, Meter, ModelId, WeightsTier};
 
 /// The media type of [`Metrics::render`]'s text.
 pub const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -19,6 +28,13 @@ const REQUEST_BUCKETS: [f64; 12] = [0.001, 0.005, 0.02, 0.1, 0.5, 1.0, 5.0, 15.0
 const STEP_BUCKETS: [f64; 11] = [0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0];
 /// Seconds that jobs wait and run and models load.
 const JOB_BUCKETS: [f64; 11] = [0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 180.0, 600.0, 3600.0];
+/// Tasks that share evaluations.
+const BATCH_BUCKETS: [f64; 8] = [1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 16.0, 32.0];
+
+/// The only kind of task there is yet.
+const IMAGE: &str = "image";
+/// The outcome of a task that went back to the queue; the others are the names of a job's terminal states.
+const RETURNED: &str = "returned";
 
 /// A metric that could not be made or written.
 #[derive(Debug, thiserror::Error)]
@@ -28,14 +44,30 @@ pub struct MetricsError(#[from] prometheus::Error);
 /// The server's numbers. Made once and shared.
 pub struct Metrics {
     registry: Registry,
+    /// Held while a scrape puts its readings in and reads everything out, so that two scrapes never mix theirs.
+    scrape: Mutex<()>,
+    models: ModelLabels,
     requests: IntCounterVec,
     request_seconds: HistogramVec,
     jobs: IntGaugeVec,
-    queue_depth: GaugeVec,
     jobs_finished: IntCounterVec,
     job_seconds: HistogramVec,
+    tasks: IntCounterVec,
+    batch_tasks: Histogram,
+    leases_lost: IntCounter,
+    queue_depth: IntGaugeVec,
+    queue_oldest_age_seconds: GaugeVec,
     step_seconds: HistogramVec,
+    device_memory_bytes: IntGaugeVec,
+    device_utilization: GaugeVec,
+    device_busy: IntGaugeVec,
+    worker_restarts: IntCounterVec,
     model_load_seconds: HistogramVec,
+    model_hits: IntCounter,
+    model_misses: IntCounter,
+    model_evictions: IntCounterVec,
+    quota_refusals: IntCounterVec,
+    upkeep: IntCounterVec,
 }
 
 impl Metrics {
@@ -43,86 +75,174 @@ impl Metrics {
     pub fn new(version: &str) -> Result<Self, MetricsError> {
         let registry = Registry::new();
         registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
-        let build_info = IntGaugeVec::new(Opts::new("framewright_build_info", "1, labelled with the version"), &["version"])?;
+        let make = Maker { registry: &registry };
+        let build_info = make.gauges("framewright_build_info", "1, labelled with the version", &["version"])?;
         build_info.with_label_values(&[version]).set(1);
-        registered(&registry, build_info)?;
-        let histogram = |name: &str, help: &str, buckets: &[f64], labels: &[&str]| -> Result<HistogramVec, MetricsError> {
-            registered(&registry, HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets.to_vec()), labels)?)
-        };
         let metrics = Self {
-            requests: registered(
-                &registry,
-                IntCounterVec::new(
-                    Opts::new("framewright_http_requests_total", "Answered requests"),
-                    &["route", "method", "status"],
-                )?,
-            )?,
-            request_seconds: histogram(
+            scrape: Mutex::new(()),
+            models: ModelLabels::default(),
+            requests: make.counters("framewright_http_requests_total", "Answered requests", &["route", "method", "status"])?,
+            request_seconds: make.histograms(
                 "framewright_http_request_seconds",
                 "Time to the beginning of an answer",
                 &REQUEST_BUCKETS,
                 &["route", "method"],
             )?,
-            jobs: registered(&registry, IntGaugeVec::new(Opts::new("framewright_jobs", "Stored jobs by state"), &["state"])?)?,
-            queue_depth: registered(
-                &registry,
-                GaugeVec::new(Opts::new("framewright_queue_depth", "Jobs that wait for a device, by kind"), &["kind"])?,
-            )?,
-            jobs_finished: registered(
-                &registry,
-                IntCounterVec::new(Opts::new("framewright_jobs_finished_total", "Jobs that ended"), &["model", "state"])?,
-            )?,
-            job_seconds: histogram(
+            jobs: make.gauges("framewright_jobs", "Jobs that this server sees waiting, and runs", &["state"])?,
+            jobs_finished: make.counters("framewright_jobs_finished_total", "Jobs that ended", &["model", "state"])?,
+            job_seconds: make.histograms(
                 "framewright_job_seconds",
                 "Time that jobs waited and ran",
                 &JOB_BUCKETS,
                 &["model", "phase"],
             )?,
-            step_seconds: histogram("framewright_step_seconds", "Time of one model evaluation", &STEP_BUCKETS, &["device"])?,
-            model_load_seconds: histogram(
-                "framewright_model_load_seconds",
+            tasks: make.counters(
+                "framewright_tasks_total",
+                "Tasks that left a device, by how: returned ones went back to the queue",
+                &["kind", "outcome"],
+            )?,
+            batch_tasks: make.histogram(
+                "framewright_batch_tasks",
+                "Tasks that shared evaluations on a device, counted when some began",
+                &BATCH_BUCKETS,
+            )?,
+            leases_lost: make.counter("framewright_leases_lost_total", "Tasks that turned out to be another server's")?,
+            queue_depth: make.gauges("framewright_queue_depth", "Tasks that wait for a device", &["kind", "priority"])?,
+            queue_oldest_age_seconds: make.real_gauges(
+                "framewright_queue_oldest_age_seconds",
+                "Time since the oldest waiting task was accepted; 0 when none waits",
+                &["kind", "priority"],
+            )?,
+            step_seconds: make.histograms(
+                "framewright_step_duration_seconds",
+                "Time of one model evaluation",
+                &STEP_BUCKETS,
+                &["device"],
+            )?,
+            device_memory_bytes: make.gauges(
+                "framewright_device_memory_bytes",
+                "Memory of a device: used (by whomever) and free",
+                &["device", "state"],
+            )?,
+            device_utilization: make.real_gauges(
+                "framewright_device_utilization_ratio",
+                "Busy share of a device's last second, where the device tells",
+                &["device"],
+            )?,
+            device_busy: make.gauges("framewright_device_busy", "1 while a device runs tasks of this server", &["device"])?,
+            worker_restarts: make.counters(
+                "framewright_worker_restarts_total",
+                "How often a device's worker was started again",
+                &["device"],
+            )?,
+            model_load_seconds: make.histograms(
+                "framewright_model_load_duration_seconds",
                 "Time to read and pack a model's weights",
                 &JOB_BUCKETS,
                 &["model"],
             )?,
+            model_hits: make.counter("framewright_model_cache_hits_total", "Tasks that found their model loaded")?,
+            model_misses: make.counter("framewright_model_cache_misses_total", "Tasks whose model had to be loaded")?,
+            model_evictions: make.counters(
+                "framewright_model_evictions_total",
+                "Models that made room or were idle, by what they left",
+                &["tier"],
+            )?,
+            quota_refusals: make.counters(
+                "framewright_quota_refusals_total",
+                "Requests refused because a quota has not enough left",
+                &["meter"],
+            )?,
+            upkeep: make.counters("framewright_upkeep_total", "What the upkeep dealt with, by step", &["step"])?,
             registry,
         };
-        for state in JobState::ALL {
-            metrics.jobs.with_label_values(&[state.as_str()]).set(0);
-        }
+        metrics.begin_at_zero();
         Ok(metrics)
+    }
+
+    /// Shows every series whose labels are known beforehand: a rate over a counter that is not there yet is no data, not zero.
+    fn begin_at_zero(&self) {
+        for outcome in JobState::ALL.into_iter().filter(|state| state.is_terminal()).map(JobState::as_str).chain([RETURNED]) {
+            self.tasks.with_label_values(&[IMAGE, outcome]).inc_by(0);
+        }
+        for tier in WeightsTier::ALL {
+            self.model_evictions.with_label_values(&[tier.as_str()]).inc_by(0);
+        }
+        for meter in Meter::ALL {
+            self.quota_refusals.with_label_values(&[meter.as_str()]).inc_by(0);
+        }
     }
 
     /// An answered request. `route` is the pattern that matched.
     pub fn observe_request(&self, route: &str, method: &str, status: u16, elapsed: Duration) {
-        let method = known_method(method);
+        let method = labels::method(method);
         self.requests.with_label_values(&[route, method, &status.to_string()]).inc();
         self.request_seconds.with_label_values(&[route, method]).observe(elapsed.as_secs_f64());
     }
 
-    /// Everything as text; `counts` are the jobs in the store at this moment.
-    pub fn render(&self, counts: &[(JobState, u64)]) -> Result<String, MetricsError> {
-        for state in JobState::ALL {
-            let number = counts.iter().find(|(counted, _)| *counted == state).map_or(0, |(_, number)| *number);
-            self.jobs.with_label_values(&[state.as_str()]).set(i64::try_from(number).unwrap_or(i64::MAX));
-            if state == JobState::Queued {
-                self.queue_depth.with_label_values(&["image"]).set(number as f64);
-            }
-        }
+    /// Everything as text.
+    pub fn render(&self, readings: &Readings) -> Result<String, MetricsError> {
+        let families = {
+            let _scrape = self.scrape.lock();
+            self.take_queue(&readings.queue);
+            readings.devices.iter().for_each(|device| self.take_device(device));
+            let running = readings.devices.iter().map(|device| device.jobs).sum();
+            self.jobs.with_label_values(&[JobState::Running.as_str()]).set(whole(running));
+            self.registry.gather()
+        };
         let mut text = Vec::new();
-        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        TextEncoder::new().encode(&families, &mut text)?;
         Ok(String::from_utf8_lossy(&text).into_owned())
+    }
+
+    fn take_queue(&self, queue: &[QueueReading]) {
+        let mut classes: BTreeMap<&str, (u64, i64)> = PRIORITY_CLASSES.into_iter().map(|class| (class, (0, 0))).collect();
+        for reading in queue {
+            let (tasks, oldest_age_ms) = classes.entry(priority_class(reading.priority)).or_default();
+            *tasks += reading.tasks;
+            *oldest_age_ms = (*oldest_age_ms).max(reading.oldest_age_ms);
+        }
+        self.jobs.with_label_values(&[JobState::Queued.as_str()]).set(whole(classes.values().map(|(tasks, _)| tasks).sum()));
+        for (class, (tasks, oldest_age_ms)) in classes {
+            self.queue_depth.with_label_values(&[IMAGE, class]).set(whole(tasks));
+            self.queue_oldest_age_seconds.with_label_values(&[IMAGE, class]).set(oldest_age_ms as f64 / 1e3);
+        }
+    }
+
+    fn take_device(&self, reading: &DeviceReading) {
+        let device = reading.name.as_str();
+        self.device_busy.with_label_values(&[device]).set((reading.jobs > 0).into());
+        if let Some(memory) = &reading.memory {
+            let used_bytes = memory.total_bytes.saturating_sub(memory.free_bytes);
+            self.device_memory_bytes.with_label_values(&[device, "used"]).set(whole(used_bytes));
+            self.device_memory_bytes.with_label_values(&[device, "free"]).set(whole(memory.free_bytes));
+        }
+        if let Some(utilization) = reading.utilization {
+            self.device_utilization.with_label_values(&[device]).set(utilization.clamp(0.0, 1.0));
+        }
+        let restarts = self.worker_restarts.with_label_values(&[device]);
+        restarts.inc_by(reading.restarts.saturating_sub(restarts.get()));
     }
 }
 
 impl JobObserver for Metrics {
     fn job_started(&self, model: &ModelId, waited_seconds: f64) {
-        self.job_seconds.with_label_values(&[model.as_str(), "wait"]).observe(waited_seconds);
+        self.job_seconds.with_label_values(&[self.models.of(model), "wait"]).observe(waited_seconds);
     }
 
     fn job_finished(&self, model: &ModelId, state: JobState, ran_seconds: f64) {
-        self.jobs_finished.with_label_values(&[model.as_str(), state.as_str()]).inc();
-        self.job_seconds.with_label_values(&[model.as_str(), "run"]).observe(ran_seconds);
+        let model = self.models.of(model);
+        self.tasks.with_label_values(&[IMAGE, state.as_str()]).inc();
+        self.jobs_finished.with_label_values(&[model, state.as_str()]).inc();
+        self.job_seconds.with_label_values(&[model, "run"]).observe(ran_seconds);
+    }
+
+    fn job_returned(&self, _: &ModelId) {
+        self.tasks.with_label_values(&[IMAGE, RETURNED]).inc();
+    }
+
+    fn batch_formed(&self, tasks: usize) {
+        self.batch_tasks.observe(tasks as f64);
     }
 
     fn step_done(&self, device: &str, seconds: f64) {
@@ -130,7 +250,28 @@ impl JobObserver for Metrics {
     }
 
     fn model_loaded(&self, model: &ModelId, seconds: f64) {
-        self.model_load_seconds.with_label_values(&[model.as_str()]).observe(seconds);
+        self.model_load_seconds.with_label_values(&[self.models.of(model)]).observe(seconds);
+    }
+
+    fn model_wanted(&self, is_hit: bool) {
+        let counter = if is_hit { &self.model_hits } else { &self.model_misses };
+        counter.inc();
+    }
+
+    fn model_evicted(&self, tier: WeightsTier) {
+        self.model_evictions.with_label_values(&[tier.as_str()]).inc();
+    }
+
+    fn lease_lost(&self) {
+        self.leases_lost.inc();
+    }
+
+    fn quota_refused(&self, meter: Meter) {
+        self.quota_refusals.with_label_values(&[meter.as_str()]).inc();
+    }
+
+    fn upkeep_done(&self, step: &'static str, count: u64) {
+        self.upkeep.with_label_values(&[step]).inc_by(count);
     }
 }
 
@@ -140,54 +281,46 @@ impl fmt::Debug for Metrics {
     }
 }
 
-fn registered<M: Collector + Clone + 'static>(registry: &Registry, metric: M) -> Result<M, MetricsError> {
-    registry.register(Box::new(metric.clone()))?;
-    Ok(metric)
+/// Makes metrics that are registered.
+struct Maker<'a> {
+    registry: &'a Registry,
 }
 
-/// A method as a label: HTTP lets clients invent methods.
-fn known_method(method: &str) -> &'static str {
-    const KNOWN: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
-    KNOWN.into_iter().find(|known| *known == method).unwrap_or("OTHER")
+impl Maker<'_> {
+    fn registered<M: Collector + Clone + 'static>(&self, metric: M) -> Result<M, MetricsError> {
+        self.registry.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+
+    fn counter(&self, name: &str, help: &str) -> Result<IntCounter, MetricsError> {
+        self.registered(IntCounter::new(name, help)?)
+    }
+
+    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, MetricsError> {
+        self.registered(IntCounterVec::new(Opts::new(name, help), labels)?)
+    }
+
+    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec, MetricsError> {
+        self.registered(IntGaugeVec::new(Opts::new(name, help), labels)?)
+    }
+
+    fn real_gauges(&self, name: &str, help: &str, labels: &[&str]) -> Result<GaugeVec, MetricsError> {
+        self.registered(GaugeVec::new(Opts::new(name, help), labels)?)
+    }
+
+    fn histogram(&self, name: &str, help: &str, buckets: &[f64]) -> Result<Histogram, MetricsError> {
+        self.registered(Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec()))?)
+    }
+
+    fn histograms(&self, name: &str, help: &str, buckets: &[f64], labels: &[&str]) -> Result<HistogramVec, MetricsError> {
+        self.registered(HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets.to_vec()), labels)?)
+    }
+}
+
+/// A number for a gauge of whole numbers.
+fn whole(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_are_rendered_as_text() {
-        let metrics = Metrics::new("1.2.3").unwrap();
-        let model: ModelId = "demo".parse().unwrap();
-        metrics.observe_request("/api/v1/tasks/{id}", "GET", 200, Duration::from_millis(3));
-        metrics.observe_request("unmatched", "BREW", 405, Duration::ZERO);
-        metrics.job_started(&model, 0.2);
-        metrics.job_finished(&model, JobState::Completed, 4.0);
-        metrics.step_done("cpu", 0.3);
-        metrics.model_loaded(&model, 1.5);
-        let text = metrics.render(&[(JobState::Queued, 7)]).unwrap();
-        for line in [
-            r#"framewright_build_info{version="1.2.3"} 1"#,
-            r#"framewright_http_requests_total{method="GET",route="/api/v1/tasks/{id}",status="200"} 1"#,
-            r#"framewright_http_requests_total{method="OTHER",route="unmatched",status="405"} 1"#,
-            r#"framewright_http_request_seconds_bucket{method="GET",route="/api/v1/tasks/{id}",le="0.005"} 1"#,
-            r#"framewright_jobs{state="queued"} 7"#,
-            r#"framewright_jobs{state="failed"} 0"#,
-            r#"framewright_queue_depth{kind="image"} 7"#,
-            r#"framewright_jobs_finished_total{model="demo",state="completed"} 1"#,
-            r#"framewright_job_seconds_count{model="demo",phase="wait"} 1"#,
-            r#"framewright_step_seconds_sum{device="cpu"} 0.3"#,
-            r#"framewright_model_load_seconds_sum{model="demo"} 1.5"#,
-        ] {
-            assert!(text.lines().any(|seen| seen == line), "{line} is not in\n{text}");
-        }
-        assert!(text.contains("process_resident_memory_bytes"), "{text}");
-    }
-
-    #[test]
-    fn a_state_that_empties_falls_back_to_zero() {
-        let metrics = Metrics::new("1").unwrap();
-        metrics.render(&[(JobState::Running, 2)]).unwrap();
-        assert!(metrics.render(&[]).unwrap().contains(r#"framewright_jobs{state="running"} 0"#));
-    }
-}
+mod tests;

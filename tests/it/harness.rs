@@ -8,16 +8,16 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use framewright::api::{ApiSettings, ApiState, LinkSigner, TokenVerifier, router};
-use framewright::domain::{Clock, JobId, Principal, UnixMs};
-use framewright::execution::fake::FakeDevice;
-use framewright::execution::{DeviceWorker, Executor, FakeControl, FakeFailure};
-use framewright::jobs::store::{Database, SqliteJobStore};
-use framewright::jobs::{JobService, JobServiceOptions, Previews};
+use framewright::app::shares::TenantShares;
+use framewright::database::Database;
+use framewright::domain::{Clock, DeviceName, JobId, Principal, TenantPolicies, UnixMs};
+use framewright::execution::{Executor, ExecutorOptions, FakeControl, FakeFailure, ThreadExecutor};
+use framewright::jobs::{self, JobService, JobServiceOptions, Previews};
 use framewright::models::ModelCatalog;
-use framewright::scheduler::{Scheduler, SchedulerParts};
+use framewright::scheduler::{Scheduler, SchedulerOptions, SchedulerParts};
 use framewright::storage::ArtifactStorage;
 use framewright::telemetry::Metrics;
-use framewright::tenants::KeyService;
+use framewright::tenants::{self, KeyService, NewKey, Tenants};
 use futures_util::StreamExt;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
@@ -58,7 +58,6 @@ pub(crate) struct TestServer {
     pub(crate) device: FakeControl,
     /// A plain user's key.
     pub(crate) user_key: String,
-    _scheduler: Option<Scheduler>,
     _directory: TempDir,
 }
 
@@ -68,6 +67,8 @@ pub(crate) struct Options {
     /// Without a device jobs stay queued.
     pub(crate) has_device: bool,
     pub(crate) queue_limit: u64,
+    /// What users and projects may do.
+    pub(crate) policies: TenantPolicies,
     /// A directory of models beside the bundled one.
     pub(crate) models_dir: Option<PathBuf>,
     pub(crate) settings: ApiSettings,
@@ -79,6 +80,7 @@ impl Default for Options {
             step_ms: 1,
             has_device: true,
             queue_limit: 100,
+            policies: TenantPolicies::default(),
             models_dir: None,
             settings: ApiSettings {
                 public_url: None,
@@ -103,36 +105,40 @@ impl TestServer {
     pub(crate) async fn start_with(options: Options) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let clock = Arc::new(ManualClock(AtomicI64::new(NOW.0)));
-        let database = Database::open(&directory.path().join("framewright.db")).await.unwrap();
+        let database = Database::open(directory.path().join("framewright.db").as_path()).await.unwrap();
         let storage = ArtifactStorage::local(&directory.path().join("outputs")).unwrap();
-        let store = Arc::new(SqliteJobStore::new(database.clone()));
+        let store = jobs::store::open(&database);
         let service_options = JobServiceOptions { queue_limit: options.queue_limit };
         let jobs = JobService::new(store, storage.clone(), clock.clone(), service_options);
         let bundled = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("models");
         let models = ModelCatalog::open(options.models_dir.into_iter().chain([bundled]).collect());
-        let keys = KeyService::new(database, clock.clone());
+        let keys = KeyService::new(tenants::store::open(&database), clock.clone());
+        let tenants = Tenants::new(options.policies, jiff::tz::TimeZone::UTC, clock.clone());
         let metrics = Arc::new(Metrics::new(options.settings.version).unwrap());
         let device = FakeControl::new(options.step_ms);
-        let scheduler = if options.has_device {
-            let control = device.clone();
-            let worker = DeviceWorker::spawn("fake", move || Ok(Box::new(FakeDevice::new(control)))).unwrap();
-            let executors: Vec<Arc<dyn Executor>> = vec![Arc::new(worker)];
-            let parts = SchedulerParts {
-                runner: jobs.runner(),
-                executors,
-                models: models.clone(),
-                storage: storage.clone(),
-                observer: metrics.clone(),
-                max_concurrent: 1,
-            };
-            Some(Scheduler::start(parts).await.unwrap())
-        } else {
-            None
+        let mut executors: Vec<Arc<dyn Executor>> = Vec::new();
+        if options.has_device {
+            let executor_options = ExecutorOptions { fake: device.clone(), max_batch: 1, ..ExecutorOptions::default() };
+            executors.push(Arc::new(ThreadExecutor::open("fake", DeviceName::Fake, &executor_options).unwrap()));
+        }
+        let parts = SchedulerParts {
+            runner: jobs.runner(),
+            executors,
+            models: models.clone(),
+            storage: storage.clone(),
+            observer: metrics.clone(),
+            shares: Arc::new(TenantShares(tenants.clone())),
+            max_concurrent: 1,
+            work_directory: directory.path().join("work"),
+            options: SchedulerOptions { max_batch_tasks: 1, ..SchedulerOptions::default() },
         };
-        let (_, user_key) = keys.create(&"anna".parse().unwrap(), false).await.unwrap();
+        let scheduler = Scheduler::start(parts).await.unwrap();
+        let (_, user_key) = keys.create(NewKey::for_user("anna".parse().unwrap())).await.unwrap();
         let secret = SecretString::from(SECRET_KEY);
         let state = ApiState {
             jobs,
+            scheduler,
+            tenants,
             models,
             keys,
             storage,
@@ -151,7 +157,6 @@ impl TestServer {
             clock,
             device,
             user_key: user_key.expose_secret().to_owned(),
-            _scheduler: scheduler,
             _directory: directory,
         }
     }
@@ -185,6 +190,28 @@ impl TestServer {
         self.send(self.request(Method::POST, path, Some(body))).await
     }
 
+    /// A request with some key.
+    pub(crate) async fn send_as(&self, key: &str, method: Method, path: &str, body: Option<&Value>) -> Answer {
+        let mut request = self.request(method, path, body);
+        request.headers_mut().insert("authorization", format!("Bearer {key}").parse().unwrap());
+        self.send(request).await
+    }
+
+    /// A request with the administrator's key.
+    pub(crate) async fn administrate(&self, method: Method, path: &str, body: Option<&Value>) -> Answer {
+        self.send_as(MASTER_KEY, method, path, body).await
+    }
+
+    /// A new key of a user, or of a user within a project.
+    pub(crate) async fn key_of(&self, user: &str, project: Option<&str>) -> String {
+        let user = user.parse().unwrap();
+        let new = match project {
+            Some(project) => NewKey::for_project(user, project.parse().unwrap()),
+            None => NewKey::for_user(user),
+        };
+        self.state.keys.create(new).await.unwrap().1.expose_secret().to_owned()
+    }
+
     /// A GET without a key.
     pub(crate) async fn get_openly(&self, path: &str) -> Answer {
         self.send(Request::get(path).header("host", "server:8000").body(Body::empty()).unwrap()).await
@@ -212,7 +239,7 @@ impl TestServer {
     /// Waits until a task has ended.
     pub(crate) async fn wait(&self, task: &str) {
         let id: JobId = task.parse().unwrap();
-        let administrator = Principal { user: "admin".parse().unwrap(), admin: true, key: None };
+        let administrator = Principal { user: "admin".parse().unwrap(), project: None, admin: true, key: None };
         let (mut job, mut events) = self.state.jobs.watch(&administrator, id, Previews::Unwanted).await.unwrap();
         while !job.state.is_terminal() {
             // Whatever it is, it is a reason to look; the channel closes after the end.

@@ -12,8 +12,8 @@ use framewright_engine::activation::{Activation, Shape};
 use framewright_engine::ops::elementwise::concatenate_channels;
 use framewright_engine::ops::upsample::upsample_nearest;
 use framewright_engine::ops::{
-    Conv2d, Conv2dConfig, Epilogue, GroupNorm, KernelPath, KeysValues, LayerNorm, Linear, Mask, Ops, Output, Padding, Precision,
-    Slice, attention,
+    Conv2d, Conv2dConfig, Epilogue, GroupNorm, Interrupt, KernelPath, KeysValues, LayerNorm, Linear, Mask, Ops, Output, Padding,
+    Precision, Slice, attention,
 };
 use framewright_engine::weights::{HostTensor, Scope, TensorSource};
 
@@ -117,7 +117,9 @@ impl Bench {
         let keys_values = KeysValues::SameRows { keys: slice(0), values: slice(heads * channels) };
         let flop = 4.0 * (rows * tokens * keys) as f64 * (heads * channels) as f64;
         let queries = Slice { activation: &queries, offset: 0 };
-        Self::line(&name, Work::Flop(flop), || attention(&self.ops, queries, keys_values, heads, channels, Mask::None))
+        Self::line(&name, Work::Flop(flop), || {
+            attention(&self.ops, queries, keys_values, heads, channels, Mask::None, &Interrupt::default())
+        })
     }
 
     fn memory_bound(&self, rows: usize, side: usize, channels: usize) -> Result<()> {

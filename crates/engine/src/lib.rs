@@ -11,10 +11,12 @@
 //! - networks see [`activation::Activation`] and [`ops`]; no network calls a candle tensor method;
 //! - on the CPU a row's bits depend neither on its batch mates nor on the number of threads;
 //! - every tensor of a checkpoint is either used or named in an error;
+//! - a model computes the same whether its weights are in memory of its own or mapped from a shared file ([`weights::packed`]);
 //! - `unsafe` lives in `ops::kernels` alone.
 
 pub mod activation;
 pub mod error;
+mod fingerprint;
 pub mod latent;
 pub mod noise;
 pub mod ops;

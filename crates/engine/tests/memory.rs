@@ -16,7 +16,7 @@ use framewright_engine::ops::{DeviceFacts, Interrupt, Ops, Precision};
 use framewright_engine::pipelines::sdxl::{ImageRequest, ModelInfo, SdxlModel};
 use framewright_engine::pipelines::{Proceed, drive};
 use framewright_engine::vae::{DecodePlan, Vae, VaeConfig, decode_bytes};
-use framewright_engine::weights::{RandomWeights, Scope, Variant};
+use framewright_engine::weights::{PackedCache, RandomWeights, Scope, Variant};
 use framewright_engine::{Error, latent::Latent};
 
 /// The prediction may be this much below the peak, …
@@ -26,13 +26,15 @@ const MOST_ABOVE_PERCENT: u64 = 35;
 /// … and by what is allowed to the arena and to the host whatever the request: 64 MiB and 16 MiB.
 const ALLOWANCE_BYTES: u64 = 80 << 20;
 /// The cases, for the process of each.
-const CASES: [Case; 6] = [
-    Case { model: "demo", side: 128, precision: Precision::F32 },
-    Case { model: "demo", side: 512, precision: Precision::F32 },
-    Case { model: "demo", side: 768, precision: Precision::F32 },
-    Case { model: "demo", side: 768, precision: Precision::Bf16 },
-    Case { model: "three_level", side: 512, precision: Precision::F32 },
-    Case { model: "two_level", side: 256, precision: Precision::F32 },
+const CASES: [Case; 8] = [
+    Case { model: "demo", side: 128, precision: Precision::F32, shared: false },
+    Case { model: "demo", side: 512, precision: Precision::F32, shared: false },
+    Case { model: "demo", side: 768, precision: Precision::F32, shared: false },
+    Case { model: "demo", side: 768, precision: Precision::Bf16, shared: false },
+    Case { model: "demo", side: 512, precision: Precision::F32, shared: true },
+    Case { model: "demo", side: 128, precision: Precision::Bf16, shared: true },
+    Case { model: "three_level", side: 512, precision: Precision::F32, shared: false },
+    Case { model: "two_level", side: 256, precision: Precision::F32, shared: false },
 ];
 /// Begins the line in which a measuring process says what it saw.
 const MARK: &str = "measured";
@@ -42,6 +44,8 @@ struct Case {
     model: &'static str,
     side: usize,
     precision: Precision,
+    /// Whether the weights are mapped.
+    shared: bool,
 }
 
 fn request(side: usize) -> ImageRequest {
@@ -78,7 +82,15 @@ fn measure(case: Case) -> [u64; 4] {
 
     let before = status_bytes("VmRSS");
     let interrupt = Interrupt::default();
-    let model = SdxlModel::load(directory, &ops, Variant::Plain, &interrupt).unwrap();
+    let packed = tempfile::tempdir().unwrap();
+    let model = if case.shared {
+        let cache = PackedCache::new(packed.path().to_owned());
+        let (model, packed_use) = SdxlModel::load_shared(directory, &ops, Variant::Plain, &cache, &interrupt).unwrap();
+        assert!(packed_use.shared && packed_use.packed_now, "{packed_use:?}");
+        model
+    } else {
+        SdxlModel::load(directory, &ops, Variant::Plain, &interrupt).unwrap()
+    };
     let weights = status_bytes("VmRSS").saturating_sub(before);
     for _ in 0..2 {
         let mut machines = [model.begin(&request, &interrupt).unwrap()];
@@ -112,10 +124,11 @@ fn the_prediction_is_near_the_peak() {
         let [weights, peak, predicted_weights, predicted_activations] = numbers[..] else { panic!("{line}") };
         let predicted = predicted_weights + predicted_activations;
         println!(
-            "{} {} {}: peak {:.1} MB (weights {:.1}), predicted {:.1} MB (weights {:.1})",
+            "{} {} {}{}: peak {:.1} MB (weights {:.1}), predicted {:.1} MB (weights {:.1})",
             case.model,
             case.side,
             case.precision.name(),
+            if case.shared { " mapped" } else { "" },
             peak as f64 / 1e6,
             weights as f64 / 1e6,
             predicted as f64 / 1e6,

@@ -7,11 +7,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use super::task_document::rounded_seconds;
 use crate::api::error::{ApiError, ErrorKind, Problem};
 use crate::api::extract::{Caller, JsonBody};
 use crate::api::state::ApiState;
-use crate::api::submission::{IdempotencyKey, Submission, find_model, submit};
-use crate::api::whole_number::WholeNumber;
+use crate::api::submission::{Commission, IdempotencyKey, Submission, forecast_accepted};
+use crate::api::whole_number::{WholeNumber, priority_within};
+use crate::domain::{Job, Principal};
 use crate::models::parameters::ImageParameters;
 
 /// Priorities that may be asked for, both ways from 0.
@@ -61,9 +63,9 @@ pub(in crate::api) struct GenerateImageRequest {
     loras: Option<Value>,
     /// Not supported yet.
     controls: Option<Value>,
-    /// Not supported yet.
-    project_id: Option<Value>,
-    /// Higher goes first; −100 to 100, 0 is normal.
+    /// The project that it is for and that pays for it; absent: the key's, or none.
+    project_id: Option<String>,
+    /// Higher goes first; −100 to 100, 0 is normal. What your limits and your project's grant is added.
     #[schema(value_type = Option<i32>)]
     priority: Option<WholeNumber>,
     /// Not supported yet.
@@ -79,7 +81,7 @@ pub(in crate::api) struct AcceptedTask {
     /// `queued`, unless an earlier request with the same `Idempotency-Key` is already further.
     #[schema(value_type = String, example = "queued")]
     status: &'static str,
-    /// Seconds until it is probably done, waiting included; null while nothing is known.
+    /// Seconds until it is probably done, waiting included; null while nothing has been measured, and once it no longer waits.
     estimated_time: Option<f64>,
     /// RFC 3339.
     created_at: String,
@@ -96,9 +98,10 @@ pub(in crate::api) struct AcceptedTask {
         (status = 202, description = "Accepted", body = AcceptedTask),
         (status = 400, description = "Not JSON", body = Problem, content_type = "application/problem+json"),
         (status = 401, description = "No valid key", body = Problem, content_type = "application/problem+json"),
-        (status = 404, description = "No such model", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "More than you may ever ask for, or another project than your key's", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such model or project", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "A field cannot be used", body = Problem, content_type = "application/problem+json"),
-        (status = 429, description = "Too much waits already", body = Problem, content_type = "application/problem+json"),
+        (status = 429, description = "Too many requests, too much waits already, or a quota has not enough left; `Retry-After` says for how many seconds", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(in crate::api) async fn generate_image(
@@ -107,38 +110,55 @@ pub(in crate::api) async fn generate_image(
     IdempotencyKey(idempotency_key): IdempotencyKey,
     JsonBody(request): JsonBody<GenerateImageRequest>,
 ) -> Result<(StatusCode, Json<AcceptedTask>), ApiError> {
-    request.refuse_what_comes_later()?;
-    let priority = request.checked_priority()?;
-    let model = find_model(&state, request.model.as_deref()).await?;
-    let submission = Submission {
-        parameters: ImageParameters {
-            prompt: request.prompt,
-            negative_prompt: request.negative_prompt,
-            width: request.width.map(|number| number.0),
-            height: request.height.map(|number| number.0),
-            num_inference_steps: request.num_inference_steps.map(|number| number.0),
-            guidance_scale: request.guidance_scale,
-            seed: request.seed.map(|number| number.0),
-            sampler: request.sampler,
-            num_images: request.num_images.map(|number| number.0),
-            init_image_size: None,
-            strength: request.strength,
-        },
-        init_image: request.init_image,
-        priority,
-        idempotency_key,
-    };
-    let job = submit(&state, &principal, &model, submission).await?;
-    let accepted = AcceptedTask {
-        task_id: job.id.to_string(),
-        status: job.state.as_str(),
-        estimated_time: state.jobs.estimate_seconds(&job.request).await,
-        created_at: job.created.to_string(),
-    };
-    Ok((StatusCode::ACCEPTED, Json(accepted)))
+    let (commission, submission) = request.commission(&state, &principal, idempotency_key).await?;
+    let job = commission.submit(&state, submission).await?;
+    Ok((StatusCode::ACCEPTED, Json(AcceptedTask::new(&state, &job))))
+}
+
+impl AcceptedTask {
+    /// The answer to whoever submitted `job`.
+    pub(super) fn new(state: &ApiState, job: &Job) -> Self {
+        Self {
+            task_id: job.id.to_string(),
+            status: job.state.as_str(),
+            estimated_time: forecast_accepted(state, job).and_then(|forecast| forecast.seconds).map(rounded_seconds),
+            created_at: job.created.to_string(),
+        }
+    }
 }
 
 impl GenerateImageRequest {
+    /// Checks what no model has a say in, and finds the project and the model that are meant.
+    pub(super) async fn commission<'a>(
+        self,
+        state: &ApiState,
+        principal: &'a Principal,
+        idempotency_key: Option<String>,
+    ) -> Result<(Commission<'a>, Submission), ApiError> {
+        self.refuse_what_comes_later()?;
+        let priority = self.checked_priority()?;
+        let commission = Commission::new(state, principal, self.project_id.as_deref(), self.model).await?;
+        let submission = Submission {
+            parameters: ImageParameters {
+                prompt: self.prompt,
+                negative_prompt: self.negative_prompt,
+                width: self.width.map(|number| number.0),
+                height: self.height.map(|number| number.0),
+                num_inference_steps: self.num_inference_steps.map(|number| number.0),
+                guidance_scale: self.guidance_scale,
+                seed: self.seed.map(|number| number.0),
+                sampler: self.sampler,
+                num_images: self.num_images.map(|number| number.0),
+                init_image_size: None,
+                strength: self.strength,
+            },
+            init_image: self.init_image,
+            priority,
+            idempotency_key,
+        };
+        Ok((commission, submission))
+    }
+
     /// Fields that are part of the API but not of this version are refused, never ignored.
     fn refuse_what_comes_later(&self) -> Result<(), ApiError> {
         let later = [
@@ -147,7 +167,6 @@ impl GenerateImageRequest {
             ("style", &self.style),
             ("loras", &self.loras),
             ("controls", &self.controls),
-            ("project_id", &self.project_id),
             ("callback_url", &self.callback_url),
         ];
         match later.into_iter().find(|(_, value)| value.is_some()) {
@@ -157,12 +176,6 @@ impl GenerateImageRequest {
     }
 
     fn checked_priority(&self) -> Result<i32, ApiError> {
-        match self.priority {
-            None => Ok(0),
-            Some(WholeNumber(value)) if (-MAX_PRIORITY..=MAX_PRIORITY).contains(&value) => Ok(value as i32),
-            Some(WholeNumber(value)) => {
-                Err(ApiError::invalid("priority", format!("is {value}; allowed: -{MAX_PRIORITY} to {MAX_PRIORITY}")))
-            }
-        }
+        self.priority.map_or(Ok(0), |number| priority_within(number, MAX_PRIORITY))
     }
 }

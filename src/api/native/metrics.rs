@@ -6,7 +6,10 @@ use axum::response::{IntoResponse, Response};
 
 use crate::api::error::ApiError;
 use crate::api::state::ApiState;
+use crate::scheduler::Scheduler;
+use crate::telemetry::Readings;
 use crate::telemetry::metrics::TEXT_FORMAT;
+use crate::telemetry::readings::{DeviceReading, MemoryReading, QueueReading};
 
 /// Numbers for Prometheus
 ///
@@ -16,7 +19,30 @@ use crate::telemetry::metrics::TEXT_FORMAT;
     responses((status = 200, description = "Prometheus' text format", body = String, content_type = "text/plain"))
 )]
 pub(in crate::api) async fn get_metrics(State(state): State<ApiState>) -> Result<Response, ApiError> {
-    let counts = state.jobs.counts().await?;
-    let text = state.metrics.render(&counts).map_err(ApiError::internal)?;
+    let text = state.metrics.render(&readings(&state.scheduler)).map_err(ApiError::internal)?;
     Ok(([(CONTENT_TYPE, TEXT_FORMAT)], text).into_response())
+}
+
+/// What the scheduler has in memory; the database is not asked, so that a scrape costs the same however many tasks are stored.
+fn readings(scheduler: &Scheduler) -> Readings {
+    let queue = scheduler
+        .queue_depths()
+        .into_iter()
+        .map(|(priority, tasks, oldest_age_ms)| QueueReading { priority, tasks: tasks as u64, oldest_age_ms })
+        .collect();
+    let devices = scheduler
+        .devices()
+        .into_iter()
+        .map(|device| DeviceReading {
+            name: device.name,
+            jobs: device.jobs.len() as u64,
+            memory: device
+                .executor
+                .memory
+                .map(|memory| MemoryReading { total_bytes: memory.total_bytes, free_bytes: memory.free_bytes }),
+            utilization: device.executor.utilization,
+            restarts: device.executor.restarts,
+        })
+        .collect();
+    Readings { queue, devices }
 }

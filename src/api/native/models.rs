@@ -8,8 +8,9 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::api::error::{ApiError, Problem};
+use crate::api::extract::Caller;
+use crate::api::model_choice;
 use crate::api::state::ApiState;
-use crate::api::submission;
 use crate::domain::{ModelDescription, ModelKind, ModelLimits, UnixMs};
 
 /// A model.
@@ -66,7 +67,7 @@ pub(in crate::api) struct ModelLimitsDocument {
     max_steps_by_sampler: BTreeMap<String, u32>,
 }
 
-/// Every installed model.
+/// The models that the caller may use.
 #[derive(Debug, Serialize, ToSchema)]
 pub(in crate::api) struct ModelList {
     /// The models.
@@ -105,9 +106,14 @@ impl From<ModelLimits> for ModelLimitsDocument {
 }
 
 /// List the models
-#[utoipa::path(get, path = "/api/v1/models", tag = "models", responses((status = 200, description = "Every usable model", body = ModelList)))]
-pub(in crate::api) async fn list_models(State(state): State<ApiState>) -> Result<Json<ModelList>, ApiError> {
-    let (models, default) = submission::list_models(&state).await?;
+///
+/// Those that you may use; administrators see all.
+#[utoipa::path(get, path = "/api/v1/models", tag = "models", responses((status = 200, description = "By name", body = ModelList)))]
+pub(in crate::api) async fn list_models(
+    State(state): State<ApiState>,
+    Caller(principal): Caller,
+) -> Result<Json<ModelList>, ApiError> {
+    let (models, default) = model_choice::list_models(&state, &principal).await?;
     Ok(Json(ModelList {
         models: models.into_iter().map(ModelDocument::from).collect(),
         default_image_model: default.map(|id| id.to_string()),
@@ -124,7 +130,8 @@ pub(in crate::api) async fn list_models(State(state): State<ApiState>) -> Result
 )]
 pub(in crate::api) async fn get_model(
     State(state): State<ApiState>,
+    Caller(principal): Caller,
     Path(id): Path<String>,
 ) -> Result<Json<ModelDocument>, ApiError> {
-    Ok(Json(submission::find_model(&state, Some(&id)).await?.into()))
+    Ok(Json(model_choice::find_model(&state, &principal, id).await?.into()))
 }

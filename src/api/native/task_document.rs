@@ -6,6 +6,7 @@ use utoipa::ToSchema;
 
 use crate::api::links::NATIVE_LINK_SECONDS;
 use crate::api::state::ApiState;
+use crate::api::submission::forecast;
 use crate::domain::{Artifact, ErrorCode, Job, JobError, JobResult, JobState, UnixMs};
 
 /// A task: what was made of a request.
@@ -17,6 +18,20 @@ pub(in crate::api) struct TaskDocument {
     /// `queued`, `running`, `completed`, `failed` or `cancelled`.
     #[schema(value_type = String, example = "running")]
     pub(super) status: &'static str,
+    /// Whose it is.
+    pub(super) user_id: String,
+    /// The project that it is for.
+    pub(super) project_id: Option<String>,
+    /// The model.
+    pub(super) model: String,
+    /// Higher goes first; what the limits of user and project grant is in it.
+    pub(super) priority: i32,
+    /// The ended task that this one tries again.
+    pub(super) retry_of: Option<String>,
+    /// While it waits: how many start before it, and it; 1 is next.
+    pub(super) queue_position: Option<usize>,
+    /// While it waits: seconds until it is probably done, waiting included; null while nothing has been measured.
+    pub(super) estimated_time: Option<f64>,
     /// 0 to 1.
     pub(super) progress: f64,
     /// Once completed.
@@ -27,6 +42,10 @@ pub(in crate::api) struct TaskDocument {
     pub(super) created_at: String,
     /// RFC 3339.
     pub(super) updated_at: String,
+    /// When it last began to run, RFC 3339.
+    pub(super) started_at: Option<String>,
+    /// When it ended, RFC 3339.
+    pub(super) finished_at: Option<String>,
 }
 
 /// What a completed task left.
@@ -84,13 +103,23 @@ impl TaskDocument {
             _ => rounded_fraction(job.progress.step, job.progress.steps),
         };
         let id = job.id.to_string();
+        let forecast = forecast(state, &job);
         Self {
             status: job.state.as_str(),
+            user_id: job.user.to_string(),
+            project_id: job.project.map(|project| project.to_string()),
+            model: job.request.model.to_string(),
+            priority: job.priority,
+            retry_of: job.retry_of.map(|earlier| earlier.to_string()),
+            queue_position: forecast.map(|forecast| forecast.position),
+            estimated_time: forecast.and_then(|forecast| forecast.seconds).map(rounded_seconds),
             progress,
             result: job.result.map(|result| task_result(result, &id, state, base_url)),
             error: job.error.map(|JobError { code, message }| TaskError { code, message }),
             created_at: job.created.to_string(),
             updated_at: job.updated.to_string(),
+            started_at: job.started.map(|at| at.to_string()),
+            finished_at: job.finished.map(|at| at.to_string()),
             task_id: id,
         }
     }
@@ -99,6 +128,11 @@ impl TaskDocument {
 /// Four digits are enough for a progress bar, and do not print as 0.30000001.
 pub(super) fn rounded_fraction(step: u32, steps: u32) -> f64 {
     if steps == 0 { 0.0 } else { (f64::from(step) / f64::from(steps) * 1e4).round() / 1e4 }
+}
+
+/// Forecasts are not known to the microsecond.
+pub(super) fn rounded_seconds(seconds: f64) -> f64 {
+    (seconds * 10.0).round() / 10.0
 }
 
 fn task_result(result: JobResult, id: &str, state: &ApiState, base_url: &str) -> TaskResult {

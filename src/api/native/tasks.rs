@@ -2,14 +2,19 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
+use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::images::AcceptedTask;
 use super::task_document::TaskDocument;
 use crate::api::error::{ApiError, ErrorKind, Problem};
 use crate::api::extract::{BaseUrl, Caller, QueryParameters};
 use crate::api::state::ApiState;
-use crate::domain::JobId;
+use crate::api::submission;
+use crate::api::tenancy::parse_project;
+use crate::domain::{Job, JobId, JobState, Principal};
+use crate::jobs::store::JobFilter;
 
 const DEFAULT_PAGE: u32 = 20;
 const MAX_PAGE: u32 = 100;
@@ -23,6 +28,10 @@ pub(in crate::api) struct TaskPage {
     limit: Option<u32>,
     /// Only tasks older than this one: the `next` of the page before.
     before: Option<String>,
+    /// Only tasks in one of these states, separated by commas: `queued`, `running`, `completed`, `failed`, `cancelled`.
+    status: Option<String>,
+    /// Only tasks of this project.
+    project_id: Option<String>,
 }
 
 /// A page of tasks, newest first.
@@ -34,12 +43,58 @@ pub(in crate::api) struct TaskList {
     next: Option<String>,
 }
 
+/// Part of a list of jobs, newest first.
+pub(super) struct Page {
+    /// The jobs.
+    pub(super) jobs: Vec<Job>,
+    /// Where the next page begins; `None` on the last.
+    pub(super) next: Option<String>,
+}
+
+impl Page {
+    /// The jobs that the caller may see and `filter` lets through, as the query's `limit` and `before` say.
+    pub(super) async fn read(
+        state: &ApiState,
+        principal: &Principal,
+        filter: JobFilter,
+        limit: Option<u32>,
+        before: Option<&str>,
+    ) -> Result<Self, ApiError> {
+        let limit = limit.unwrap_or(DEFAULT_PAGE);
+        if !(1..=MAX_PAGE).contains(&limit) {
+            return Err(ApiError::invalid("limit", format!("is {limit}; allowed: 1 to {MAX_PAGE}")));
+        }
+        let parse = |text: &str| text.parse().map_err(|error| ApiError::invalid("before", format!("cannot be used: {error}")));
+        let before = before.map(parse).transpose()?;
+        // One more than asked tells whether there is another page.
+        let mut jobs = state.jobs.list(principal, filter, limit + 1, before).await?;
+        let more = jobs.len() > limit as usize;
+        jobs.truncate(limit as usize);
+        let next = if more { jobs.last().map(|job| job.id.to_string()) } else { None };
+        Ok(Self { jobs, next })
+    }
+}
+
 /// The task that a path names. What is no identifier is no task.
 pub(in crate::api) fn parse_task_id(text: &str) -> Result<JobId, ApiError> {
     text.parse().map_err(|error: crate::domain::IdError| ApiError::new(ErrorKind::TaskNotFound, error.to_string()))
 }
 
+/// States as a query names them.
+fn parse_states(text: &str) -> Result<Vec<JobState>, ApiError> {
+    let parse = |word: &str| {
+        JobState::ALL.into_iter().find(|state| state.as_str() == word).ok_or_else(|| {
+            let shown: String = word.chars().take(32).collect();
+            let known = JobState::ALL.map(JobState::as_str).join(", ");
+            ApiError::invalid("status", format!("has '{shown}'; allowed, separated by commas: {known}"))
+        })
+    };
+    text.split(',').map(parse).collect()
+}
+
 /// List your tasks
+///
+/// A key that is bound to a project sees that project's; administrators see everybody's.
 #[utoipa::path(
     get, path = "/api/v1/tasks", tag = "tasks", params(TaskPage),
     responses(
@@ -53,19 +108,12 @@ pub(in crate::api) async fn list_tasks(
     BaseUrl(base_url): BaseUrl,
     QueryParameters(page): QueryParameters<TaskPage>,
 ) -> Result<Json<TaskList>, ApiError> {
-    let limit = page.limit.unwrap_or(DEFAULT_PAGE);
-    if !(1..=MAX_PAGE).contains(&limit) {
-        return Err(ApiError::invalid("limit", format!("is {limit}; allowed: 1 to {MAX_PAGE}")));
-    }
-    let before = match &page.before {
-        Some(text) => Some(text.parse().map_err(|error| ApiError::invalid("before", format!("cannot be used: {error}")))?),
-        None => None,
+    let filter = JobFilter {
+        user: None,
+        project: page.project_id.as_deref().map(parse_project).transpose()?,
+        states: page.status.as_deref().map_or_else(|| Ok(Vec::new()), parse_states)?,
     };
-    // One more than asked tells whether there is another page.
-    let mut jobs = state.jobs.list(&principal, limit + 1, before).await?;
-    let more = jobs.len() > limit as usize;
-    jobs.truncate(limit as usize);
-    let next = if more { jobs.last().map(|job| job.id.to_string()) } else { None };
+    let Page { jobs, next } = Page::read(&state, &principal, filter, page.limit, page.before.as_deref()).await?;
     let tasks = jobs.into_iter().map(|job| TaskDocument::new(job, &state, &base_url)).collect();
     Ok(Json(TaskList { tasks, next }))
 }
@@ -107,4 +155,27 @@ pub(in crate::api) async fn cancel_task(
 ) -> Result<Json<TaskDocument>, ApiError> {
     let job = state.jobs.cancel(&principal, parse_task_id(&id)?).await?;
     Ok(Json(TaskDocument::new(job, &state, &base_url)))
+}
+
+/// Try a task again
+///
+/// A failed or cancelled task is submitted again with the same seed, as a new task that names the old one in `retry_of`. It counts for
+/// the quotas of the task's user and project once more.
+#[utoipa::path(
+    post, path = "/api/v1/tasks/{id}/retry", tag = "tasks", params(("id" = String, Path, description = "The task")),
+    responses(
+        (status = 202, description = "Accepted", body = AcceptedTask),
+        (status = 403, description = "More than may ever be asked for, by now", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such task, or not yours", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "It has not ended, or it completed", body = Problem, content_type = "application/problem+json"),
+        (status = 429, description = "Too much waits already, or a quota has not enough left", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(in crate::api) async fn retry_task(
+    State(state): State<ApiState>,
+    Caller(principal): Caller,
+    Path(id): Path<String>,
+) -> Result<(StatusCode, Json<AcceptedTask>), ApiError> {
+    let job = submission::retry(&state, &principal, parse_task_id(&id)?).await?;
+    Ok((StatusCode::ACCEPTED, Json(AcceptedTask::new(&state, &job))))
 }

@@ -16,7 +16,7 @@ use crate::api::extract::{BaseUrl, Caller, JsonBody};
 use crate::api::links::OPENAI_LINK_SECONDS;
 use crate::api::native::task_document::content_path;
 use crate::api::state::ApiState;
-use crate::api::submission::{IdempotencyKey, Submission, find_model, submit};
+use crate::api::submission::{Commission, IdempotencyKey, Submission};
 use crate::domain::{Artifact, Job, JobId, JobResult, UnixMs};
 use crate::jobs::Previews;
 
@@ -39,8 +39,9 @@ const TASK_ID: HeaderName = HeaderName::from_static("x-task-id");
         )),
         (status = 400, description = "A field cannot be used", body = OpenAiErrorEnvelope),
         (status = 401, description = "No valid key", body = OpenAiErrorEnvelope),
+        (status = 403, description = "More than you may ever ask for", body = OpenAiErrorEnvelope),
         (status = 404, description = "No such model", body = OpenAiErrorEnvelope),
-        (status = 429, description = "Too much waits already", body = OpenAiErrorEnvelope),
+        (status = 429, description = "Too many requests (`rate_limit_exceeded`), too much waits already, or a quota has not enough left (`insufficient_quota`)", body = OpenAiErrorEnvelope),
         (status = 500, description = "The server failed", body = OpenAiErrorEnvelope),
     )
 )]
@@ -51,14 +52,14 @@ pub(in crate::api) async fn create_images(
     IdempotencyKey(idempotency_key): IdempotencyKey,
     JsonBody(request): JsonBody<CreateImagesRequest>,
 ) -> Result<Response, ApiError> {
-    let model = find_model(&state, request.model.as_deref()).await?;
-    let (parameters, delivery) = request.into_order(&model.limits)?;
+    let commission = Commission::new(&state, &principal, None, request.model.clone()).await?;
+    let (parameters, delivery) = request.into_order(&commission.model.limits)?;
     let cancel_on_drop = idempotency_key.is_none();
     let submission = Submission { parameters, idempotency_key, ..Submission::default() };
-    let job = submit(&state, &principal, &model, submission).await.map_err(in_openai_words)?;
+    let job = commission.submit(&state, submission).await.map_err(in_openai_words)?;
     let id = job.id;
     let previews = if delivery.partial_images > 0 { Previews::Wanted } else { Previews::Unwanted };
-    let mut waiting = Waiting::begin(state.clone(), principal, id, cancel_on_drop, previews).await?;
+    let mut waiting = Waiting::begin(state.clone(), principal.clone(), id, cancel_on_drop, previews).await?;
     let response = if delivery.stream {
         stream_response(waiting, &job, delivery)
     } else {

@@ -6,8 +6,9 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::api::error::{ApiError, OpenAiErrorEnvelope};
+use crate::api::extract::Caller;
+use crate::api::model_choice::{find_model, list_models};
 use crate::api::state::ApiState;
-use crate::api::submission::{find_model, list_models};
 use crate::domain::ModelDescription;
 
 /// A model.
@@ -37,9 +38,12 @@ impl From<ModelDescription> for OpenAiModel {
 }
 
 /// List the models
-#[utoipa::path(get, path = "/v1/models", tag = "openai", responses((status = 200, description = "Every usable model", body = OpenAiModelList)))]
-pub(in crate::api) async fn list_openai_models(State(state): State<ApiState>) -> Result<Json<OpenAiModelList>, ApiError> {
-    let (models, _) = list_models(&state).await?;
+#[utoipa::path(get, path = "/v1/models", tag = "openai", responses((status = 200, description = "Every model that you may use", body = OpenAiModelList)))]
+pub(in crate::api) async fn list_openai_models(
+    State(state): State<ApiState>,
+    Caller(principal): Caller,
+) -> Result<Json<OpenAiModelList>, ApiError> {
+    let (models, _) = list_models(&state, &principal).await?;
     Ok(Json(OpenAiModelList { object: "list", data: models.into_iter().map(OpenAiModel::from).collect() }))
 }
 
@@ -53,7 +57,8 @@ pub(in crate::api) async fn list_openai_models(State(state): State<ApiState>) ->
 )]
 pub(in crate::api) async fn get_openai_model(
     State(state): State<ApiState>,
+    Caller(principal): Caller,
     Path(id): Path<String>,
 ) -> Result<Json<OpenAiModel>, ApiError> {
-    Ok(Json(find_model(&state, Some(&id)).await?.into()))
+    Ok(Json(find_model(&state, &principal, id).await?.into()))
 }

@@ -1,7 +1,7 @@
-//! Pictures made in this process, by the same device code that the server's workers run.
+//! Pictures made without a server, by the same device code that its workers run.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::anyhow;
@@ -15,10 +15,11 @@ use crate::app::compute;
 use crate::cli::failure::{Failure, OrFail, Outcome};
 use crate::cli::models::FoundModel;
 use crate::config::{Config, Environment};
-use crate::domain::{Clock, ErrorCode, ImageRequest, PreviewDemand, SystemClock};
-use crate::execution::device::open_device;
+use crate::domain::{Clock, DeviceName, ErrorCode, ImageRequest, PreviewDemand, SystemClock, TaskId};
 use crate::execution::results::encode_pictures;
-use crate::execution::{ImageOutput, ImageTask, Report, TaskFailure};
+use crate::execution::{
+    Executor, ExecutorHealth, ExecutorOptions, ImageOutput, ImageTask, Report, TaskEvent, TaskFailure, WorkerKind, open_executors,
+};
 use crate::media::encode::PngText;
 use crate::models::IdentityCache;
 use crate::models::parameters::resolve_image_request;
@@ -40,32 +41,66 @@ pub(super) fn generate(
     request.init_image =
         arguments.init_image.as_deref().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
 
-    let made = run(&config, &model, &request, init_image)?;
+    let work = WorkDirectory::make()?;
+    let made = run(&config, &model, &request, init_image, &work.0)?;
     write_pictures(&made, &request, &model, output, out)
 }
 
-fn run(config: &Config, model: &FoundModel, request: &ImageRequest, init_image: Option<InitImage>) -> Outcome<ImageOutput> {
-    let device = config.devices.first().ok_or_else(|| Failure::Other(anyhow!("no device is configured")))?;
-    let progress = ProgressDisplay::start("loading the model");
-    let mut device = open_device(*device, &compute::executor_options(config)).or_fail()?;
+/// Makes the pictures: on the CPU in this process, on CUDA in a worker process. The work directory holds what the device leaves.
+fn run(
+    config: &Config,
+    model: &FoundModel,
+    request: &ImageRequest,
+    init_image: Option<InitImage>,
+    work_directory: &Path,
+) -> Outcome<ImageOutput> {
+    let device = *config.devices.first().ok_or_else(|| Failure::Other(anyhow!("no device is configured")))?;
+    let workers = if matches!(device, DeviceName::Cuda(_)) { WorkerKind::Process } else { WorkerKind::Thread };
+    let options = ExecutorOptions { workers, ..compute::executor_options(config) };
     let task = ImageTask {
+        id: TaskId::generate(),
+        unload: Vec::new(),
+        work_directory: work_directory.to_owned(),
         request: request.clone(),
         model_directory: model.directory.clone(),
         init_image: init_image.map(|image| Arc::new(picture(image))),
         interrupt: Interrupt::default(),
         previews: PreviewDemand::default(),
     };
-    let mut show = |report| {
-        if let Report::Evaluated { progress: at, .. } = report {
-            progress.steps(at.step.into(), at.steps.into());
+    let progress = ProgressDisplay::start("loading the model");
+    crate::cli::runtime()?.block_on(async {
+        let executor = open_executors(&[device], &options).or_fail()?.pop();
+        let executor = executor.ok_or_else(|| Failure::Other(anyhow!("no device is configured")))?;
+        let made = attend(&*executor, task, &progress).await;
+        executor.shut_down().await;
+        made
+    })
+}
+
+async fn attend(executor: &dyn Executor, task: ImageTask, progress: &ProgressDisplay) -> Outcome<ImageOutput> {
+    let mut status = executor.status();
+    let opened = status.wait_for(|status| status.health != ExecutorHealth::Starting).await.or_fail()?.health.clone();
+    if let ExecutorHealth::Restarting { reason, .. } = opened {
+        return Err(Failure::Other(anyhow!("{}: {reason}", executor.name())));
+    }
+    let mut events = executor.start(task).or_fail()?;
+    while let Some(event) = events.recv().await {
+        match event {
+            TaskEvent::Report(Report::Evaluated { progress: at, .. }) => progress.steps(at.step.into(), at.steps.into()),
+            TaskEvent::Report(_) => {}
+            TaskEvent::Ended(ended) => return ended.map_err(failed),
         }
-    };
-    device.run(&task, &mut show).map_err(|failure| match failure {
+    }
+    Err(Failure::Other(anyhow!("{} ended without a result", executor.name())))
+}
+
+fn failed(failure: TaskFailure) -> Failure {
+    match failure {
         // What the engine refuses about the request or the model's files is the user's input; everything else is not.
         TaskFailure::Failed(error) if error.code == ErrorCode::InvalidRequest => Failure::Input(error.message),
         TaskFailure::Failed(error) if error.code == ErrorCode::ModelUnavailable => Failure::input("--model", error.message),
         other => Failure::Other(other.into()),
-    })
+    }
 }
 
 fn write_pictures(
@@ -86,6 +121,7 @@ fn write_pictures(
         let path = if let Some(encoded) = pngs.get(index) {
             output.write_bytes(index, &encoded.png)?
         } else {
+            let picture = picture.clone().read().or_fail()?;
             let finished = FinishedPicture { width: picture.width as u32, height: picture.height as u32, rgb: &picture.bytes };
             output.write_picture(index, finished, &PngText::default())?
         };
@@ -95,6 +131,24 @@ fn write_pictures(
         writeln!(out, "note: {warning}").or_fail()?;
     }
     Ok(())
+}
+
+/// A directory for the time of one run; removed with everything in it.
+struct WorkDirectory(PathBuf);
+
+impl WorkDirectory {
+    fn make() -> Outcome<Self> {
+        let path = std::env::temp_dir().join(format!("framewright-{}-{:016x}", std::process::id(), getrandom::u64().or_fail()?));
+        std::fs::create_dir(&path).or_fail()?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for WorkDirectory {
+    fn drop(&mut self) {
+        // What stays behind lies in the directory for temporary files.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
 }
 
 fn picture(image: InitImage) -> RgbPicture {

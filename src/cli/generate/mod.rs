@@ -106,7 +106,7 @@ pub(super) fn run(arguments: &ImageArguments, out: &mut (dyn Write + Send)) -> O
     let output = OutputFile::new(&arguments.output)?;
     let init_image = arguments.init_image.as_deref().map(read_init_image).transpose()?;
     if let Some(server) = &arguments.server {
-        let server = remote::Server::new(server, arguments.api_key.clone())?;
+        let server = crate::cli::server_client::Server::new(server, arguments.api_key.clone())?;
         let model = model_id(&arguments.model)?;
         let request = remote::Request { model, parameters: parameters(arguments, init_image.as_ref()), init_image };
         super::runtime()?.block_on(remote::generate(&server, &request, &output, out))

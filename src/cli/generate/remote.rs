@@ -6,17 +6,15 @@ use std::time::Duration;
 use anyhow::{Context, anyhow, bail};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use futures_util::StreamExt;
-use reqwest::{Client, RequestBuilder, StatusCode};
-use secrecy::{ExposeSecret, SecretString};
+use reqwest::StatusCode;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use url::{Host, Url};
 
 use super::files::{FinishedPicture, OutputFile};
 use super::progress::ProgressDisplay;
 use super::{InitImage, flag_of, report};
 use crate::cli::failure::{Failure, OrFail, Outcome};
+use crate::cli::server_client::{Server, describe, message};
 use crate::domain::ModelId;
 use crate::media::decode::decode_image;
 use crate::media::encode::PngText;
@@ -26,17 +24,6 @@ use crate::models::parameters::ImageParameters;
 const POLL_INTERVAL: Duration = Duration::from_millis(300);
 /// Looks that may fail in a row before the server counts as gone (it may be restarting; the task survives that).
 const MOST_FAILED_POLLS: u32 = 40;
-/// The longest answer that is read: a picture, or a task's JSON.
-const MAX_ANSWER_BYTES: usize = 512 << 20;
-
-/// A server and a way to talk to it.
-#[derive(Debug)]
-pub(super) struct Server {
-    base: Url,
-    key: Option<SecretString>,
-    client: Client,
-}
-
 /// What to ask of it.
 pub(super) struct Request {
     pub(super) model: ModelId,
@@ -58,69 +45,18 @@ struct Task {
     error: Value,
 }
 
-impl Server {
-    /// `url` is the server's address; a path before the API's is kept.
-    pub(super) fn new(url: &str, key: Option<SecretString>) -> Outcome<Self> {
-        let refused = || Failure::input("--server", format!("'{url}' is not an http or https URL; write http://127.0.0.1:8000"));
-        let base = Url::parse(url).ok().filter(|base| matches!(base.scheme(), "http" | "https")).ok_or_else(refused)?;
-        let is_loopback = match base.host() {
-            Some(Host::Domain(name)) => name == "localhost",
-            Some(Host::Ipv4(address)) => address.is_loopback(),
-            Some(Host::Ipv6(address)) => address.is_loopback(),
-            None => return Err(refused()),
-        };
-        let mut builder = Client::builder().connect_timeout(Duration::from_secs(10)).read_timeout(Duration::from_mins(1));
-        if is_loopback {
-            // A proxy of the surroundings cannot reach this machine's loopback.
-            builder = builder.no_proxy();
-        }
-        Ok(Self { base, key, client: builder.build().or_fail()? })
-    }
-
-    fn at(&self, path: &str) -> String {
-        format!("{}/{path}", self.base.as_str().trim_end_matches('/'))
-    }
-
-    fn signed(&self, request: RequestBuilder) -> RequestBuilder {
-        match &self.key {
-            Some(key) => request.bearer_auth(key.expose_secret()),
-            None => request,
-        }
-    }
-
-    async fn send(&self, request: RequestBuilder) -> anyhow::Result<(StatusCode, Vec<u8>)> {
-        let answer = self
-            .signed(request)
-            .send()
-            .await
-            .map_err(reqwest::Error::without_url)
-            .with_context(|| format!("cannot reach {}", self.base))?;
-        let status = answer.status();
-        let mut bytes = Vec::new();
-        let mut stream = answer.bytes_stream();
-        while let Some(chunk) = stream.next().await {
-            bytes.extend_from_slice(&chunk.map_err(reqwest::Error::without_url).context("the server's answer broke off")?);
-            if bytes.len() > MAX_ANSWER_BYTES {
-                bail!("the server's answer is longer than {MAX_ANSWER_BYTES} bytes");
-            }
-        }
-        Ok((status, bytes))
-    }
-}
-
 /// Submits the request, follows it to its end and writes the files.
 pub(super) async fn generate(server: &Server, request: &Request, output: &OutputFile, out: &mut (dyn Write + Send)) -> Outcome {
     let progress = ProgressDisplay::start("submitting");
     let body = serde_json::to_vec(&body(request)).or_fail()?;
-    let post = server.client.post(server.at("api/v1/images/generate")).header("content-type", "application/json").body(body);
-    let (status, answer) = server.send(post).await.or_fail()?;
+    let (status, answer) = server.post("api/v1/images/generate", body).await.or_fail()?;
     if !status.is_success() {
         return Err(refusal(status, &answer));
     }
     let accepted: Task = serde_json::from_slice(&answer).context("the server's answer is not a task").or_fail()?;
     let task = follow(server, &accepted.id, &progress).await.or_fail()?;
     for (index, url) in output_urls(&task).or_fail()?.iter().enumerate() {
-        let (status, png) = server.send(server.client.get(url)).await.or_fail()?;
+        let (status, png) = server.get_url(url).await.or_fail()?;
         if !status.is_success() {
             return Err(refusal(status, &png));
         }
@@ -166,10 +102,10 @@ fn body(request: &Request) -> Value {
 }
 
 async fn follow(server: &Server, id: &str, progress: &ProgressDisplay) -> anyhow::Result<Task> {
-    let address = server.at(&format!("api/v1/tasks/{id}"));
+    let path = format!("api/v1/tasks/{id}");
     let mut failed_polls = 0;
     loop {
-        let task = match server.send(server.client.get(&address)).await {
+        let task = match server.get(&path).await {
             Ok((status, answer)) if status.is_success() => {
                 serde_json::from_slice::<Task>(&answer).context("the server's answer is not a task")
             }
@@ -227,19 +163,6 @@ fn refusal(status: StatusCode, answer: &[u8]) -> Failure {
     }
 }
 
-/// The server's own words, which are one line, or its status.
-fn describe(status: StatusCode, answer: &[u8]) -> String {
-    let body: Value = serde_json::from_slice(answer).unwrap_or_default();
-    match message(&body) {
-        Some(text) => format!("the server says: {text}"),
-        None => format!("the server answered {status}"),
-    }
-}
-
-fn message(value: &Value) -> Option<&str> {
-    [&value["detail"], &value["message"], &value["error"]["message"], &value["title"], value].into_iter().find_map(Value::as_str)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -271,13 +194,5 @@ mod tests {
         assert!(matches!(failure, Failure::Other(_)));
         assert_eq!(failure.message(), "error: the server says: the API key is not valid");
         assert_eq!(refusal(StatusCode::BAD_GATEWAY, b"<html>").message(), "error: the server answered 502 Bad Gateway");
-    }
-
-    #[test]
-    fn addresses_keep_their_path() {
-        let at = |url: &str| Server::new(url, None).unwrap().at("api/v1/models");
-        assert_eq!(at("http://127.0.0.1:8000"), "http://127.0.0.1:8000/api/v1/models");
-        assert_eq!(at("https://example.org/pictures/"), "https://example.org/pictures/api/v1/models");
-        assert!(Server::new("ftp://x", None).is_err() && Server::new("127.0.0.1:8000", None).is_err());
     }
 }

@@ -6,18 +6,40 @@
 //!   ([`Fence`]): a runner that lost its task learns so ([`StoreError::LeaseLost`]) and changes nothing;
 //! - times are integers that come from the caller; no SQL reads a clock.
 
-pub mod database;
+mod filter;
+mod ledger;
+pub mod postgres;
+mod rows;
 pub mod sqlite;
 
 #[cfg(test)]
 mod conformance;
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 
-use crate::domain::{Job, JobError, JobId, JobResult, JobState, ModelId, Progress, Sha256Digest, TaskId, UnixMs, UserId};
+use crate::domain::{
+    BatchKey, CounterKey, Job, JobError, JobId, JobResult, JobState, Progress, ProjectId, QuotaRefusal, Reservation,
+    Sha256Digest, Spent, TaskId, UnixMs, UserId,
+};
 
-pub use database::{Database, DatabaseError};
+use crate::database::Database;
+
+pub use postgres::PostgresJobStore;
 pub use sqlite::SqliteJobStore;
+
+/// Longer than any pause before a retry, milliseconds. A task that shall wait longer than that from now was put back by a clock that
+/// ran ahead, and is due.
+pub const LONGEST_PAUSE_MS: i64 = 10 * 60 * 1000;
+
+/// The jobs of a database. To be called once for a database: what this returns may keep in memory what it has counted.
+pub fn open(database: &Database) -> Arc<dyn JobStore> {
+    match database {
+        Database::Sqlite(database) => Arc::new(SqliteJobStore::new(database.clone())),
+        Database::Postgres(database) => Arc::new(PostgresJobStore::new(database.clone())),
+    }
+}
 
 /// Why the store refused.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +53,9 @@ pub enum StoreError {
     /// The user's idempotency key belongs to another request.
     #[error("the idempotency key belongs to another request")]
     Duplicate,
+    /// A quota has not enough left.
+    #[error("a quota has not enough left")]
+    Quota(Box<QuotaRefusal>),
     /// As many jobs wait as may.
     #[error("{0} jobs are waiting already")]
     QueueFull(u64),
@@ -57,6 +82,8 @@ pub struct NewRecord {
     pub idempotency_key: Option<String>,
     /// What the idempotency key stands for.
     pub request_sha256: Sha256Digest,
+    /// What it takes from the quotas, sorted by counter; all of it or the job is refused.
+    pub reservations: Vec<Reservation>,
 }
 
 /// What became of an insert.
@@ -68,15 +95,42 @@ pub enum Inserted {
     Existing(Box<Job>),
 }
 
-/// A task that may be claimed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ReadyTask {
+/// A waiting task, with all that a decision needs and nothing more: there may be a million of them in memory.
+#[derive(Clone, Debug, PartialEq)]
+pub struct QueuedTask {
     /// The task.
     pub task: TaskId,
     /// Its job.
     pub job: JobId,
-    /// What it needs loaded.
-    pub model: ModelId,
+    /// Whose.
+    pub user: UserId,
+    /// For which project.
+    pub project: Option<ProjectId>,
+    /// With whom it can share evaluations.
+    pub batch: BatchKey,
+    /// Rows of its evaluations.
+    pub rows: u32,
+    /// Evaluations · megapixels.
+    pub work: f64,
+    /// Higher goes first.
+    pub priority: i32,
+    /// When the job was accepted: what ageing counts from.
+    pub created: UnixMs,
+    /// When it last joined the queue: what [`JobStore::queued`] pages by.
+    pub queued: UnixMs,
+    /// Not before this time (a retry's pause).
+    pub run_after: Option<UnixMs>,
+    /// It shall not share a worker with other tasks: one of a group that lost its worker.
+    pub alone: bool,
+}
+
+/// Where a look at the queue continues: tasks after this time, and after this task (without one: all) among those of the same time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct QueuePosition {
+    /// [`QueuedTask::queued`].
+    pub queued: UnixMs,
+    /// [`QueuedTask::task`].
+    pub task: Option<TaskId>,
 }
 
 /// A runner's hold on a task.
@@ -99,6 +153,31 @@ pub struct Claim {
     pub fence: Fence,
     /// The job.
     pub job: Job,
+    /// How often the task has been charged for a failure.
+    pub failures: u32,
+    /// It must have its worker to itself.
+    pub alone: bool,
+}
+
+/// A sign of life of a running task.
+#[derive(Clone, Debug)]
+pub struct Renewal {
+    /// The task.
+    pub fence: Fence,
+    /// How far it is.
+    pub progress: Progress,
+}
+
+/// The answer to a [`Renewal`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Renewed {
+    /// The task is still the runner's.
+    Held {
+        /// Somebody asked the job to stop.
+        cancel_requested: bool,
+    },
+    /// It is not; its output must be discarded.
+    Lost,
 }
 
 /// How a task ended.
@@ -123,47 +202,111 @@ impl Outcome {
     }
 }
 
+/// The end of a claimed task.
+#[derive(Clone, Debug)]
+pub struct Ending {
+    /// The task.
+    pub fence: Fence,
+    /// How.
+    pub outcome: Outcome,
+    /// How far it came.
+    pub progress: Progress,
+    /// What the quotas are charged with; the reserved rest goes back.
+    pub spent: Spent,
+}
+
+/// How a task goes back to the queue.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Release {
+    /// The failure was the task's own: it counts.
+    pub charged: bool,
+    /// It is to run alone next time.
+    pub alone: bool,
+    /// Not before this time.
+    pub run_after: Option<UnixMs>,
+}
+
+/// Which jobs a list shows.
+#[derive(Clone, Debug, Default)]
+pub struct JobFilter {
+    /// Only this user's.
+    pub user: Option<UserId>,
+    /// Only this project's.
+    pub project: Option<ProjectId>,
+    /// Only those in one of these states; empty means all.
+    pub states: Vec<JobState>,
+}
+
 /// Jobs and tasks that survive the process.
 #[async_trait]
 pub trait JobStore: Send + Sync + std::fmt::Debug {
-    /// Stores a job and its task; durable on return. Refuses when `queue_limit` tasks are waiting ([`StoreError::QueueFull`]), or the
-    /// idempotency key stands for another request ([`StoreError::Duplicate`]).
+    /// Stores a job and its task and takes its reservations; durable on return. Refuses when `queue_limit` tasks are waiting
+    /// ([`StoreError::QueueFull`]), a quota has not enough left ([`StoreError::Quota`]), or the idempotency key stands for another
+    /// request ([`StoreError::Duplicate`]); a refused insert changes nothing.
+    ///
+    /// Where one server has the store to itself, the queue's limit is exact. Where several share it, the number of waiting tasks is not
+    /// counted for every job: each server may put at most [`PostgresJobStore::MOST_UNCOUNTED`] tasks above the limit, and as many as it
+    /// inserts at the same moment.
     async fn insert(&self, record: &NewRecord, queue_limit: u64) -> Result<Inserted, StoreError>;
 
     /// A job.
     async fn job(&self, id: JobId) -> Result<Job, StoreError>;
 
-    /// The newest jobs (of one user, if given), newest first, older than `before` if given.
-    async fn jobs(&self, user: Option<&UserId>, before: Option<JobId>, limit: u32) -> Result<Vec<Job>, StoreError>;
+    /// The newest jobs that `filter` lets through, newest first, older than `before` if given. Rows that this version cannot read are
+    /// logged and left out.
+    async fn jobs(&self, filter: &JobFilter, before: Option<JobId>, limit: u32) -> Result<Vec<Job>, StoreError>;
 
-    /// Notes that a job shall stop: a queued one is cancelled by this call, a running one is marked. A terminal job is left alone. Gives
-    /// the state before the call, and the job after it.
+    /// Notes that a job shall stop: a queued one is cancelled (and its reservations go back) by this call, a running one is marked. A
+    /// terminal job is left alone. Gives the state before the call, and the job after it.
     async fn request_cancel(&self, id: JobId, now: UnixMs) -> Result<(JobState, Job), StoreError>;
+
+    /// Moves a waiting job within the queue, which it joins anew ([`QueuedTask::queued`]), so that whoever follows the queue learns of it;
+    /// one that does not wait is left alone. Gives the job after the call.
+    async fn set_priority(&self, id: JobId, priority: i32, now: UnixMs) -> Result<Job, StoreError>;
 
     /// How many jobs are in each state; states without jobs are left out.
     async fn counts(&self) -> Result<Vec<(JobState, u64)>, StoreError>;
 
-    /// Work of all queued and running tasks, by model.
-    async fn unfinished_work(&self) -> Result<Vec<(ModelId, f64)>, StoreError>;
+    /// Waiting tasks that joined the queue after `after`, in the order in which they joined. Tasks that cannot be read fail with their
+    /// jobs. Times are those of the callers and writes are concurrent: a task may appear behind one that is already here, so whoever
+    /// follows the queue looks back a little.
+    async fn queued(&self, after: QueuePosition, limit: u32) -> Result<Vec<QueuedTask>, StoreError>;
 
-    /// The tasks to run next: by priority, then by age.
-    async fn ready(&self, limit: u32) -> Result<Vec<ReadyTask>, StoreError>;
+    /// Claims those of `tasks` that still wait, in one transaction, and gives what was won: a task is missing when somebody else was
+    /// faster, it was cancelled, its time has not come, or its row cannot be read (its job then fails).
+    async fn claim(&self, tasks: &[TaskId], owner: &str, now: UnixMs, lease_until: UnixMs) -> Result<Vec<Claim>, StoreError>;
 
-    /// Claims a queued task; `None` when somebody else was faster or it was cancelled.
-    async fn claim(&self, task: TaskId, owner: &str, now: UnixMs, lease_until: UnixMs) -> Result<Option<Claim>, StoreError>;
+    /// Extends leases and writes progress down, in one transaction; answers in the order of `renewals`.
+    async fn renew(&self, renewals: &[Renewal], now: UnixMs, lease_until: UnixMs) -> Result<Vec<Renewed>, StoreError>;
 
-    /// Writes down how far a claimed task is; says whether its job shall stop ([`JobStore::request_cancel`]).
-    async fn record_progress(&self, fence: &Fence, progress: Progress, now: UnixMs) -> Result<bool, StoreError>;
+    /// Ends a claimed task and its job, and settles its reservations. The same ending once more, after a lost answer, changes nothing
+    /// and gives the job.
+    async fn finish(&self, ending: &Ending, now: UnixMs) -> Result<Job, StoreError>;
 
-    /// Ends a claimed task and its job; `progress` is how far it came.
-    async fn finish(&self, fence: &Fence, outcome: &Outcome, progress: Progress, now: UnixMs) -> Result<Job, StoreError>;
+    /// Gives a claimed task back to the queue (cancels it if that was asked for meanwhile).
+    async fn release(&self, fence: &Fence, release: &Release, now: UnixMs) -> Result<Job, StoreError>;
 
-    /// Gives a claimed task back to the queue without charging it (cancels it if that was asked for meanwhile).
-    async fn release(&self, fence: &Fence, now: UnixMs) -> Result<Job, StoreError>;
+    /// Gives back, uncharged, every running task whose lease ended before `now` and that is not `owner`'s; with `all`, whatever its
+    /// lease says (at start, where no other server can be running). Gives the claims that were cut off, so that their files can be
+    /// removed, with their jobs as they are now.
+    async fn give_back_expired(&self, owner: &str, all: bool, now: UnixMs) -> Result<Vec<Claim>, StoreError>;
 
-    /// At start, when no other server can be running: what the last one left running.
-    async fn running(&self) -> Result<Vec<Claim>, StoreError>;
+    /// What these counters hold; counters that nothing was ever added to are left out.
+    async fn usage(&self, counters: &[CounterKey]) -> Result<Vec<(CounterKey, i64)>, StoreError>;
 
-    /// At start, when no other server can be running: gives every running task back, as [`JobStore::release`] does. Gives their number.
-    async fn release_all(&self, now: UnixMs) -> Result<u64, StoreError>;
+    /// Removes at most `limit` terminal jobs that ended before `before`, and takes their bytes from the storage counters. Gives what
+    /// was removed, so that their files can be.
+    async fn forget(&self, before: UnixMs, limit: u32) -> Result<Vec<Job>, StoreError>;
+
+    /// Removes counters whose window began before `before`; gives their number.
+    async fn forget_counters(&self, before: UnixMs) -> Result<u64, StoreError>;
+
+    /// Completes when another server may have changed the queue; never, where there can be no other.
+    async fn changed_elsewhere(&self);
+
+    /// Milliseconds to add to this machine's clock to get the time that all servers of the store share; 0 where there can be no other.
+    async fn clock_offset_ms(&self, local_now: UnixMs) -> Result<i64, StoreError>;
+
+    /// Takes the right to do the upkeep of the store, which one server has at a time; `false` when another has it.
+    async fn lead_upkeep(&self) -> Result<bool, StoreError>;
 }

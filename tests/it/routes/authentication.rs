@@ -4,6 +4,7 @@ use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use framewright::tenants::NewKey;
 use hmac::{Hmac, KeyInit, Mac};
 use insta::assert_json_snapshot;
 use secrecy::ExposeSecret;
@@ -41,8 +42,8 @@ async fn every_kind_of_key_opens() {
 #[tokio::test]
 async fn nothing_else_does() {
     let server = TestServer::start().await;
-    let (record, revoked) = server.state.keys.create(&"dora".parse().unwrap(), true).await.unwrap();
-    assert!(server.state.keys.revoke(record.id).await.unwrap());
+    let (record, revoked) = server.state.keys.create(NewKey::for_administrator("dora".parse().unwrap())).await.unwrap();
+    assert!(server.state.keys.revoke(record.id).await.unwrap().is_some());
     let keys = [
         revoked.expose_secret().to_owned(),
         format!("{}x", server.user_key),

@@ -1,5 +1,6 @@
 //! The HTTP API through its real router; the files mirror the routes.
 
+mod administration;
 mod authentication;
 mod bad_input;
 mod content;
@@ -9,6 +10,7 @@ mod models;
 mod openai_images;
 mod server;
 mod tasks;
+mod tenants;
 
 use insta::Settings;
 

@@ -34,9 +34,9 @@ async fn metrics_count_requests_and_jobs() {
         r#"framewright_build_info{version="0.0.0-test"} 1"#,
         r#"framewright_http_requests_total{method="POST",route="/api/v1/images/generate",status="202"} 1"#,
         r#"framewright_http_requests_total{method="GET",route="unmatched",status="404"} 1"#,
-        r#"framewright_jobs{state="completed"} 1"#,
+        r#"framewright_tasks_total{kind="image",outcome="completed"} 1"#,
         r#"framewright_jobs{state="queued"} 0"#,
-        r#"framewright_step_seconds_count{device="fake"} 3"#,
+        r#"framewright_step_duration_seconds_count{device="fake"} 3"#,
     ] {
         assert!(text.lines().any(|seen| seen == line), "{line} is not in\n{text}");
     }

@@ -7,7 +7,7 @@ use insta::assert_json_snapshot;
 use serde_json::json;
 
 use super::stable;
-use crate::harness::{MASTER_KEY, Options, TestServer};
+use crate::harness::{Options, TestServer};
 
 #[tokio::test]
 async fn a_queued_task_can_be_cancelled_once() {
@@ -68,16 +68,12 @@ async fn lists_are_paged_newest_first() {
 async fn others_tasks_are_not_there() {
     let server = TestServer::start_with(Options { has_device: false, ..Options::default() }).await;
     let id = server.submit(&json!({"prompt": "x"})).await;
-    let (_, other_key) = server.state.keys.create(&"bert".parse().unwrap(), false).await.unwrap();
+    let other_key = server.key_of("bert", None).await;
     for path in ["", "/events", "/result", "/result/0", "/thumbnail"] {
-        let mut request = server.request(Method::GET, &format!("/api/v1/tasks/{id}{path}"), None);
-        let key = format!("Bearer {}", secrecy::ExposeSecret::expose_secret(&other_key));
-        request.headers_mut().insert("authorization", key.parse().unwrap());
-        assert_eq!(server.send(request).await.status, StatusCode::NOT_FOUND, "{path}");
+        let answer = server.send_as(&other_key, Method::GET, &format!("/api/v1/tasks/{id}{path}"), None).await;
+        assert_eq!(answer.status, StatusCode::NOT_FOUND, "{path}");
     }
-    let mut request = server.request(Method::GET, &format!("/api/v1/tasks/{id}"), None);
-    request.headers_mut().insert("authorization", format!("Bearer {MASTER_KEY}").parse().unwrap());
-    assert_eq!(server.send(request).await.status, StatusCode::OK);
+    assert_eq!(server.administrate(Method::GET, &format!("/api/v1/tasks/{id}"), None).await.status, StatusCode::OK);
 }
 
 #[tokio::test]
@@ -90,4 +86,61 @@ async fn a_trailing_slash_makes_no_difference() {
     assert_eq!(server.get("/api/v1/tasks/?limit=5").await.status, StatusCode::OK);
     assert_eq!(server.get("/v1/models/").await.status, StatusCode::OK);
     assert_eq!(server.get("/docs/").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn lists_are_filtered_by_status() {
+    let server = TestServer::start_with(Options { has_device: false, ..Options::default() }).await;
+    let waiting = server.submit(&json!({"prompt": "x"})).await;
+    let stopped = server.submit(&json!({"prompt": "x"})).await;
+    server.free_device(&stopped).await;
+    for (query, expected) in [
+        ("queued", vec![&waiting]),
+        ("cancelled", vec![&stopped]),
+        ("queued,cancelled", vec![&stopped, &waiting]),
+        ("failed", vec![]),
+    ] {
+        let list = server.get(&format!("/api/v1/tasks?status={query}")).await.json();
+        let ids: Vec<&str> = list["tasks"].as_array().unwrap().iter().map(|task| task["task_id"].as_str().unwrap()).collect();
+        assert_eq!(ids, expected, "{query}");
+    }
+    let refused = server.get("/api/v1/tasks?status=queued,done").await;
+    assert_eq!((refused.status, &refused.json()["field"]), (StatusCode::UNPROCESSABLE_ENTITY, &json!("status")));
+}
+
+#[tokio::test]
+async fn a_waiting_task_knows_its_place() {
+    let server = TestServer::start_with(Options { has_device: false, ..Options::default() }).await;
+    let first = server.submit(&json!({"prompt": "x"})).await;
+    let second = server.submit(&json!({"prompt": "x"})).await;
+    for (id, place) in [(first, 1), (second, 2)] {
+        // The scheduler hears of a task a moment after it is stored.
+        let task = loop {
+            let task = server.get(&format!("/api/v1/tasks/{id}")).await.json();
+            if !task["queue_position"].is_null() {
+                break task;
+            }
+            tokio::task::yield_now().await;
+        };
+        assert_eq!((&task["queue_position"], &task["priority"], &task["user_id"]), (&json!(place), &json!(0), &json!("anna")));
+    }
+}
+
+#[tokio::test]
+async fn an_ended_task_is_tried_again() {
+    let server = TestServer::start().await;
+    server.device.plan(FakeFailure::Fail { after_steps: 0, code: ErrorCode::InvalidRequest });
+    let failed = server.submit(&json!({"prompt": "x", "seed": 7, "num_inference_steps": 1})).await;
+    server.wait(&failed).await;
+    let accepted = server.send(server.request(Method::POST, &format!("/api/v1/tasks/{failed}/retry"), None)).await;
+    assert_eq!(accepted.status, StatusCode::ACCEPTED, "{}", accepted.text());
+    let again = accepted.json()["task_id"].as_str().unwrap().to_owned();
+    server.wait(&again).await;
+    let task = server.get(&format!("/api/v1/tasks/{again}")).await.json();
+    assert_eq!((&task["status"], &task["retry_of"]), (&json!("completed"), &json!(failed)), "{task}");
+    assert_eq!(task["result"]["outputs"][0]["seed"], 7);
+    assert!(task["started_at"].is_string() && task["finished_at"].is_string(), "{task}");
+
+    let refused = server.send(server.request(Method::POST, &format!("/api/v1/tasks/{again}/retry"), None)).await;
+    assert_eq!((refused.status, &refused.json()["code"]), (StatusCode::CONFLICT, &json!("not_retryable")));
 }

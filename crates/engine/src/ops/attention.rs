@@ -6,7 +6,7 @@ use super::kernels::KernelPath;
 use super::kernels::attention::{Problem, RowKeys, Strided, run};
 use super::kernels::matrix::Values;
 use super::storage::{Backend, Candle, Cpu, declared, with_result};
-use super::{Ops, Output};
+use super::{Interrupt, Ops, Output};
 use crate::activation::{Activation, Shape};
 use crate::error::{Error, Result};
 
@@ -52,7 +52,8 @@ pub enum Mask {
 }
 
 /// `softmax(q·kᵀ / √head_channels)·v` per head; the heads lie side by side in the channels. The result is an operand with
-/// `heads · head_channels` channels.
+/// `heads · head_channels` channels. `interrupt` is looked at in every block of queries: over the positions of a large picture a
+/// single attention takes seconds.
 pub fn attention(
     ops: &Ops,
     queries: Slice<'_>,
@@ -60,6 +61,7 @@ pub fn attention(
     heads: usize,
     head_channels: usize,
     mask: Mask,
+    interrupt: &Interrupt,
 ) -> Result<Activation> {
     let channels = heads * head_channels;
     let shape = queries.activation.shape().with_channels(channels);
@@ -85,8 +87,8 @@ pub fn attention(
         }
     }
     match &ops.backend {
-        Backend::Cpu(cpu) => on_cpu(cpu, queries, keys_values, (heads, head_channels), mask, shape),
-        Backend::Candle(candle) => on_candle(candle, queries, keys_values, (heads, head_channels), mask, shape),
+        Backend::Cpu(cpu) => on_cpu(cpu, queries, keys_values, (heads, head_channels), mask, interrupt, shape),
+        Backend::Candle(candle) => on_candle(candle, queries, keys_values, (heads, head_channels), mask, interrupt, shape),
         Backend::Declaring => Err(declared()),
     }
 }
@@ -137,6 +139,7 @@ fn on_cpu(
     keys_values: KeysValues<'_>,
     (heads, head_channels): (usize, usize),
     mask: Mask,
+    interrupt: &Interrupt,
     shape: Shape,
 ) -> Result<Activation> {
     let query_values = queries.activation.values()?;
@@ -165,8 +168,15 @@ fn on_cpu(
             .map(|row| Ok(row_keys(row.keys, row.keys.activation.values()?, row.values, row.values.activation.values()?, 0)))
             .collect::<Result<Vec<_>>>()?,
     };
-    let problem =
-        Problem { queries, query_count: shape.positions(), rows: &rows, heads, head_channels, causal: mask == Mask::Causal };
+    let problem = Problem {
+        queries,
+        query_count: shape.positions(),
+        rows: &rows,
+        heads,
+        head_channels,
+        causal: mask == Mask::Causal,
+        interrupt,
+    };
     let mut storage = cpu.result(shape, Output::Operand)?;
     with_result!(&mut storage, output => run(cpu.kernels, &cpu.arena, &problem, output))?;
     Ok(Activation { shape, storage })
@@ -178,19 +188,20 @@ fn on_candle(
     keys_values: KeysValues<'_>,
     (heads, head_channels): (usize, usize),
     mask: Mask,
+    interrupt: &Interrupt,
     shape: Shape,
 ) -> Result<Activation> {
     // scaled before the product: f16 scores of unscaled queries overflow
     let queries = (queries.heads(heads, head_channels)? * (1.0 / (head_channels as f64).sqrt()))?;
     let result = match keys_values {
         KeysValues::SameRows { keys, values } => {
-            attend(&queries, &keys.heads(heads, head_channels)?, &values.heads(heads, head_channels)?, mask)?
+            attend(&queries, &keys.heads(heads, head_channels)?, &values.heads(heads, head_channels)?, mask, interrupt)?
         }
         KeysValues::PerRow(rows) => {
             let mut results = Vec::with_capacity(rows.len());
             for (index, row) in rows.iter().enumerate() {
                 let (keys, values) = (row.keys.heads(heads, head_channels)?, row.values.heads(heads, head_channels)?);
-                results.push(attend(&queries.narrow(0, index, 1)?.contiguous()?, &keys, &values, mask)?);
+                results.push(attend(&queries.narrow(0, index, 1)?.contiguous()?, &keys, &values, mask, interrupt)?);
             }
             Tensor::cat(&results, 0)?
         }
@@ -199,7 +210,7 @@ fn on_candle(
 }
 
 /// Attention of `[rows, heads, positions, channels]`, a block of queries at a time so that the scores stay bounded.
-fn attend(queries: &Tensor, keys: &Tensor, values: &Tensor, mask: Mask) -> Result<Tensor> {
+fn attend(queries: &Tensor, keys: &Tensor, values: &Tensor, mask: Mask, interrupt: &Interrupt) -> Result<Tensor> {
     const MOST_SCORES: usize = 64 << 20;
     let (rows, heads, count, _) = queries.dims4()?;
     let key_count = keys.dim(2)?;
@@ -207,6 +218,7 @@ fn attend(queries: &Tensor, keys: &Tensor, values: &Tensor, mask: Mask) -> Resul
     let block = (MOST_SCORES / (rows * heads * key_count).max(1)).clamp(1, count.max(1));
     let mut results = Vec::with_capacity(count.div_ceil(block));
     for first in (0..count).step_by(block) {
+        interrupt.check()?;
         let length = block.min(count - first);
         let scores = queries.narrow(2, first, length)?.contiguous()?.matmul(&keys)?.to_dtype(DType::F32)?;
         let scores = match mask {

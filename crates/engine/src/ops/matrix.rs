@@ -3,14 +3,17 @@
 use candle_core::Tensor;
 
 use super::kernels::loops::Finish;
+use super::kernels::mapped::Floats;
 use super::kernels::math::Lane;
 use super::kernels::matrix::{Geometry, Product, Values, run};
-use super::kernels::pack::{Arrangement, PackedMatrix};
+use super::kernels::memory::as_bytes;
+use super::kernels::pack::{Arrangement, MatrixLayout, MatrixPacker, PackedMatrix};
 use super::kernels::{KernelPath, loops};
 use super::storage::{Backend, Candle, Cpu, TASK_VALUES, declared, expect_shape, foreign, with_result};
 use super::{Epilogue, Function, Ops, Precision};
 use crate::activation::{Activation, Shape};
 use crate::error::{Error, Result};
+use crate::weights::packed::Packed;
 use crate::weights::{HostTensor, Scope};
 use half::bf16;
 use rayon::prelude::*;
@@ -24,6 +27,21 @@ pub(crate) fn host_values(scope: &Scope<'_>, name: &str, shape: &[usize]) -> Res
             let reason = format!("{} has {} values, which do not fill {shape:?}", scope.path(name), values.len());
             Err(Error::checkpoint(scope.component(), reason))
         }
+    }
+}
+
+/// A tensor that layers read as it is, on the CPU: f32 values, or nothing where they were only declared or go into a file.
+pub(crate) fn floats(scope: &Scope<'_>, name: &str, shape: &[usize]) -> Result<Option<Floats>> {
+    if let Some(Packed::Mapped(file)) = scope.packed() {
+        let bytes = shape.iter().product::<usize>() * size_of::<f32>();
+        return Ok(Some(Floats::Mapped(file.piece(&scope.full_name(name), bytes)?)));
+    }
+    match (host_values(scope, name, shape)?, scope.packed()) {
+        (Some(values), Some(Packed::Writing(writer))) => {
+            writer.put(scope.full_name(name), as_bytes(&values))?;
+            Ok(None)
+        }
+        (values, _) => Ok(values.map(Floats::Owned)),
     }
 }
 
@@ -76,26 +94,24 @@ impl Matrix {
         match &ops.backend {
             Backend::Cpu(cpu) => {
                 let half = cpu.precision == Precision::Bf16;
-                let path = cpu.kernels.path();
-                let mut packed = None;
-                let mut first = 0;
-                for (scope, rows) in parts {
-                    let weight = taken(scope, "weight", &weight_shape(*rows))?;
-                    // Allocated only now that a weight of the promised size is there: a configuration alone may claim anything.
-                    let matrix = match &mut packed {
-                        Some(matrix) => matrix,
-                        None => {
-                            packed.insert(PackedMatrix::zeroed(path, half, in_channels, kernel * kernel, weight_rows, gated)?)
-                        }
-                    };
-                    matrix.pack(&weight, first, half)?;
-                    drop(weight);
-                    if bias {
-                        matrix.pack_bias(&taken(scope, "bias", &[*rows])?, first);
-                    }
-                    first += rows;
+                let layout = MatrixLayout::plan(cpu.kernels.path(), half, in_channels, kernel * kernel, weight_rows, gated)?;
+                let Some((first, _)) = parts.first() else {
+                    return Err(Error::Device("a layer of no parts".into()));
+                };
+                // Joined layers are kept under the name of the first.
+                let (weight_name, bias_name) = (first.full_name("weight"), first.full_name("bias"));
+                if let Some(Packed::Mapped(file)) = first.packed() {
+                    let weights = file.piece(&weight_name, layout.weights_bytes())?;
+                    let bias = file.piece(&bias_name, layout.bias_bytes())?;
+                    return Ok(Self::Cpu(PackedMatrix::mapped(layout, weights, bias)?));
                 }
-                packed.map(Self::Cpu).ok_or_else(|| Error::Device("a layer of no parts".into()))
+                let packer = packed_parts(layout, parts, weight_shape, bias)?;
+                if let Some(Packed::Writing(writer)) = first.packed() {
+                    writer.put(weight_name, packer.weights_as_bytes())?;
+                    writer.put(bias_name, packer.bias_as_bytes())?;
+                    return Ok(Self::Declared { out_channels });
+                }
+                Ok(Self::Cpu(packer.finish()?))
             }
             Backend::Candle(candle) => {
                 let (mut weights, mut biases) = (Vec::new(), Vec::new());
@@ -150,6 +166,34 @@ impl Matrix {
         }
         Ok(())
     }
+}
+
+/// Takes and packs the weights, and where there are any the biases, of every part.
+fn packed_parts(
+    layout: MatrixLayout,
+    parts: &[(&Scope<'_>, usize)],
+    weight_shape: impl Fn(usize) -> Vec<usize>,
+    bias: bool,
+) -> Result<MatrixPacker> {
+    let mut layout = Some(layout);
+    let mut packer = None;
+    let mut first_row = 0;
+    for (scope, rows) in parts {
+        let weight = taken(scope, "weight", &weight_shape(*rows))?;
+        // Allocated only now that a weight of the promised size is there: a configuration alone may claim anything.
+        if let Some(layout) = layout.take() {
+            packer = Some(layout.packer()?);
+        }
+        if let Some(packer) = &mut packer {
+            packer.pack(&weight, first_row)?;
+            drop(weight);
+            if bias {
+                packer.pack_bias(&taken(scope, "bias", &[*rows])?, first_row);
+            }
+        }
+        first_row += rows;
+    }
+    packer.ok_or_else(|| Error::Device("a layer of no parts".into()))
 }
 
 /// The product of `input` and `matrix` on the CPU. The caller has checked channels and epilogue.

@@ -28,6 +28,9 @@ pub use kernels::KernelPath;
 pub use linear::Linear;
 pub use norm::{GroupNorm, LayerNorm};
 
+pub(crate) use kernels::mapped::Floats;
+pub(crate) use matrix::floats;
+
 use storage::{Backend, Candle, Cpu, Storage};
 
 /// The working precision: of packed weights and of the operands of matrix products. Accumulation, norms, softmax and the residual
@@ -177,7 +180,7 @@ impl Ops {
         }
     }
     /// Bytes that the arena keeps unused.
-    pub(crate) fn kept_scratch_bytes(&self) -> u64 {
+    pub fn kept_scratch_bytes(&self) -> u64 {
         match &self.backend {
             Backend::Cpu(cpu) => cpu.arena.kept_bytes() as u64,
             Backend::Candle(_) | Backend::Declaring => 0,

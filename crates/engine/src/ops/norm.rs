@@ -4,7 +4,8 @@ use candle_core::{D, DType, Tensor};
 use rayon::prelude::*;
 
 use super::kernels::loops::{ChannelAffine, channel_sums, layer_norm, normalise};
-use super::matrix::taken;
+use super::kernels::mapped::Floats;
+use super::matrix::{floats, taken};
 use super::storage::{Backend, Cpu, Storage, TASK_VALUES, declared, expect_channels, foreign, with_result};
 use super::{Ops, Output};
 use crate::activation::{Activation, Shape};
@@ -17,7 +18,7 @@ const CHUNK_POSITIONS: usize = 64;
 /// A weight and a bias per channel, on their backend.
 #[derive(Debug)]
 enum Affine {
-    Cpu { weight: Vec<f32>, bias: Vec<f32> },
+    Cpu { weight: Floats, bias: Floats },
     Candle { weight: Tensor, bias: Tensor },
     Declared,
 }
@@ -29,7 +30,10 @@ impl Affine {
         }
         let shape = [channels];
         match &ops.backend {
-            Backend::Cpu(_) => Ok(Self::Cpu { weight: taken(scope, "weight", &shape)?, bias: taken(scope, "bias", &shape)? }),
+            Backend::Cpu(_) => {
+                let both = floats(scope, "weight", &shape)?.zip(floats(scope, "bias", &shape)?);
+                Ok(both.map_or(Self::Declared, |(weight, bias)| Self::Cpu { weight, bias }))
+            }
             Backend::Candle(candle) => {
                 // the affine part is computed in f32 with the statistics
                 let upload = |values: &[f32]| Tensor::from_slice(values, channels, &candle.device);
@@ -229,6 +233,7 @@ impl LayerNorm {
                 let mut storage: Storage = cpu.result(shape, output)?;
                 let level = cpu.kernels.level();
                 let step = (TASK_VALUES / self.channels).max(1) * self.channels;
+                let (weight, bias): (&[f32], &[f32]) = (weight, bias);
                 with_result!(&mut storage, output => {
                     let tasks = output.par_chunks_mut(step).zip(values.par_chunks(step));
                     tasks.for_each(|(output, values)| layer_norm(level, values, weight, bias, self.epsilon, output));

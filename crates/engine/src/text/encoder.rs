@@ -4,7 +4,7 @@ use super::TextEncoderConfig;
 use super::layer::Layer;
 use crate::activation::Shape;
 use crate::error::{Error, Result};
-use crate::ops::{Epilogue, Interrupt, LayerNorm, Linear, Ops, Output};
+use crate::ops::{Epilogue, Floats, Interrupt, LayerNorm, Linear, Ops, Output, floats};
 use crate::weights::Scope;
 
 /// What SDXL takes from an encoder for one prompt.
@@ -23,8 +23,8 @@ pub struct TextEncoding {
 pub struct TextEncoder {
     config: TextEncoderConfig,
     /// `vocab_size × hidden_size` and `max_position_embeddings × hidden_size`, on the host; empty when only declared.
-    token_embedding: Vec<f32>,
-    position_embedding: Vec<f32>,
+    token_embedding: Floats,
+    position_embedding: Floats,
     layers: Vec<Layer>,
     final_norm: LayerNorm,
     projection: Option<Linear>,
@@ -37,8 +37,7 @@ impl TextEncoder {
         let (embeddings, layers) = (tower.enter("embeddings"), tower.enter("encoder").enter("layers"));
         let width = config.hidden_size;
         let table = |name: &str, rows: usize| {
-            let tensor = embeddings.enter(name).take("weight", &[rows, width])?;
-            Ok::<_, Error>(tensor.into_values().unwrap_or_default())
+            Ok::<_, Error>(floats(&embeddings.enter(name), "weight", &[rows, width])?.unwrap_or_default())
         };
         Ok(Self {
             token_embedding: table("token_embedding", config.vocab_size)?,
@@ -71,7 +70,7 @@ impl TextEncoder {
             if index + 1 == self.layers.len() {
                 penultimate = ops.download(&hidden)?;
             }
-            hidden = layer.forward(ops, &hidden)?;
+            hidden = layer.forward(ops, &hidden, interrupt)?;
         }
         let last = ops.download(&self.final_norm.forward(ops, &hidden, Output::Stream)?)?;
 

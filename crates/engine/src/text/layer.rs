@@ -3,7 +3,7 @@
 use super::TextEncoderConfig;
 use crate::activation::Activation;
 use crate::error::Result;
-use crate::ops::{Epilogue, Function, KeysValues, LayerNorm, Linear, Mask, Ops, Output, Slice, attention};
+use crate::ops::{Epilogue, Function, Interrupt, KeysValues, LayerNorm, Linear, Mask, Ops, Output, Slice, attention};
 use crate::weights::Scope;
 
 /// Norm, causal self-attention, norm, feed-forward; residual around each pair.
@@ -39,13 +39,13 @@ impl Layer {
         })
     }
 
-    pub(super) fn forward(&self, ops: &Ops, input: &Activation) -> Result<Activation> {
+    pub(super) fn forward(&self, ops: &Ops, input: &Activation, interrupt: &Interrupt) -> Result<Activation> {
         let operand = Epilogue { output: Output::Operand, ..Epilogue::default() };
         let normed = self.norm_1.forward(ops, input, Output::Operand)?;
         let joined = self.queries_keys_values.forward(ops, &normed, operand)?;
         let part = |index: usize| Slice { activation: &joined, offset: index * self.width };
         let keys_values = KeysValues::SameRows { keys: part(1), values: part(2) };
-        let attended = attention(ops, part(0), keys_values, self.heads, self.width / self.heads, Mask::Causal)?;
+        let attended = attention(ops, part(0), keys_values, self.heads, self.width / self.heads, Mask::Causal, interrupt)?;
         let hidden = self.out.forward(ops, &attended, Epilogue { residual: Some(input), ..Epilogue::default() })?;
 
         let normed = self.norm_2.forward(ops, &hidden, Output::Operand)?;

@@ -107,7 +107,7 @@ impl Transformer {
         drop(normed);
         for layer in &self.layers {
             interrupt.check()?;
-            hidden = layer.forward(ops, &hidden, contexts)?;
+            hidden = layer.forward(ops, &hidden, contexts, interrupt)?;
         }
         self.projection_out.forward(ops, &hidden, Epilogue { residual: Some(input), ..Epilogue::default() })
     }
@@ -176,36 +176,36 @@ impl Layer {
         })
     }
 
-    fn forward(&self, ops: &Ops, input: &Activation, contexts: &[&Context]) -> Result<Activation> {
-        let hidden = self.attend_to_itself(ops, input)?;
-        let hidden = self.attend_to_text(ops, &hidden, contexts)?;
+    fn forward(&self, ops: &Ops, input: &Activation, contexts: &[&Context], interrupt: &Interrupt) -> Result<Activation> {
+        let hidden = self.attend_to_itself(ops, input, interrupt)?;
+        let hidden = self.attend_to_text(ops, &hidden, contexts, interrupt)?;
         let normed = self.norm_3.forward(ops, &hidden, Output::Operand)?;
         let inner = self.gated.forward(ops, &normed, OPERAND)?;
         drop(normed);
         self.down.forward(ops, &inner, Epilogue { residual: Some(&hidden), ..Epilogue::default() })
     }
 
-    fn attend_to_itself(&self, ops: &Ops, input: &Activation) -> Result<Activation> {
+    fn attend_to_itself(&self, ops: &Ops, input: &Activation, interrupt: &Interrupt) -> Result<Activation> {
         let normed = self.norm_1.forward(ops, input, Output::Operand)?;
         let joined = self.queries_keys_values.forward(ops, &normed, OPERAND)?;
         drop(normed);
         let part = |index: usize| Slice { activation: &joined, offset: index * self.channels };
         let keys_values = KeysValues::SameRows { keys: part(1), values: part(2) };
-        let attended = self.attend(ops, part(0), keys_values)?;
+        let attended = self.attend(ops, part(0), keys_values, interrupt)?;
         self.self_out.forward(ops, &attended, Epilogue { residual: Some(input), ..Epilogue::default() })
     }
 
-    fn attend_to_text(&self, ops: &Ops, input: &Activation, contexts: &[&Context]) -> Result<Activation> {
+    fn attend_to_text(&self, ops: &Ops, input: &Activation, contexts: &[&Context], interrupt: &Interrupt) -> Result<Activation> {
         let normed = self.norm_2.forward(ops, input, Output::Operand)?;
         let queries = self.text_queries.forward(ops, &normed, OPERAND)?;
         drop(normed);
         let rows: Vec<RowKeysValues<'_>> =
             contexts.iter().map(|context| context.layer(self.cross_attention, self.channels)).collect::<Result<_>>()?;
-        let attended = self.attend(ops, Slice { activation: &queries, offset: 0 }, KeysValues::PerRow(&rows))?;
+        let attended = self.attend(ops, Slice { activation: &queries, offset: 0 }, KeysValues::PerRow(&rows), interrupt)?;
         self.text_out.forward(ops, &attended, Epilogue { residual: Some(input), ..Epilogue::default() })
     }
 
-    fn attend(&self, ops: &Ops, queries: Slice<'_>, keys_values: KeysValues<'_>) -> Result<Activation> {
-        attention(ops, queries, keys_values, self.heads, self.channels / self.heads, Mask::None)
+    fn attend(&self, ops: &Ops, queries: Slice<'_>, keys_values: KeysValues<'_>, interrupt: &Interrupt) -> Result<Activation> {
+        attention(ops, queries, keys_values, self.heads, self.channels / self.heads, Mask::None, interrupt)
     }
 }

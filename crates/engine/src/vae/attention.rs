@@ -4,7 +4,7 @@ use super::NORM_EPSILON;
 use super::VaeConfig;
 use crate::activation::Activation;
 use crate::error::Result;
-use crate::ops::{Epilogue, GroupNorm, KeysValues, Linear, Mask, Ops, Output, Slice, attention};
+use crate::ops::{Epilogue, GroupNorm, Interrupt, KeysValues, Linear, Mask, Ops, Output, Slice, attention};
 use crate::weights::Scope;
 
 #[derive(Debug)]
@@ -27,14 +27,14 @@ impl SpatialAttention {
         })
     }
 
-    pub(super) fn forward(&self, ops: &Ops, input: &Activation) -> Result<Activation> {
+    pub(super) fn forward(&self, ops: &Ops, input: &Activation, interrupt: &Interrupt) -> Result<Activation> {
         let normed = self.norm.forward(ops, input, false, Output::Operand)?;
         let operand = Epilogue { output: Output::Operand, ..Epilogue::default() };
         let joined = self.queries_keys_values.forward(ops, &normed, operand)?;
         drop(normed);
         let part = |index: usize| Slice { activation: &joined, offset: index * self.channels };
         let keys_values = KeysValues::SameRows { keys: part(1), values: part(2) };
-        let attended = attention(ops, part(0), keys_values, 1, self.channels, Mask::None)?;
+        let attended = attention(ops, part(0), keys_values, 1, self.channels, Mask::None, interrupt)?;
         self.out.forward(ops, &attended, Epilogue { residual: Some(input), ..Epilogue::default() })
     }
 }

@@ -34,7 +34,7 @@ impl MidBlock {
         let mut hidden = self.first.forward(ops, input, None, interrupt)?;
         if let Some(attention) = &self.attention {
             interrupt.check()?;
-            hidden = attention.forward(ops, &hidden)?;
+            hidden = attention.forward(ops, &hidden, interrupt)?;
         }
         self.second.forward(ops, &hidden, None, interrupt)
     }

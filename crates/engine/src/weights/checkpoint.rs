@@ -5,11 +5,14 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use super::interruptible::Interruptible;
 use super::layout::{self, Layout};
 use super::names;
+use super::packed::Packed;
 use super::safetensors_file::{Located, SafetensorsFile};
-use super::source::{HostTensor, TensorSource};
+use super::source::{HostTensor, Scope, TensorSource};
 use crate::error::{Error, Result, shortened};
+use crate::ops::Interrupt;
 
 /// Which published files to prefer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -22,7 +25,7 @@ pub enum Variant {
 }
 
 /// The tensors of one component, read one by one with positioned reads (never mapped: pages of a mapped file count as the
-/// process's memory, and a file truncated under a map kills the process).
+/// process's memory, and a file truncated under a map kills the process; the files are a person's, who may do as he likes with them).
 #[derive(Debug)]
 pub struct Checkpoint {
     component: String,
@@ -61,6 +64,22 @@ impl Checkpoint {
         Ok(Self { component: component.to_owned(), files, tensors, scratch: Mutex::default() })
     }
 
+    /// What `build` makes of these weights, and of nothing else: with layers from or into a file of packed ones, or of its own.
+    pub(crate) fn fill<T>(
+        &self,
+        packed: Option<Packed<'_>>,
+        interrupt: &Interrupt,
+        build: impl FnOnce(&Scope<'_>) -> Result<T>,
+    ) -> Result<T> {
+        let source = Interruptible::new(self, interrupt);
+        let built = build(&Scope::root(&source).with_packed(packed))?;
+        // What comes out of a file was accounted for when it went in.
+        if !matches!(packed, Some(Packed::Mapped(_))) {
+            self.finish()?;
+        }
+        Ok(built)
+    }
+
     /// Fails when tensors were never taken, naming the first few; known harmless leftovers are passed over.
     pub fn finish(&self) -> Result<()> {
         const SHOWN: usize = 3;
@@ -87,6 +106,11 @@ impl Checkpoint {
     /// SHA-256 is the caller's business; these are the files, in order, with their lengths in bytes.
     pub fn files(&self) -> Vec<(PathBuf, u64)> {
         self.files.iter().map(|file| (file.path().to_owned(), file.length_bytes())).collect()
+    }
+
+    /// The safetensors files, in order.
+    pub(super) fn opened(&self) -> &[SafetensorsFile] {
+        &self.files
     }
 
     /// Names and shapes of every tensor, in the order of names.

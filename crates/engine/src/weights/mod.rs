@@ -1,9 +1,11 @@
-//! Reading checkpoints: safetensors files as published, plain, `.fp16` or sharded; every key and every setting accounted for.
+//! Reading checkpoints: safetensors files as published, plain, `.fp16` or sharded; every key and every setting accounted for; and
+//! files of packed weights that the processes of a machine share.
 
 pub mod checkpoint;
 mod interruptible;
 mod layout;
 mod names;
+pub mod packed;
 pub mod random;
 mod safetensors_file;
 pub mod settings;
@@ -11,6 +13,7 @@ pub mod source;
 
 pub use checkpoint::{Checkpoint, Variant};
 pub use interruptible::Interruptible;
+pub use packed::{PackedCache, PackedListing, PackedUse};
 pub use random::RandomWeights;
 pub use settings::Settings;
 pub use source::{Declarations, HostTensor, Scope, TensorSource};

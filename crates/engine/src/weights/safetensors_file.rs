@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
@@ -12,6 +12,7 @@ use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 
 use crate::error::{Error, Result, shortened};
+use crate::fingerprint::Fingerprint;
 
 /// Bytes of the length field that a file starts with.
 const LENGTH_FIELD: u64 = 8;
@@ -28,6 +29,7 @@ pub(super) struct SafetensorsFile {
     path: PathBuf,
     file: File,
     length_bytes: u64,
+    data_start: u64,
     tensors: BTreeMap<String, Located>,
 }
 
@@ -82,7 +84,7 @@ impl SafetensorsFile {
                 "its header describes {expected} bytes, the file has {length_bytes}: truncated or damaged"
             )));
         }
-        Ok(Self { path: path.to_owned(), file, length_bytes, tensors })
+        Ok(Self { path: path.to_owned(), file, length_bytes, data_start, tensors })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -91,6 +93,34 @@ impl SafetensorsFile {
 
     pub(super) fn length_bytes(&self) -> u64 {
         self.length_bytes
+    }
+
+    /// When the file was last written: seconds and nanoseconds of Unix time.
+    pub(super) fn modified(&self) -> Result<(i64, i64)> {
+        let metadata = self.file.metadata().map_err(|source| Error::File { path: self.path.clone(), source })?;
+        Ok((metadata.mtime(), metadata.mtime_nsec()))
+    }
+
+    /// A number that changes with the header and, as good as always, with the data: samples spread over the file are looked at, since
+    /// files that were unpacked from archives may agree in length, time and header and hold another training's weights.
+    pub(super) fn fingerprint(&self) -> Result<u64> {
+        const SAMPLES: u64 = 64;
+        const SAMPLE_BYTES: u64 = 2048;
+        let mut hash = Fingerprint::default();
+        let mut absorb = |offset: u64, length: u64| {
+            let mut bytes = vec![0; length as usize];
+            self.file.read_exact_at(&mut bytes, offset).map_err(|source| Error::File { path: self.path.clone(), source })?;
+            hash.bytes(&bytes);
+            Ok::<_, Error>(())
+        };
+        absorb(0, self.data_start)?;
+        let data_bytes = self.length_bytes - self.data_start;
+        let length = SAMPLE_BYTES.min(data_bytes);
+        for sample in 0..SAMPLES {
+            let offset = u128::from(data_bytes - length) * u128::from(sample) / u128::from(SAMPLES - 1);
+            absorb(self.data_start + offset as u64, length)?;
+        }
+        Ok(hash.finish())
     }
 
     /// Names and places, in the order of names.

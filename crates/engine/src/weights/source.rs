@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 
+use super::packed::Packed;
 use crate::error::Result;
 
 /// A tensor on the host, as f32 whatever the file holds.
@@ -41,22 +42,36 @@ pub trait TensorSource: Send + Sync {
     fn take(&self, name: &str, shape: &[usize]) -> Result<HostTensor>;
 }
 
-/// A source and a place in its tree of names.
+/// A source and a place in its tree of names; perhaps with a file of packed weights beside it.
 #[derive(Clone)]
 pub struct Scope<'a> {
     source: &'a dyn TensorSource,
     prefix: String,
+    packed: Option<Packed<'a>>,
 }
 
 impl<'a> Scope<'a> {
     /// The root of a component.
     pub fn root(source: &'a dyn TensorSource) -> Self {
-        Self { source, prefix: String::new() }
+        Self { source, prefix: String::new(), packed: None }
+    }
+    /// The same place, whose layers come packed from a file, or go into one.
+    #[must_use]
+    pub(crate) fn with_packed(self, packed: Option<Packed<'a>>) -> Self {
+        Self { packed, ..self }
+    }
+    /// The file of packed weights.
+    pub(crate) fn packed(&self) -> Option<Packed<'a>> {
+        self.packed
+    }
+    /// The name of `name` under this scope among all components.
+    pub(crate) fn full_name(&self, name: &str) -> String {
+        format!("{}/{}{name}", self.component(), self.prefix)
     }
     /// One level down: `scope.enter("resnets").enter(0)`.
     #[must_use]
     pub fn enter(&self, name: impl Display) -> Self {
-        Self { source: self.source, prefix: format!("{}{name}.", self.prefix) }
+        Self { prefix: format!("{}{name}.", self.prefix), ..*self }
     }
     /// The tensor `name` under this scope.
     pub fn take(&self, name: &str, shape: &[usize]) -> Result<HostTensor> {

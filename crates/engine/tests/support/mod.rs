@@ -174,7 +174,7 @@ pub(crate) fn manifest(path: &Path) -> Vec<(String, Vec<usize>)> {
 }
 
 /// Writes one safetensors file of formula weights; `half` stores f16.
-fn write_weights(path: &Path, tensors: &[(String, Vec<usize>)], weights: &RandomWeights, half: bool) {
+pub(crate) fn write_weights(path: &Path, tensors: &[(String, Vec<usize>)], weights: &RandomWeights, half: bool) {
     let bytes = |(name, shape): &(String, Vec<usize>)| -> Vec<u8> {
         let values = weights.values(name, shape);
         if half {

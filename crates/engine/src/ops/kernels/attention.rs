@@ -14,6 +14,7 @@ use super::tile::{HEIGHT, Operand, Segment, Tile, multiply};
 use super::{KernelPath, Kernels};
 use crate::error::{Error, Result};
 use crate::ops::arena::{Arena, Scratch};
+use crate::ops::interrupt::Interrupt;
 
 /// Queries of a task: four tiles, so that their scores against a block of keys stay in the first-level cache.
 const QUERIES: usize = 4 * HEIGHT;
@@ -67,6 +68,8 @@ pub(crate) struct Problem<'a> {
     pub(crate) head_channels: usize,
     /// Whether a query sees only the keys at or before its position.
     pub(crate) causal: bool,
+    /// Looked at by every task.
+    pub(crate) interrupt: &'a Interrupt,
 }
 
 /// Computes `problem` into `output` (`[rows, query_count, heads · head_channels]`). On [`KernelPath::Avx512Bf16`] the queries may
@@ -212,6 +215,7 @@ fn run_typed<T: Operand, O: Lane>(
     let output = unsafe { Shared::new(output) };
     // tasks of one head follow each other: its keys and values stay in the cache
     (0..problem.rows.len() * problem.heads * parts).into_par_iter().with_max_len(4).try_for_each(|task| {
+        problem.interrupt.check()?;
         let (head, part) = (task / parts, task % parts);
         let (row, head) = (head / problem.heads, head % problem.heads);
         let first = part * QUERIES;

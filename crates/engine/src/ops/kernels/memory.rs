@@ -21,6 +21,14 @@ pub(crate) unsafe trait Plain: Copy + Send + Sync + 'static {}
 unsafe impl Plain for f32 {}
 // SAFETY: a transparent `u16`.
 unsafe impl Plain for bf16 {}
+// SAFETY: every bit pattern is a number.
+unsafe impl Plain for u8 {}
+
+/// The memory of `values`, byte by byte.
+pub(crate) fn as_bytes<T: Plain>(values: &[T]) -> &[u8] {
+    // SAFETY: floats have no padding, so every byte is initialised, and bytes have no alignment.
+    unsafe { std::slice::from_raw_parts(values.as_ptr().cast(), size_of_val(values)) }
+}
 
 /// An owned, aligned, initialised piece of memory without a type.
 pub(crate) struct AlignedMemory {

@@ -5,7 +5,7 @@
 //! - `matrix`, `attention`: loops around the tile, in tasks;
 //! - `portable`: the same over the `gemm` crate;
 //! - `loops`, `math`: element loops, compiled once per `level` of vector instructions;
-//! - `memory`: aligned memory.
+//! - `memory`: aligned memory; `mapped`: files that stand for it.
 //!
 //! Invariants: the functions of this folder check every size against every slice before they compute an address; the order of
 //! additions of a result depends neither on the rows that share the call nor on the number of threads.
@@ -13,6 +13,7 @@
 pub(crate) mod attention;
 mod level;
 pub(crate) mod loops;
+pub(crate) mod mapped;
 pub(crate) mod math;
 pub(crate) mod matrix;
 pub(crate) mod memory;

@@ -5,10 +5,19 @@ use rayon::prelude::*;
 
 use super::KernelPath;
 use super::loops::PANEL;
+use super::mapped::{Floats, MappedPiece, Parameters};
 use super::math::Lane;
-use super::memory::AlignedMemory;
+use super::memory::{AlignedMemory, as_bytes};
 use super::tile::{Operand, Segment};
 use crate::error::{Error, Result};
+
+/// Raised whenever the same weights come to lie differently: packed weights that were kept are then packed again.
+const PACKING_VERSION: u32 = 1;
+
+/// What the place of a packed weight follows from, besides the shape of its layer.
+pub(crate) fn packing_format() -> String {
+    format!("{PACKING_VERSION}: panels of {PANEL}, blocks of {} and {}", f32::BLOCK, bf16::BLOCK)
+}
 
 /// A block of K: a few segments whose weights lie together, panel by panel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,19 +41,38 @@ pub(crate) enum Arrangement {
     Plain,
 }
 
-/// The weights of a convolution or of a linear layer (one tap), with their bias.
-#[derive(Debug)]
-pub(crate) struct PackedMatrix {
+/// How the weights of a convolution or of a linear layer (one tap) lie in memory.
+#[derive(Clone, Debug)]
+pub(crate) struct MatrixLayout {
     arrangement: Arrangement,
-    memory: AlignedMemory,
+    /// Packed weights, in values.
     length: usize,
     blocks: Vec<Block>,
     in_channels: usize,
     taps: usize,
     weight_rows: usize,
+    /// Outputs, padded to whole panels.
+    columns: usize,
     gated: bool,
-    bias: Vec<f32>,
+    /// Whether the weights are rounded to bf16.
+    half: bool,
+}
+
+/// The weights of a layer in their layout, with their bias.
+#[derive(Debug)]
+pub(crate) struct PackedMatrix {
+    layout: MatrixLayout,
+    weights: Parameters,
+    bias: Floats,
     zeros: AlignedMemory,
+}
+
+/// Fills a [`PackedMatrix`].
+#[derive(Debug)]
+pub(crate) struct MatrixPacker {
+    layout: MatrixLayout,
+    weights: AlignedMemory,
+    bias: Vec<f32>,
 }
 
 /// Cuts K into blocks of at most `longest`: whole taps together where several fit, equal parts of a tap where one does not.
@@ -74,11 +102,11 @@ pub(crate) fn plan_blocks(channels: usize, taps: usize, panels: usize, group: us
     blocks
 }
 
-impl PackedMatrix {
-    /// Zeros for `weight_rows` outputs of `taps · in_channels`; with `gated` the first half of the outputs are values, the second
+impl MatrixLayout {
+    /// The layout of `weight_rows` outputs of `taps · in_channels`; with `gated` the first half of the outputs are values, the second
     /// half gates (GEGLU), and a panel holds 16 of each. `half` asks for bf16, which only [`KernelPath::Avx512Bf16`] multiplies;
     /// elsewhere the values are rounded to bf16 and kept as f32.
-    pub(crate) fn zeroed(
+    pub(crate) fn plan(
         path: KernelPath,
         half: bool,
         in_channels: usize,
@@ -108,56 +136,70 @@ impl PackedMatrix {
         else {
             return refuse("is too large");
         };
-        let (blocks, bytes) = match arrangement {
-            Arrangement::Panels => (plan_blocks(in_channels, taps, panels, f32::GROUP, f32::BLOCK), 4),
-            Arrangement::PairedPanels => (plan_blocks(in_channels, taps, panels, bf16::GROUP, bf16::BLOCK), 2),
-            Arrangement::Plain => (Vec::new(), 4),
+        let blocks = match arrangement {
+            Arrangement::Panels => plan_blocks(in_channels, taps, panels, f32::GROUP, f32::BLOCK),
+            Arrangement::PairedPanels => plan_blocks(in_channels, taps, panels, bf16::GROUP, bf16::BLOCK),
+            Arrangement::Plain => Vec::new(),
         };
-        Ok(Self {
-            arrangement,
-            memory: AlignedMemory::zeroed(length * bytes)?,
-            length,
-            blocks,
-            in_channels,
-            taps,
-            weight_rows,
-            gated,
-            bias: vec![0.0; panels * PANEL],
-            zeros: AlignedMemory::zeroed((in_channels + 1) * bytes)?,
-        })
+        Ok(Self { arrangement, length, blocks, in_channels, taps, weight_rows, columns: panels * PANEL, gated, half })
     }
 
-    /// Packs `values` (`[rows, in_channels, taps]`, torch's order) as the weight rows from `first_row` on; `half` rounds them to
-    /// bf16 where they are kept as f32.
-    pub(crate) fn pack(&mut self, values: &[f32], first_row: usize, half: bool) -> Result<()> {
-        let row_length = self.in_channels * self.taps;
+    /// Memory of that layout, all zeros.
+    pub(crate) fn packer(self) -> Result<MatrixPacker> {
+        let weights = AlignedMemory::zeroed(self.weights_bytes())?;
+        Ok(MatrixPacker { weights, bias: vec![0.0; self.columns], layout: self })
+    }
+
+    /// Packed weights, in bytes.
+    pub(crate) const fn weights_bytes(&self) -> usize {
+        self.length * self.value_bytes()
+    }
+
+    /// The packed bias, in bytes.
+    pub(crate) const fn bias_bytes(&self) -> usize {
+        self.columns * size_of::<f32>()
+    }
+
+    const fn value_bytes(&self) -> usize {
+        match self.arrangement {
+            Arrangement::Panels | Arrangement::Plain => size_of::<f32>(),
+            Arrangement::PairedPanels => size_of::<bf16>(),
+        }
+    }
+}
+
+impl MatrixPacker {
+    /// Packs `values` (`[rows, in_channels, taps]`, torch's order) as the weight rows from `first_row` on.
+    pub(crate) fn pack(&mut self, values: &[f32], first_row: usize) -> Result<()> {
+        let Self { layout, weights, .. } = self;
+        let row_length = layout.in_channels * layout.taps;
         let rows = values.len() / row_length;
-        if rows * row_length != values.len() || first_row + rows > self.weight_rows {
+        if rows * row_length != values.len() || first_row + rows > layout.weight_rows {
             return Err(Error::Device(format!(
                 "{} weights do not fill whole rows of {row_length} from row {first_row} of {}",
                 values.len(),
-                self.weight_rows
+                layout.weight_rows
             )));
         }
-        let source = Source { values, first_row, rows, channels: self.in_channels, taps: self.taps };
-        let (gated, half_rows) = (self.gated, self.weight_rows / 2);
+        let source = Source { values, first_row, rows, channels: layout.in_channels, taps: layout.taps };
+        let (gated, half_rows) = (layout.gated, layout.weight_rows / 2);
         let weight_row = |column: usize| weight_row(column, gated, half_rows);
-        let columns = self.bias.len();
-        match self.arrangement {
+        let MatrixLayout { columns, half, length, ref blocks, .. } = *layout;
+        match layout.arrangement {
             Arrangement::Panels => {
-                pack_panels::<f32>(&self.blocks, self.memory.values_mut(self.length), columns, &source, weight_row, half);
+                pack_panels::<f32>(blocks, weights.values_mut(length), columns, &source, weight_row, half);
             }
             Arrangement::PairedPanels => {
-                pack_panels::<bf16>(&self.blocks, self.memory.values_mut(self.length), columns, &source, weight_row, half);
+                pack_panels::<bf16>(blocks, weights.values_mut(length), columns, &source, weight_row, half);
             }
-            Arrangement::Plain => pack_plain(self.memory.values_mut(self.length), columns, &source, weight_row, half),
+            Arrangement::Plain => pack_plain(weights.values_mut(length), columns, &source, weight_row, half),
         }
         Ok(())
     }
 
     /// Sets the bias of the weight rows from `first_row` on.
     pub(crate) fn pack_bias(&mut self, values: &[f32], first_row: usize) {
-        let (gated, half_rows) = (self.gated, self.weight_rows / 2);
+        let (gated, half_rows) = (self.layout.gated, self.layout.weight_rows / 2);
         for (column, bias) in self.bias.iter_mut().enumerate() {
             let value =
                 weight_row(column, gated, half_rows).and_then(|row| row.checked_sub(first_row)).and_then(|row| values.get(row));
@@ -167,39 +209,66 @@ impl PackedMatrix {
         }
     }
 
+    /// The packed weights as they lie in memory.
+    pub(crate) fn weights_as_bytes(&self) -> &[u8] {
+        self.weights.values(self.layout.weights_bytes())
+    }
+
+    /// The packed bias as it lies in memory.
+    pub(crate) fn bias_as_bytes(&self) -> &[u8] {
+        as_bytes(&self.bias)
+    }
+
+    /// The matrix, in memory of its own.
+    pub(crate) fn finish(self) -> Result<PackedMatrix> {
+        PackedMatrix::new(self.layout, Parameters::Owned(self.weights), Floats::Owned(self.bias))
+    }
+}
+
+impl PackedMatrix {
+    /// A matrix that was packed in this layout before: pieces of as many bytes as the layout says.
+    pub(crate) fn mapped(layout: MatrixLayout, weights: MappedPiece, bias: MappedPiece) -> Result<Self> {
+        Self::new(layout, Parameters::Mapped(weights), Floats::Mapped(bias))
+    }
+
+    fn new(layout: MatrixLayout, weights: Parameters, bias: Floats) -> Result<Self> {
+        let zeros = AlignedMemory::zeroed((layout.in_channels + 1) * layout.value_bytes())?;
+        Ok(Self { layout, weights, bias, zeros })
+    }
+
     /// Channels of the result.
     pub(crate) fn out_channels(&self) -> usize {
-        if self.gated { self.weight_rows / 2 } else { self.weight_rows }
+        if self.layout.gated { self.layout.weight_rows / 2 } else { self.layout.weight_rows }
     }
 
     /// Channels of the input.
     pub(crate) const fn in_channels(&self) -> usize {
-        self.in_channels
+        self.layout.in_channels
     }
 
     /// Taps of the convolution; 1 for a linear layer.
     pub(crate) const fn taps(&self) -> usize {
-        self.taps
+        self.layout.taps
     }
 
     /// Whether a panel is 16 values and 16 gates.
     pub(crate) const fn gated(&self) -> bool {
-        self.gated
+        self.layout.gated
     }
 
     /// The arrangement.
     pub(crate) const fn arrangement(&self) -> Arrangement {
-        self.arrangement
+        self.layout.arrangement
     }
 
     /// The blocks of K; none in the plain arrangement.
     pub(crate) fn blocks(&self) -> &[Block] {
-        &self.blocks
+        &self.layout.blocks
     }
 
     /// Columns, padded to whole panels.
-    pub(crate) fn columns(&self) -> usize {
-        self.bias.len()
+    pub(crate) const fn columns(&self) -> usize {
+        self.layout.columns
     }
 
     /// The bias, one per column.
@@ -209,12 +278,12 @@ impl PackedMatrix {
 
     /// The packed weights; `T` must be the arrangement's type.
     pub(crate) fn weights<T: Lane>(&self) -> &[T] {
-        self.memory.values(self.length)
+        self.weights.values(self.layout.length)
     }
 
     /// A row of zeros as long as a position of the input, rounded up to a pair.
     pub(crate) fn zeros<T: Lane>(&self) -> &[T] {
-        self.zeros.values(self.in_channels + 1)
+        self.zeros.values(self.layout.in_channels + 1)
     }
 }
 

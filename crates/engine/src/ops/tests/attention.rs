@@ -1,7 +1,7 @@
 //! Attention.
 
 use super::*;
-use crate::ops::{KeysValues, Mask, RowKeysValues, Slice, attention};
+use crate::ops::{Interrupt, KeysValues, Mask, RowKeysValues, Slice, attention};
 
 struct Case {
     rows: usize,
@@ -71,7 +71,8 @@ fn check_case(case: &Case) {
             })
             .collect();
         let query_slice = Slice { activation: &activation, offset: 4 };
-        let result = attention(&ops, query_slice, KeysValues::PerRow(&per_row), heads, channels, mask).unwrap();
+        let result =
+            attention(&ops, query_slice, KeysValues::PerRow(&per_row), heads, channels, mask, &Interrupt::default()).unwrap();
         check(&ops, &what, &result, shape, &exact, tolerance);
         if keys.iter().all(|count| *count == keys[0]) {
             let joined = ops.upload(Shape::sequence(rows, keys[0], key_stride), &key_values.concat()).unwrap();
@@ -79,7 +80,7 @@ fn check_case(case: &Case) {
                 keys: Slice { activation: &joined, offset: 1 },
                 values: Slice { activation: &joined, offset: 2 + inner },
             };
-            let same = attention(&ops, query_slice, keys_values, heads, channels, mask).unwrap();
+            let same = attention(&ops, query_slice, keys_values, heads, channels, mask, &Interrupt::default()).unwrap();
             assert_eq!(bits(&ops, &same), bits(&ops, &result), "{what} on {}", ops.description());
         }
     }
@@ -113,7 +114,7 @@ fn bf16_operands_are_attended_to_as_well() {
     let result = |activation: &Activation| {
         let slice = |offset| Slice { activation, offset };
         let keys_values = KeysValues::SameRows { keys: slice(16), values: slice(32) };
-        ops.download(&attention(&ops, slice(0), keys_values, 2, 8, Mask::None).unwrap()).unwrap()
+        ops.download(&attention(&ops, slice(0), keys_values, 2, 8, Mask::None, &Interrupt::default()).unwrap()).unwrap()
     };
     let (wide, narrow) = (result(&stream), result(&operand));
     let error: f32 = wide.iter().zip(&narrow).map(|(a, b)| (a - b).powi(2)).sum();
@@ -129,7 +130,7 @@ fn slices_that_do_not_fit_are_errors() {
         let slice = |offset| Slice { activation: &activation, offset };
         let run = |offset, heads, channels| {
             let keys_values = KeysValues::SameRows { keys: slice(0), values: slice(8) };
-            attention(&ops, slice(offset), keys_values, heads, channels, Mask::None)
+            attention(&ops, slice(offset), keys_values, heads, channels, Mask::None, &Interrupt::default())
         };
         assert!(run(16, 1, 8).is_ok());
         assert!(run(17, 1, 8).is_err());
@@ -137,7 +138,27 @@ fn slices_that_do_not_fit_are_errors() {
         assert!(run(0, 4, 8).is_err());
         assert!(run(0, 0, 8).is_err());
         let one = RowKeysValues { keys: slice(0), values: slice(8) };
-        assert!(attention(&ops, slice(0), KeysValues::PerRow(&[one]), 1, 8, Mask::None).is_err());
-        assert!(attention(&ops, slice(0), KeysValues::PerRow(&[one, one]), 1, 8, Mask::None).is_err());
+        assert!(attention(&ops, slice(0), KeysValues::PerRow(&[one]), 1, 8, Mask::None, &Interrupt::default()).is_err());
+        assert!(attention(&ops, slice(0), KeysValues::PerRow(&[one, one]), 1, 8, Mask::None, &Interrupt::default()).is_err());
+    }
+}
+
+#[test]
+fn attention_stops_between_blocks_of_queries() {
+    for (ops, _) in backends() {
+        let activation = ops.upload(Shape::sequence(1, 3000, 24), &vec![0.5; 72_000]).unwrap();
+        let slice = |offset| Slice { activation: &activation, offset };
+        let interrupt = Interrupt::default();
+        let run = || {
+            let keys_values = KeysValues::SameRows { keys: slice(8), values: slice(16) };
+            attention(&ops, slice(0), keys_values, 1, 8, Mask::None, &interrupt)
+        };
+        run().unwrap();
+        assert!(interrupt.ticks() > 0);
+        if !ops.description().starts_with("candle") {
+            assert!(interrupt.ticks() > 50, "{} on {}", interrupt.ticks(), ops.description());
+        }
+        interrupt.cancel();
+        assert!(matches!(run(), Err(Error::Cancelled)), "{}", ops.description());
     }
 }

@@ -3,7 +3,8 @@
 use super::*;
 use crate::ops::elementwise::select_rows;
 use crate::ops::{
-    Conv2d, Conv2dConfig, Epilogue, Function, GroupNorm, KeysValues, LayerNorm, Linear, Mask, Output, Padding, Slice, attention,
+    Conv2d, Conv2dConfig, Epilogue, Function, GroupNorm, Interrupt, KeysValues, LayerNorm, Linear, Mask, Output, Padding, Slice,
+    attention,
 };
 use crate::weights::Scope;
 
@@ -54,7 +55,7 @@ impl Network {
         let joined = self.joined.forward(ops, &operand, Epilogue { output: Output::Operand, ..Epilogue::default() }).unwrap();
         let slice = |index: usize| Slice { activation: &joined, offset: index * CHANNELS };
         let keys_values = KeysValues::SameRows { keys: slice(1), values: slice(2) };
-        let attended = attention(ops, slice(0), keys_values, 5, 8, Mask::None).unwrap();
+        let attended = attention(ops, slice(0), keys_values, 5, 8, Mask::None, &Interrupt::default()).unwrap();
         let normal = self.layer_norm.forward(ops, &attended, Output::Operand).unwrap();
         let gated = self.gated.forward(ops, &normal, Epilogue { output: Output::Operand, ..Epilogue::default() }).unwrap();
         self.out.forward(ops, &gated, Epilogue { residual: Some(&stream), ..Epilogue::default() }).unwrap()

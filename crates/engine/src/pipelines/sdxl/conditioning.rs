@@ -10,7 +10,8 @@ use crate::ops::{Interrupt, Ops};
 use crate::pipelines::machine::Conditioning;
 use crate::text::{TextEncoder, TextEncoderConfig, Tokenizer};
 use crate::unet::UNet;
-use crate::weights::{Checkpoint, Interruptible, Scope, Variant};
+use crate::weights::packed::Packed;
+use crate::weights::{Checkpoint, Variant};
 
 /// The last prompts that are kept encoded. A request of several pictures wants the same two again and again; SDXL's keys and values
 /// take 50 MB a prompt in f32, so there are not more.
@@ -58,14 +59,14 @@ impl Branch {
         ops: &Ops,
         variant: Variant,
         (component, tokenizer, projection): (&str, &str, bool),
+        packed: Option<Packed<'_>>,
         interrupt: &Interrupt,
     ) -> Result<Self> {
         let directory = model.join(component);
         let path = directory.join("config.json");
         let config: TextEncoderConfig = files::parse(&path, &files::read(&path)?)?;
         let checkpoint = Checkpoint::open(component, &directory, "model", variant)?;
-        let encoder = TextEncoder::load(ops, &Scope::root(&Interruptible::new(&checkpoint, interrupt)), &config, projection)?;
-        checkpoint.finish()?;
+        let encoder = checkpoint.fill(packed, interrupt, |scope| TextEncoder::load(ops, scope, &config, projection))?;
         let tokenizer = Tokenizer::open(&model.join(tokenizer))?;
         if tokenizer.max_length() > config.max_position_embeddings {
             let reason = format!(
@@ -81,9 +82,15 @@ impl Branch {
 
 impl TextStack {
     /// Loads both tokenizers and encoders of the model in `directory`.
-    pub(super) fn load(directory: &Path, ops: &Ops, variant: Variant, interrupt: &Interrupt) -> Result<Self> {
-        let first = Branch::load(directory, ops, variant, ("text_encoder", "tokenizer", false), interrupt)?;
-        let second = Branch::load(directory, ops, variant, ("text_encoder_2", "tokenizer_2", true), interrupt)?;
+    pub(super) fn load(
+        directory: &Path,
+        ops: &Ops,
+        variant: Variant,
+        packed: Option<Packed<'_>>,
+        interrupt: &Interrupt,
+    ) -> Result<Self> {
+        let first = Branch::load(directory, ops, variant, ("text_encoder", "tokenizer", false), packed, interrupt)?;
+        let second = Branch::load(directory, ops, variant, ("text_encoder_2", "tokenizer_2", true), packed, interrupt)?;
         let lengths = (first.tokenizer.max_length(), second.tokenizer.max_length());
         if lengths.0 != lengths.1 {
             let reason = format!("prompts are {} tokens long, the first tokenizer's {}", lengths.1, lengths.0);

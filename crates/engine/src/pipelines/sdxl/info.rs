@@ -5,8 +5,9 @@ use std::path::Path;
 
 use super::files::{self, Defaults, ModelIndex};
 use super::memory::{self, Demand, Layout, MemoryEstimate, Weights};
-use super::request::{Fingerprint, ImageRequest};
+use super::request::ImageRequest;
 use crate::error::{Error, Result};
+use crate::fingerprint::Fingerprint;
 use crate::ops::{DeviceFacts, Ops};
 use crate::samplers::SchedulerConfig;
 use crate::unet::UNetConfig;
@@ -146,6 +147,13 @@ impl ModelInfo {
             encodes: request.init_image.is_some(),
         };
         memory::estimate(&self.layout, demand, facts)
+    }
+
+    /// Predicted memory of one evaluation of `rows` rows of a picture of `width × height` pixels, bytes, weights not included: what
+    /// bounds how many pictures share an evaluation.
+    pub fn evaluation_bytes(&self, width: usize, height: usize, rows: usize, ops: &Ops) -> u64 {
+        let latent = (height / self.size_multiple, width / self.size_multiple);
+        memory::evaluation_bytes(&self.layout, latent, rows, DeviceFacts::of(ops))
     }
 
     /// The scheduler configuration with the request's sampler.

@@ -22,7 +22,8 @@ const LOADED_COPIES: u64 = 3;
 /// Predicted memory of a request, bytes: at most what the process (on CUDA: the device) holds for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemoryEstimate {
-    /// Packed weights.
+    /// Packed weights. Mapped ones ([`super::SdxlModel::load_shared`]) count alike, since their pages are in memory while the model
+    /// computes; but once for all processes that have the same model in the same precision, whoever adds them up.
     pub weights_bytes: u64,
     /// Peak of activations and scratch, with the picture decoded whole.
     pub activations_bytes: u64,
@@ -122,6 +123,12 @@ pub(super) fn estimate(layout: &Layout, demand: Demand, facts: DeviceFacts) -> M
         activations_bytes: whole,
         least_activations_bytes: whole.min(total(DecodePlan::Tiled)),
     }
+}
+
+/// The memory of an evaluation of `rows` rows with the text of as many prompts, bytes: what grows with a batch.
+pub(super) fn evaluation_bytes(layout: &Layout, latent: (usize, usize), rows: usize, facts: DeviceFacts) -> u64 {
+    let rows = rows as u64;
+    facts.held_bytes(rows * (context_bytes(&layout.unet, facts) + unet_live_bytes(&layout.unet, latent, facts)))
 }
 
 /// The VAE's precision in a model of `precision`: half precision overflows in SDXL's VAE unless its configuration says otherwise.

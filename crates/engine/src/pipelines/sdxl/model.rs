@@ -8,8 +8,9 @@ use super::generation::{Generation, Guidance};
 use super::info::ModelInfo;
 use super::memory;
 use super::preview::PreviewFactors;
-use super::request::{Fingerprint, ImageRequest};
+use super::request::ImageRequest;
 use crate::error::{Error, Result};
+use crate::fingerprint::Fingerprint;
 use crate::latent::Latent;
 use crate::noise::Generator;
 use crate::ops::{DeviceFacts, Interrupt, Ops};
@@ -19,7 +20,16 @@ use crate::unet::{UNet, UNetConfig, UNetRow};
 use crate::vae::{DecodePlan, Vae, VaeConfig, decode_plan};
 use crate::vision::resize::resize_lanczos;
 use crate::vision::{Picture, RgbPicture};
-use crate::weights::{Checkpoint, Interruptible, Scope, Variant};
+use crate::weights::packed::{Identity, Packed};
+use crate::weights::{Checkpoint, PackedCache, PackedUse, Variant};
+
+/// The folders that weights are read from, and the stem of their files.
+const WEIGHTS: [(&str, &str); 4] = [
+    ("text_encoder", "model"),
+    ("text_encoder_2", "model"),
+    ("unet", "diffusion_pytorch_model"),
+    ("vae", "diffusion_pytorch_model"),
+];
 
 /// Numbers of SDXL's size conditioning.
 const TIME_IDS: usize = 6;
@@ -51,21 +61,43 @@ impl SdxlModel {
     /// Loads every component of a directory in the diffusers layout: text encoders, UNet, VAE. `interrupt` is looked at before
     /// every tensor.
     pub fn load(directory: &Path, ops: &Ops, variant: Variant, interrupt: &Interrupt) -> Result<Self> {
+        Self::build(directory, ops, variant, None, interrupt)
+    }
+
+    /// [`Self::load`] with weights that all processes of the machine share: a file of `cache` is mapped, which is packed first where
+    /// there is none. Pictures are the same bit for bit. Where the weights cannot be shared, because the device is not the CPU or
+    /// the file cannot be written, the model has weights of its own, and [`PackedUse`] says why.
+    ///
+    /// Loading marks the file as used. A process that finds another one packing waits for it; `interrupt` ends the wait.
+    pub fn load_shared(
+        directory: &Path,
+        ops: &Ops,
+        variant: Variant,
+        cache: &PackedCache,
+        interrupt: &Interrupt,
+    ) -> Result<(Self, PackedUse)> {
+        let Some(kernels) = DeviceFacts::of(ops).kernels else {
+            let reason = "the weights are in the device's own memory";
+            return Ok((Self::load(directory, ops, variant, interrupt)?, PackedUse::owned(reason)));
+        };
+        let identity = Identity::read(directory, WEIGHTS, variant, kernels, ops.precision())?;
+        cache.share(&identity, interrupt, |packed| Self::build(directory, ops, variant, packed, interrupt))
+    }
+
+    fn build(directory: &Path, ops: &Ops, variant: Variant, packed: Option<Packed<'_>>, interrupt: &Interrupt) -> Result<Self> {
         let info = ModelInfo::read(directory)?;
-        let text = TextStack::load(directory, ops, variant, interrupt)?;
+        let text = TextStack::load(directory, ops, variant, packed, interrupt)?;
 
         let (config, checkpoint) = component::<UNetConfig>(directory, "unet", variant)?;
         check_context(&config, &text)?;
-        let unet = UNet::load(ops, &Scope::root(&Interruptible::new(&checkpoint, interrupt)), &config)?;
-        checkpoint.finish()?;
+        let unet = checkpoint.fill(packed, interrupt, |scope| UNet::load(ops, scope, &config))?;
 
         let (config, checkpoint) = component::<VaeConfig>(directory, "vae", variant)?;
         let vae_ops = match memory::vae_precision(ops.precision(), config.force_upcast) {
             precision if precision == ops.precision() => ops.clone(),
             precision => ops.with_precision(precision)?,
         };
-        let vae = Vae::load(&vae_ops, &Scope::root(&Interruptible::new(&checkpoint, interrupt)), &config)?;
-        checkpoint.finish()?;
+        let vae = checkpoint.fill(packed, interrupt, |scope| Vae::load(&vae_ops, scope, &config))?;
 
         let preview = PreviewFactors::read(directory, config.latent_channels)?;
         Ok(Self { info, ops: ops.clone(), vae_ops, text, unet, vae, preview, prompts: PromptCache::default() })

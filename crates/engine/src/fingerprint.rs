@@ -1,0 +1,33 @@
+//! Small checksums.
+
+/// FNV-1a, 64 bits. Tells honest mistakes apart, not attacks.
+#[derive(Debug)]
+pub(crate) struct Fingerprint(u64);
+
+impl Default for Fingerprint {
+    fn default() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl Fingerprint {
+    /// The length goes in too, so that neighbours do not run into each other.
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) {
+        self.number(bytes.len() as u64);
+        self.absorb(bytes);
+    }
+
+    pub(crate) fn number(&mut self, number: u64) {
+        self.absorb(&number.to_le_bytes());
+    }
+
+    pub(crate) fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn absorb(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+}

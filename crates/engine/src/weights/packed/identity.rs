@@ -1,0 +1,127 @@
+//! What a file of packed weights was packed from, and for what.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::fingerprint::Fingerprint;
+use crate::ops::kernels::pack::packing_format;
+use crate::ops::{KernelPath, Precision};
+use crate::small_file;
+use crate::weights::{Checkpoint, Variant};
+
+/// Far more than any configuration has.
+const MOST_CONFIGURATION_BYTES: u64 = 1 << 20;
+
+/// A model's files, the kernels and the build: packed weights are good for no other. Equal identities mean equal bytes.
+///
+/// Cheap to find out: files are known by name, length, time of the last change, header and samples of the data, not by all their bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Identity {
+    /// The model's directory, without links.
+    directory: PathBuf,
+    half_variant: bool,
+    kernels: String,
+    precision: String,
+    /// Version of the engine, of its packing, and the order of bytes.
+    build: String,
+    components: Vec<Component>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Component {
+    name: String,
+    stem: String,
+    configuration: u64,
+    files: Vec<WeightFile>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct WeightFile {
+    name: String,
+    length_bytes: u64,
+    modified: (i64, i64),
+    fingerprint: u64,
+}
+
+impl Identity {
+    /// Reads that of a model as it is now. `components`: folders of the model and the stem of their weights' names.
+    pub(crate) fn read<'a>(
+        directory: &Path,
+        components: impl IntoIterator<Item = (&'a str, &'a str)>,
+        variant: Variant,
+        kernels: KernelPath,
+        precision: Precision,
+    ) -> Result<Self> {
+        Self::of(directory, components, variant, kernels.name().to_owned(), precision.name().to_owned())
+    }
+
+    fn of<'a>(
+        directory: &Path,
+        components: impl IntoIterator<Item = (&'a str, &'a str)>,
+        variant: Variant,
+        kernels: String,
+        precision: String,
+    ) -> Result<Self> {
+        let directory = directory.canonicalize().map_err(|source| Error::File { path: directory.to_owned(), source })?;
+        let component = |(name, stem): (&str, &str)| Component::read(&directory, name, stem, variant);
+        Ok(Self {
+            components: components.into_iter().map(component).collect::<Result<_>>()?,
+            half_variant: variant == Variant::Half,
+            kernels,
+            precision,
+            build: build(),
+            directory,
+        })
+    }
+
+    /// The model's directory.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Whether packing the same model now would give the same file.
+    pub(crate) fn is_current(&self) -> bool {
+        let variant = if self.half_variant { Variant::Half } else { Variant::Plain };
+        let components = self.components.iter().map(|component| (component.name.as_str(), component.stem.as_str()));
+        let now = Self::of(&self.directory, components, variant, self.kernels.clone(), self.precision.clone());
+        now.is_ok_and(|now| now == *self)
+    }
+
+    /// The name of the file: for people the model, the precision and the kernels; then a number for all of the identity.
+    pub(crate) fn file_name(&self) -> String {
+        const MOST_CHARACTERS: usize = 40;
+        let model = self.directory.file_name().unwrap_or_default().to_string_lossy();
+        let plain = |character: char| if character.is_ascii_alphanumeric() || character == '-' { character } else { '_' };
+        let model: String = model.chars().take(MOST_CHARACTERS).map(plain).collect();
+        let mut hash = Fingerprint::default();
+        hash.bytes(format!("{self:?}").as_bytes());
+        format!("{model}.{}.{}.{:016x}.packed", self.precision, self.kernels, hash.finish())
+    }
+}
+
+impl Component {
+    fn read(model: &Path, name: &str, stem: &str, variant: Variant) -> Result<Self> {
+        let directory = model.join(name);
+        let mut configuration = Fingerprint::default();
+        let text = small_file::read(&directory.join("config.json"), MOST_CONFIGURATION_BYTES)?;
+        configuration.bytes(text.unwrap_or_default().as_bytes());
+        let checkpoint = Checkpoint::open(name, &directory, stem, variant)?;
+        let files = checkpoint.opened().iter().map(|file| {
+            Ok(WeightFile {
+                name: file.path().file_name().unwrap_or_default().to_string_lossy().into_owned(),
+                length_bytes: file.length_bytes(),
+                modified: file.modified()?,
+                fingerprint: file.fingerprint()?,
+            })
+        });
+        let files = files.collect::<Result<_>>()?;
+        Ok(Self { name: name.to_owned(), stem: stem.to_owned(), configuration: configuration.finish(), files })
+    }
+}
+
+fn build() -> String {
+    let order = if cfg!(target_endian = "little") { "little" } else { "big" };
+    format!("{} {}, packing {}, {order} endian", env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"), packing_format())
+}

@@ -1,0 +1,139 @@
+//! Which models a caller sees, and which one a request means.
+
+use super::error::{ApiError, ErrorKind};
+use super::state::ApiState;
+use super::tenancy::Tenancy;
+use crate::domain::{ModelDescription, ModelId, Principal};
+use crate::models::{ModelCatalog, ModelError};
+
+/// Which models somebody may know of.
+#[derive(Clone, Debug)]
+pub(super) enum Sight {
+    /// An administrator's: all.
+    All,
+    /// Those that the policies allow.
+    Allowed(Tenancy),
+}
+
+impl Sight {
+    /// The caller's.
+    pub(super) fn of(state: &ApiState, principal: &Principal) -> Result<Self, ApiError> {
+        if principal.admin { Ok(Self::All) } else { Tenancy::of_caller(state, principal).map(Self::Allowed) }
+    }
+
+    /// Whether it is an administrator's.
+    pub(super) const fn is_all(&self) -> bool {
+        matches!(self, Self::All)
+    }
+
+    /// Whether a model may be known of.
+    pub(super) fn shows(&self, model: &ModelId) -> bool {
+        match self {
+            Self::All => true,
+            Self::Allowed(tenancy) => tenancy.allows(model),
+        }
+    }
+
+    fn list(&self, models: &ModelCatalog) -> Vec<ModelDescription> {
+        models.list().into_iter().filter(|model| self.shows(&model.id)).collect()
+    }
+
+    /// A model by name. One that the caller may not know of is as if it were not there.
+    fn find(&self, models: &ModelCatalog, name: &str) -> Result<ModelDescription, ApiError> {
+        let id: ModelId = name.parse().map_err(|error: crate::domain::IdError| {
+            ApiError::new(ErrorKind::ModelNotFound, error.to_string()).with_field("model")
+        })?;
+        match models.describe(&id) {
+            Ok(model) if self.shows(&id) => Ok(model),
+            Ok(_) | Err(ModelError::NotFound { .. }) => Err(self.not_found(models, &id)),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn not_found(&self, models: &ModelCatalog, id: &ModelId) -> ApiError {
+        let installed = names(&self.list(models));
+        ApiError::new(ErrorKind::ModelNotFound, format!("no model '{id}'; installed: {installed}")).with_field("model")
+    }
+}
+
+/// Models by name, in a sentence.
+fn names(models: &[ModelDescription]) -> String {
+    if models.is_empty() {
+        return "none".to_owned();
+    }
+    models.iter().map(|model| model.id.as_str()).collect::<Vec<_>>().join(", ")
+}
+
+/// Every usable model that the caller may know of, and the one that requests without a model get.
+pub(super) async fn list_models(
+    state: &ApiState,
+    principal: &Principal,
+) -> Result<(Vec<ModelDescription>, Option<ModelId>), ApiError> {
+    let sight = Sight::of(state, principal)?;
+    let tenancy = Tenancy::of_caller(state, principal)?;
+    let (models, configured) = (state.models.clone(), state.settings.default_image_model.clone());
+    look_at_disk(move || {
+        let seen = sight.list(&models);
+        let default = tenancy
+            .default_engine()
+            .and_then(|engine| engine.parse().ok())
+            .or(configured)
+            .or_else(|| ModelCatalog::default_among(seen.clone()).map(|model| model.id))
+            .filter(|default| seen.iter().any(|model| model.id == *default));
+        Ok((seen, default))
+    })
+    .await
+}
+
+/// A model that the caller may know of.
+pub(super) async fn find_model(state: &ApiState, principal: &Principal, name: String) -> Result<ModelDescription, ApiError> {
+    let (sight, models) = (Sight::of(state, principal)?, state.models.clone());
+    look_at_disk(move || sight.find(&models, &name)).await
+}
+
+/// The model of a request: the one it names, else the project's, else the configured one, else the only one that may be used.
+///
+/// A model that is installed but not allowed is found here and refused with the quotas, where the refusal says whose list it is not on.
+pub(super) async fn model_of_request(
+    state: &ApiState,
+    principal: &Principal,
+    tenancy: &Tenancy,
+    name: Option<String>,
+) -> Result<ModelDescription, ApiError> {
+    let sight = Sight::of(state, principal)?;
+    let (models, configured, tenancy) = (state.models.clone(), state.settings.default_image_model.clone(), tenancy.clone());
+    look_at_disk(move || {
+        let named = |name: &str| {
+            let installed = name.parse().ok().and_then(|id| models.describe(&id).ok());
+            installed.map_or_else(|| sight.find(&models, name), Ok)
+        };
+        if let Some(name) = name {
+            return named(&name);
+        }
+        if let Some((project, engine)) = tenancy.project().zip(tenancy.default_engine()) {
+            return named(engine).map_err(|error| {
+                let message = format!("the request names no model, and default_engine of project '{project}' is no help: ");
+                ApiError::new(error.kind(), message + error.message()).with_field("model")
+            });
+        }
+        if let Some(id) = configured {
+            return Ok(models.describe(&id)?);
+        }
+        let usable: Vec<ModelDescription> = models.list().into_iter().filter(|model| tenancy.allows(&model.id)).collect();
+        ModelCatalog::default_among(usable.clone()).ok_or_else(|| no_default(&usable))
+    })
+    .await
+}
+
+fn no_default(usable: &[ModelDescription]) -> ApiError {
+    if usable.is_empty() {
+        return ApiError::new(ErrorKind::ModelNotFound, "no image model is installed").with_field("model");
+    }
+    let installed = names(usable);
+    ApiError::about(ErrorKind::MissingField, "model", format!("is missing and there is no default; installed: {installed}"))
+}
+
+/// The catalogue reads directories: not on the async threads.
+async fn look_at_disk<T: Send + 'static>(look: impl FnOnce() -> Result<T, ApiError> + Send + 'static) -> Result<T, ApiError> {
+    tokio::task::spawn_blocking(look).await.map_err(ApiError::internal)?
+}

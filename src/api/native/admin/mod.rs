@@ -1,0 +1,18 @@
+//! Administration: `/api/v1/admin`. Every route here needs an administrator's key.
+
+pub(in crate::api) mod devices;
+pub(in crate::api) mod keys;
+pub(in crate::api) mod models;
+mod policy_document;
+pub(in crate::api) mod projects;
+pub(in crate::api) mod queue;
+pub(in crate::api) mod usage;
+pub(in crate::api) mod users;
+
+use crate::api::error::ApiError;
+use crate::domain::UserId;
+
+/// A user's name as a client wrote it.
+fn parse_user(text: &str) -> Result<UserId, ApiError> {
+    text.parse().map_err(|error: crate::domain::IdError| ApiError::invalid("user", format!("cannot be used: {error}")))
+}

@@ -1,0 +1,112 @@
+//! What every [`JobStore`] must do: each test runs on SQLite and on PostgreSQL.
+
+mod leases;
+mod lifecycle;
+mod queue;
+mod quotas;
+mod throughput;
+mod unreadable;
+
+use super::*;
+use crate::database::tests::{Adapter, TestDatabase};
+use crate::domain::{Artifact, ErrorCode, Holder, ImageRequest, Meter};
+
+/// Tasks that may wait, where a test does not care.
+const LIMIT: u64 = 10_000;
+const NOW: UnixMs = UnixMs(2_000);
+const LEASE_END: UnixMs = UnixMs(9_000);
+const START: QueuePosition = QueuePosition { queued: UnixMs(0), task: None };
+
+/// An empty store.
+async fn empty(adapter: Adapter) -> Option<(Arc<dyn JobStore>, TestDatabase)> {
+    let test = TestDatabase::open(adapter).await?;
+    Some((open(&test.database), test))
+}
+
+fn record(user: &str) -> NewRecord {
+    let request = ImageRequest {
+        model: "m".parse().unwrap(),
+        prompt: "a red circle ⭕\0".to_owned(),
+        negative_prompt: Some(String::new()),
+        width: 64,
+        height: 96,
+        num_inference_steps: 4,
+        guidance_scale: 3.3,
+        seed: u64::MAX,
+        sampler: None,
+        num_images: 3,
+        init_image: None,
+        strength: 1.0,
+    };
+    let job = Job {
+        id: JobId::generate(),
+        user: user.parse().unwrap(),
+        project: None,
+        retry_of: None,
+        state: JobState::Queued,
+        request,
+        priority: 0,
+        progress: Progress::default(),
+        created: UnixMs(1_000),
+        started: None,
+        finished: None,
+        updated: UnixMs(1_000),
+        result: None,
+        error: None,
+    };
+    NewRecord {
+        task: TaskId::generate(),
+        task_key: Sha256Digest::of(job.id.to_string().as_bytes()),
+        work: 2.0,
+        idempotency_key: None,
+        request_sha256: Sha256Digest::of(b"request"),
+        reservations: Vec::new(),
+        job,
+    }
+}
+
+fn completed() -> Outcome {
+    Outcome::Completed(JobResult {
+        artifacts: vec![Artifact {
+            key: "images/a.png".to_owned(),
+            thumbnail_key: "thumbnails/a.jpg".to_owned(),
+            media_type: "image/png".to_owned(),
+            width: 64,
+            height: 64,
+            bytes: 10,
+            sha256: "00".to_owned(),
+            seed: u64::MAX,
+        }],
+        manifest: serde_json::json!({"seed": u64::MAX}),
+    })
+}
+
+fn failed() -> Outcome {
+    Outcome::Failed(JobError { code: ErrorCode::OutOfMemory, message: "too big".to_owned() })
+}
+
+fn ending(fence: &Fence, outcome: Outcome) -> Ending {
+    Ending { fence: fence.clone(), outcome, progress: Progress { step: 4, steps: 4 }, spent: Spent::default() }
+}
+
+async fn inserted(store: &dyn JobStore) -> NewRecord {
+    let record = record("ann");
+    assert_eq!(store.insert(&record, LIMIT).await.unwrap(), Inserted::New);
+    record
+}
+
+async fn try_claim(store: &dyn JobStore, record: &NewRecord, owner: &str) -> Option<Claim> {
+    store.claim(&[record.task], owner, NOW, LEASE_END).await.unwrap().pop()
+}
+
+async fn claim(store: &dyn JobStore, record: &NewRecord) -> Claim {
+    try_claim(store, record, "owner").await.unwrap()
+}
+
+async fn state(store: &dyn JobStore, record: &NewRecord) -> JobState {
+    store.job(record.job.id).await.unwrap().state
+}
+
+async fn waiting(store: &dyn JobStore) -> Vec<TaskId> {
+    store.queued(START, 100).await.unwrap().into_iter().map(|queued| queued.task).collect()
+}

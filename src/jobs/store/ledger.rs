@@ -1,0 +1,75 @@
+//! The arithmetic of the quota counters. Pure; the adapters apply it in the transaction of the job's change.
+
+use std::collections::BTreeMap;
+
+use crate::domain::{Adjustment, CounterKey, Meter, QuotaRefusal, Reservation, Spent};
+
+/// Whether a counter that holds `used` lets the reservation through.
+pub(super) fn lets_through(reservation: &Reservation, used: i64) -> bool {
+    match reservation.limit {
+        None => true,
+        Some(limit) if reservation.amount == 0 => used < limit,
+        Some(limit) => used.saturating_add(reservation.amount) <= limit,
+    }
+}
+
+/// The first of `reservations` that a counter does not let through; `used` has what the counters hold, in the same order.
+pub(super) fn refusal<'a>(reservations: impl IntoIterator<Item = (&'a Reservation, i64)>) -> Option<QuotaRefusal> {
+    let (reservation, used) = reservations.into_iter().find(|(reservation, used)| !lets_through(reservation, *used))?;
+    Some(QuotaRefusal { reservation: reservation.clone(), used })
+}
+
+/// What the counters of kept bytes give up when the files of a settled job are removed.
+pub(super) fn removal<'a>(reservations: &'a [Reservation], spent: &Spent) -> impl Iterator<Item = Adjustment> + 'a {
+    let bytes = spent.storage_bytes;
+    reservations
+        .iter()
+        .filter(move |reservation| bytes != 0 && reservation.key.meter == Meter::StorageBytes)
+        .map(move |reservation| Adjustment { key: reservation.key.clone(), delta: -bytes })
+}
+
+/// One adjustment a counter, in the order of the counters.
+pub(super) fn merged(adjustments: impl IntoIterator<Item = Adjustment>) -> Vec<Adjustment> {
+    let mut by_counter: BTreeMap<CounterKey, i64> = BTreeMap::new();
+    for Adjustment { key, delta } in adjustments {
+        let sum = by_counter.entry(key).or_default();
+        *sum = sum.saturating_add(delta);
+    }
+    by_counter.into_iter().filter(|(_, delta)| *delta != 0).map(|(key, delta)| Adjustment { key, delta }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+    use crate::domain::{Holder, UnixMs};
+
+    fn reservation(meter: Meter, amount: i64, limit: Option<i64>) -> Reservation {
+        let key = CounterKey { holder: Holder::User("ann".parse().unwrap()), meter, window_start: UnixMs(0) };
+        Reservation { key, amount, limit, resets: None }
+    }
+
+    #[rstest]
+    #[case::the_last_unit(1, Some(10), 9, true)]
+    #[case::one_too_many(2, Some(10), 9, false)]
+    #[case::all_at_once(10, Some(10), 0, true)]
+    #[case::more_than_there_ever_is(11, Some(10), 0, false)]
+    #[case::unknown_amount_below(0, Some(10), 9, true)]
+    #[case::unknown_amount_at_the_limit(0, Some(10), 10, false)]
+    #[case::nothing_allowed(0, Some(0), 0, false)]
+    #[case::only_counted(5, None, i64::MAX, true)]
+    #[case::no_overflow(i64::MAX, Some(10), i64::MAX, false)]
+    fn what_counters_let_through(#[case] amount: i64, #[case] limit: Option<i64>, #[case] used: i64, #[case] passes: bool) {
+        assert_eq!(lets_through(&reservation(Meter::Images, amount, limit), used), passes);
+    }
+
+    #[test]
+    fn only_kept_bytes_are_given_up_and_sums_are_per_counter() {
+        let reservations = [reservation(Meter::Images, 1, None), reservation(Meter::StorageBytes, 0, None)];
+        let spent = Spent { images: 1, gpu_ms: 5, storage_bytes: 7 };
+        let both = removal(&reservations, &spent).chain(removal(&reservations, &spent));
+        assert_eq!(merged(both), [Adjustment { key: reservations[1].key.clone(), delta: -14 }]);
+        assert_eq!(removal(&reservations, &Spent::default()).count(), 0);
+    }
+}

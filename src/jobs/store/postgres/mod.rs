@@ -1,0 +1,131 @@
+//! Jobs in PostgreSQL, for several servers at once.
+//!
+//! Locks are taken in one order, so that nobody waits in a circle: a job's row, then its task's, then counters as they sort. A job's
+//! row is the lock of all that belongs to the job. Who wants many jobs either skips the locked ones or takes them as they sort.
+
+mod claims;
+mod endings;
+mod insert;
+mod quotas;
+mod reads;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+
+use super::{
+    Claim, Ending, Fence, Inserted, JobFilter, JobStore, NewRecord, QueuePosition, QueuedTask, Release, Renewal, Renewed,
+    StoreError,
+};
+use crate::database::PostgresDatabase;
+use crate::domain::{CounterKey, Job, JobId, JobState, TaskId, UnixMs};
+
+/// [`JobStore`] over a [`PostgresDatabase`]. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct PostgresJobStore {
+    database: PostgresDatabase,
+    uncounted: Arc<Mutex<insert::Uncounted>>,
+}
+
+impl PostgresJobStore {
+    /// Jobs that a server inserts at most between two looks at the length of the queue.
+    pub const MOST_UNCOUNTED: u64 = 64;
+
+    /// The jobs of this database.
+    pub fn new(database: PostgresDatabase) -> Self {
+        Self { database, uncounted: Arc::default() }
+    }
+}
+
+#[async_trait]
+impl JobStore for PostgresJobStore {
+    async fn insert(&self, record: &NewRecord, queue_limit: u64) -> Result<Inserted, StoreError> {
+        insert::insert(&self.database, record, queue_limit, &self.uncounted).await
+    }
+
+    async fn job(&self, id: JobId) -> Result<Job, StoreError> {
+        let mut connection = self.database.pool().acquire().await?;
+        reads::job(&mut connection, id).await
+    }
+
+    async fn jobs(&self, filter: &JobFilter, before: Option<JobId>, limit: u32) -> Result<Vec<Job>, StoreError> {
+        let mut connection = self.database.pool().acquire().await?;
+        reads::jobs(&mut connection, filter, before, limit).await
+    }
+
+    async fn request_cancel(&self, id: JobId, now: UnixMs) -> Result<(JobState, Job), StoreError> {
+        endings::request_cancel(&self.database, id, now).await
+    }
+
+    async fn set_priority(&self, id: JobId, priority: i32, now: UnixMs) -> Result<Job, StoreError> {
+        insert::set_priority(&self.database, id, priority, now).await
+    }
+
+    async fn counts(&self) -> Result<Vec<(JobState, u64)>, StoreError> {
+        let mut connection = self.database.pool().acquire().await?;
+        reads::counts(&mut connection).await
+    }
+
+    async fn queued(&self, after: QueuePosition, limit: u32) -> Result<Vec<QueuedTask>, StoreError> {
+        loop {
+            let mut connection = self.database.pool().acquire().await?;
+            let (tasks, unreadable) = reads::queued(&mut connection, after, limit).await?;
+            drop(connection);
+            if unreadable.is_empty() {
+                return Ok(tasks);
+            }
+            // They would wait for ever. Without them the page is another.
+            claims::fail_waiting(&self.database, &unreadable).await?;
+        }
+    }
+
+    async fn claim(&self, tasks: &[TaskId], owner: &str, now: UnixMs, lease_until: UnixMs) -> Result<Vec<Claim>, StoreError> {
+        claims::claim(&self.database, tasks, owner, now, lease_until).await
+    }
+
+    async fn renew(&self, renewals: &[Renewal], now: UnixMs, lease_until: UnixMs) -> Result<Vec<Renewed>, StoreError> {
+        if renewals.is_empty() {
+            return Ok(Vec::new());
+        }
+        claims::renew(&self.database, renewals, now, lease_until).await
+    }
+
+    async fn finish(&self, ending: &Ending, now: UnixMs) -> Result<Job, StoreError> {
+        endings::finish(&self.database, ending, now).await
+    }
+
+    async fn release(&self, fence: &Fence, release: &Release, now: UnixMs) -> Result<Job, StoreError> {
+        endings::release(&self.database, fence, release, now).await
+    }
+
+    async fn give_back_expired(&self, owner: &str, all: bool, now: UnixMs) -> Result<Vec<Claim>, StoreError> {
+        endings::give_back_expired(&self.database, owner, all, now).await
+    }
+
+    async fn usage(&self, counters: &[CounterKey]) -> Result<Vec<(CounterKey, i64)>, StoreError> {
+        let mut connection = self.database.pool().acquire().await?;
+        quotas::usage(&mut connection, counters).await
+    }
+
+    async fn forget(&self, before: UnixMs, limit: u32) -> Result<Vec<Job>, StoreError> {
+        endings::forget(&self.database, before, limit).await
+    }
+
+    async fn forget_counters(&self, before: UnixMs) -> Result<u64, StoreError> {
+        let mut connection = self.database.pool().acquire().await?;
+        quotas::forget(&mut connection, before).await
+    }
+
+    async fn changed_elsewhere(&self) {
+        self.database.changed_elsewhere().await;
+    }
+
+    async fn clock_offset_ms(&self, local_now: UnixMs) -> Result<i64, StoreError> {
+        Ok(self.database.clock_offset_ms(local_now).await?)
+    }
+
+    async fn lead_upkeep(&self) -> Result<bool, StoreError> {
+        Ok(self.database.lead().await?)
+    }
+}

@@ -1,0 +1,294 @@
+//! Rows as both databases give them, and what they mean.
+
+use std::collections::HashMap;
+
+use serde::de::DeserializeOwned;
+
+use super::{Claim, Fence, NewRecord, Outcome, QueuedTask, StoreError};
+use crate::database::WriteError;
+use crate::domain::{
+    BatchKey, CounterKey, ErrorCode, Job, JobError, JobState, ModelId, Progress, Reservation, Spent, TaskId, UnixMs, rows,
+};
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Unavailable(Box::new(error))
+    }
+}
+
+impl From<WriteError> for StoreError {
+    fn from(error: WriteError) -> Self {
+        Self::Unavailable(Box::new(error))
+    }
+}
+
+/// The columns of a [`JobRow`], for a statement's text. Named one by one: a column that a later version adds changes no answer.
+macro_rules! job_columns {
+    () => {
+        "jobs.id, jobs.user_id, jobs.project_id, jobs.retry_of, jobs.state, jobs.request, jobs.priority, jobs.progress_step, \
+         jobs.progress_steps, jobs.result, jobs.error, jobs.created_ms, jobs.started_ms, jobs.finished_ms, jobs.updated_ms"
+    };
+}
+/// The columns of a [`QueuedRow`], for a statement's text.
+macro_rules! queued_columns {
+    () => {
+        "id, job_id, user_id, project_id, model_id, width, height, rows, work, priority, created_ms, queued_ms, run_after_ms, alone"
+    };
+}
+pub(super) use {job_columns, queued_columns};
+
+/// A row of `jobs`.
+#[derive(Debug, sqlx::FromRow)]
+pub(super) struct JobRow {
+    pub(super) id: String,
+    user_id: String,
+    project_id: Option<String>,
+    retry_of: Option<String>,
+    state: String,
+    request: String,
+    priority: i64,
+    progress_step: i64,
+    progress_steps: i64,
+    result: Option<String>,
+    error: Option<String>,
+    created_ms: i64,
+    started_ms: Option<i64>,
+    finished_ms: Option<i64>,
+    updated_ms: i64,
+}
+
+impl JobRow {
+    pub(super) fn into_job(self) -> Result<Job, StoreError> {
+        Ok(Job {
+            id: parse(&self.id)?,
+            user: parse(&self.user_id)?,
+            project: self.project_id.as_deref().map(parse).transpose()?,
+            retry_of: self.retry_of.as_deref().map(parse).transpose()?,
+            state: parse_state(&self.state)?,
+            request: from_json(&self.request)?,
+            priority: integer(self.priority)?,
+            progress: Progress { step: integer(self.progress_step)?, steps: integer(self.progress_steps)? },
+            created: UnixMs(self.created_ms),
+            started: self.started_ms.map(UnixMs),
+            finished: self.finished_ms.map(UnixMs),
+            updated: UnixMs(self.updated_ms),
+            result: self.result.as_deref().map(from_json).transpose()?,
+            error: self.error.as_deref().map(from_json).transpose()?,
+        })
+    }
+}
+
+/// A row of `jobs` with its quotas.
+#[derive(Debug, sqlx::FromRow)]
+pub(super) struct AccountRow {
+    #[sqlx(flatten)]
+    pub(super) job: JobRow,
+    pub(super) reservations: String,
+    pub(super) spent: Option<String>,
+}
+
+impl AccountRow {
+    /// What the job has taken from the quotas. A text that cannot be read is logged: nothing can be given back for it.
+    pub(super) fn reservations(&self) -> Vec<Reservation> {
+        read_reservations(&self.job.id, &self.reservations)
+    }
+
+    /// What the job was charged with.
+    pub(super) fn spent(&self) -> Spent {
+        self.spent.as_deref().and_then(|text| from_json(text).ok()).unwrap_or_default()
+    }
+}
+
+/// [`AccountRow::reservations`] of a job whose other columns are not at hand.
+pub(super) fn read_reservations(job: &str, text: &str) -> Vec<Reservation> {
+    from_json(text).unwrap_or_else(|error| {
+        tracing::error!(job.id = job, error = %error, "The reservations of job {job} cannot be read and are not given back: {error}");
+        Vec::new()
+    })
+}
+
+/// A waiting row of `tasks`.
+#[derive(Debug, sqlx::FromRow)]
+pub(super) struct QueuedRow {
+    pub(super) id: String,
+    job_id: String,
+    user_id: String,
+    project_id: Option<String>,
+    model_id: String,
+    width: i64,
+    height: i64,
+    rows: i64,
+    work: f64,
+    priority: i64,
+    created_ms: i64,
+    queued_ms: i64,
+    run_after_ms: Option<i64>,
+    alone: bool,
+}
+
+impl QueuedRow {
+    pub(super) fn read(&self) -> Result<QueuedTask, StoreError> {
+        let model: ModelId = parse(&self.model_id)?;
+        Ok(QueuedTask {
+            task: parse(&self.id)?,
+            job: parse(&self.job_id)?,
+            user: parse(&self.user_id)?,
+            project: self.project_id.as_deref().map(parse).transpose()?,
+            batch: BatchKey { model, width: integer(self.width)?, height: integer(self.height)? },
+            rows: integer(self.rows)?,
+            work: self.work,
+            priority: integer(self.priority)?,
+            created: UnixMs(self.created_ms),
+            queued: UnixMs(self.queued_ms),
+            run_after: self.run_after_ms.map(UnixMs),
+            alone: self.alone,
+        })
+    }
+}
+
+/// The row of a task that has just been claimed.
+#[derive(Debug, sqlx::FromRow)]
+pub(super) struct ClaimRow {
+    pub(super) task_id: String,
+    pub(super) job_id: String,
+    pub(super) attempt: i64,
+    pub(super) failures: i64,
+    pub(super) alone: bool,
+}
+
+impl ClaimRow {
+    pub(super) fn into_claim(self, owner: &str, job: Job) -> Result<Claim, StoreError> {
+        let fence = Fence { task: parse(&self.task_id)?, job: job.id, attempt: self.attempt, owner: owner.to_owned() };
+        Ok(Claim { fence, job, failures: integer(self.failures)?, alone: self.alone })
+    }
+}
+
+/// The claims whose leases a statement has extended.
+#[derive(Debug)]
+pub(super) struct HeldTasks(HashMap<TaskId, (i64, String)>);
+
+impl HeldTasks {
+    /// From identifiers, attempts and owners.
+    pub(super) fn read(rows: Vec<(String, i64, String)>) -> Result<Self, StoreError> {
+        let read = |(task, attempt, owner): (String, i64, String)| Ok((parse(&task)?, (attempt, owner)));
+        rows.into_iter().map(read).collect::<Result<_, _>>().map(Self)
+    }
+
+    pub(super) fn has(&self, fence: &Fence) -> bool {
+        self.0.get(&fence.task).is_some_and(|(attempt, owner)| *attempt == fence.attempt && *owner == fence.owner)
+    }
+}
+
+/// A job and its task, in the types of the databases.
+#[derive(Debug)]
+pub(super) struct NewRow {
+    pub(super) job: String,
+    pub(super) user: String,
+    pub(super) project: Option<String>,
+    pub(super) retry_of: Option<String>,
+    pub(super) model: String,
+    pub(super) request: String,
+    pub(super) priority: i64,
+    pub(super) reservations: String,
+    pub(super) idempotency_key: Option<String>,
+    pub(super) request_sha256: Vec<u8>,
+    pub(super) created_ms: i64,
+    pub(super) task: String,
+    pub(super) task_key: Vec<u8>,
+    pub(super) rows: i64,
+    pub(super) width: i64,
+    pub(super) height: i64,
+    pub(super) work: f64,
+}
+
+impl NewRow {
+    pub(super) fn of(record: &NewRecord) -> Result<Self, StoreError> {
+        let job = &record.job;
+        Ok(Self {
+            job: job.id.to_string(),
+            user: job.user.to_string(),
+            project: job.project.as_ref().map(ToString::to_string),
+            retry_of: job.retry_of.as_ref().map(ToString::to_string),
+            model: job.request.model.to_string(),
+            request: to_json(&job.request)?,
+            priority: job.priority.into(),
+            reservations: to_json(&record.reservations)?,
+            idempotency_key: record.idempotency_key.clone(),
+            request_sha256: record.request_sha256.0.to_vec(),
+            created_ms: job.created.0,
+            task: record.task.to_string(),
+            task_key: record.task_key.0.to_vec(),
+            rows: rows(&job.request).into(),
+            width: job.request.width.into(),
+            height: job.request.height.into(),
+            work: record.work,
+        })
+    }
+}
+
+/// How a job ended, in the types of the databases.
+#[derive(Debug)]
+pub(super) struct EndRow {
+    pub(super) state: &'static str,
+    pub(super) result: Option<String>,
+    pub(super) error: Option<String>,
+    pub(super) spent: String,
+    pub(super) failures: i64,
+}
+
+impl EndRow {
+    pub(super) fn of(outcome: &Outcome, spent: &Spent) -> Result<Self, StoreError> {
+        let (result, error) = match outcome {
+            Outcome::Completed(result) => (Some(to_json(result)?), None),
+            Outcome::Failed(error) => (None, Some(to_json(error)?)),
+            Outcome::Cancelled => (None, None),
+        };
+        let failures = i64::from(matches!(outcome, Outcome::Failed(_)));
+        Ok(Self { state: outcome.state().as_str(), result, error, spent: to_json(spent)?, failures })
+    }
+}
+
+/// Whether `job` ended as `outcome` says: the write that is made again after a lost answer has happened already.
+pub(super) fn ended_so(job: &Job, outcome: &Outcome) -> bool {
+    job.state == outcome.state()
+        && match outcome {
+            Outcome::Completed(result) => job.result.as_ref() == Some(result),
+            Outcome::Failed(error) => job.error.as_ref() == Some(error),
+            Outcome::Cancelled => true,
+        }
+}
+
+/// The error, as JSON, of a job whose row cannot be read.
+pub(super) fn unreadable_error() -> Result<String, StoreError> {
+    let message = "the stored request cannot be read by this version of the server".to_owned();
+    to_json(&JobError { code: ErrorCode::Internal, message })
+}
+
+/// A counter's columns.
+pub(super) fn counter_columns(key: &CounterKey) -> (String, &'static str, i64) {
+    (key.holder.to_string(), key.meter.as_str(), key.window_start.0)
+}
+
+pub(super) fn corrupt(error: impl std::fmt::Display) -> StoreError {
+    StoreError::Corrupt(error.to_string())
+}
+
+pub(super) fn parse<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, StoreError> {
+    text.parse().map_err(corrupt)
+}
+
+pub(super) fn parse_state(text: &str) -> Result<JobState, StoreError> {
+    JobState::ALL.into_iter().find(|state| state.as_str() == text).ok_or_else(|| corrupt(format!("state '{text}'")))
+}
+
+pub(super) fn to_json<T: serde::Serialize>(value: &T) -> Result<String, StoreError> {
+    serde_json::to_string(value).map_err(corrupt)
+}
+
+fn from_json<T: DeserializeOwned>(text: &str) -> Result<T, StoreError> {
+    serde_json::from_str(text).map_err(corrupt)
+}
+
+fn integer<T: TryFrom<i64, Error: std::fmt::Display>>(value: i64) -> Result<T, StoreError> {
+    T::try_from(value).map_err(|error| corrupt(format!("{value}: {error}")))
+}

@@ -1,0 +1,55 @@
+//! What is looked up and changes nothing.
+
+use sqlx::{QueryBuilder, SqliteConnection};
+
+use crate::domain::{Job, JobId, JobState};
+use crate::jobs::store::filter;
+use crate::jobs::store::rows::{JobRow, QueuedRow, job_columns, parse_state, queued_columns};
+use crate::jobs::store::{JobFilter, QueuePosition, QueuedTask, StoreError};
+
+pub(super) async fn job(connection: &mut SqliteConnection, id: JobId) -> Result<Job, StoreError> {
+    sqlx::query_as::<_, JobRow>(concat!("SELECT ", job_columns!(), " FROM jobs WHERE id = ?1"))
+        .bind(id.to_string())
+        .fetch_optional(connection)
+        .await?
+        .ok_or(StoreError::NotFound(id))?
+        .into_job()
+}
+
+pub(super) async fn jobs(
+    connection: &mut SqliteConnection,
+    filter: &JobFilter,
+    before: Option<JobId>,
+    limit: u32,
+) -> Result<Vec<Job>, StoreError> {
+    let mut query = QueryBuilder::new(concat!("SELECT ", job_columns!(), " FROM jobs WHERE true"));
+    filter::push(&mut query, filter, before, limit);
+    let rows: Vec<JobRow> = query.build_query_as().fetch_all(connection).await?;
+    Ok(filter::readable(rows))
+}
+
+pub(super) async fn counts(connection: &mut SqliteConnection) -> Result<Vec<(JobState, u64)>, StoreError> {
+    let rows: Vec<(String, i64)> =
+        sqlx::query_as("SELECT state, COUNT(*) FROM jobs GROUP BY state ORDER BY state").fetch_all(connection).await?;
+    rows.into_iter().map(|(state, count)| Ok((parse_state(&state)?, count.unsigned_abs()))).collect()
+}
+
+/// A page of waiting tasks, and the identifiers of those in it that cannot be read.
+pub(super) async fn queued(
+    connection: &mut SqliteConnection,
+    after: QueuePosition,
+    limit: u32,
+) -> Result<(Vec<QueuedTask>, Vec<String>), StoreError> {
+    let rows: Vec<QueuedRow> = sqlx::query_as(concat!(
+        "SELECT ",
+        queued_columns!(),
+        " FROM tasks WHERE state = 'queued' AND (queued_ms, id) > (?1, ?2) ORDER BY queued_ms, id LIMIT ?3"
+    ))
+    .bind(after.queued.0)
+    // Every identifier is greater than the empty text.
+    .bind(after.task.map_or_else(String::new, |task| task.to_string()))
+    .bind(limit)
+    .fetch_all(connection)
+    .await?;
+    Ok(filter::readable_tasks(&rows))
+}

@@ -1,0 +1,151 @@
+//! The running scheduler: its start, what it foretells, its orderly end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::dispatcher::{Shared, dispatch_until_stopped};
+use super::elsewhere;
+use super::forecast::{self, Forecast};
+use super::options::SchedulerParts;
+use super::orders::Loads;
+use super::upkeep;
+use super::work_directories::{self, WorkDirectories};
+use crate::domain::{BatchKey, ImageRequest, JobId};
+use crate::execution::results::Attempt;
+use crate::jobs::speed::work;
+use crate::jobs::store::StoreError;
+
+/// How often a shutdown says what it waits for.
+const SHUTDOWN_LOG_INTERVAL: Duration = Duration::from_secs(5);
+/// How long interrupted tasks get to come back after the drain, before their workers are ended.
+const INTERRUPT_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long they get after that.
+const LAST_WAIT: Duration = Duration::from_secs(10);
+
+/// The running scheduler. Must be shut down before its runtime ends. Cheap to clone.
+#[derive(Clone)]
+pub struct Scheduler {
+    pub(super) shared: Arc<Shared>,
+    pub(super) loads: Arc<Loads>,
+    /// What goes on until every task has ended: renewal of leases, upkeep, what watches devices and other servers.
+    services: TaskTracker,
+    ended: CancellationToken,
+}
+
+impl std::fmt::Debug for Scheduler {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Scheduler").finish_non_exhaustive()
+    }
+}
+
+impl Scheduler {
+    /// Gives back what an earlier server left running, then starts to run jobs.
+    pub async fn start(parts: SchedulerParts) -> Result<Self, StoreError> {
+        // What changes from here on is heard of; what waits already is read after it.
+        parts.runner.attach();
+        let cut_off = parts.runner.give_back_expired(!parts.options.has_peers, parts.options.lease).await?;
+        // An attempt that was cut off may have stored pictures; the next one stores its own.
+        for left in &cut_off {
+            Attempt::new(&left.job, left.fence.attempt).delete_pictures(&parts.storage).await;
+        }
+        if !cut_off.is_empty() {
+            let jobs = cut_off.len();
+            tracing::info!(jobs, "Queued {jobs} jobs again that an earlier server left running");
+        }
+        let work_directory = parts.work_directory.clone();
+        let (work_directories, ended_tasks) = WorkDirectories::new(work_directory.clone());
+        let shared = Arc::new(Shared::new(parts, work_directories));
+        let scheduler =
+            Self { shared: shared.clone(), loads: Arc::default(), services: TaskTracker::new(), ended: CancellationToken::new() };
+        shared.tasks.spawn(dispatch_until_stopped(shared.clone()));
+        scheduler.serve(keep_leases(shared.clone(), scheduler.ended.clone()));
+        scheduler.serve(elsewhere::follow(shared.clone()));
+        scheduler.serve(upkeep::run(shared.clone()));
+        scheduler.serve(work_directories::remove_ended(work_directory, ended_tasks));
+        for executor in shared.pool.executors() {
+            let (pool, mut status) = (shared.pool.clone(), executor.status());
+            scheduler.serve(async move {
+                while status.changed().await.is_ok() {
+                    pool.wake();
+                }
+            });
+        }
+        Ok(scheduler)
+    }
+
+    fn serve(&self, service: impl Future<Output = ()> + Send + 'static) {
+        let ended = self.ended.clone();
+        self.services.spawn(async move {
+            tokio::select! {
+                () = ended.cancelled() => {}
+                () = service => {}
+            }
+        });
+    }
+
+    /// What a waiting job can expect; `None` when it does not wait here.
+    pub fn forecast(&self, job: JobId) -> Option<Forecast> {
+        let waiting = self.shared.waiting.lock();
+        forecast::of_waiting(&waiting.view, &self.shared.pool.fleet(), &self.shared.models, job, self.shared.clock().now())
+    }
+
+    /// What a job could expect that were submitted now.
+    pub fn forecast_new(&self, request: &ImageRequest) -> Forecast {
+        let (batch, fleet, now) = (BatchKey::of(request), self.shared.pool.fleet(), self.shared.clock().now());
+        let waiting = self.shared.waiting.lock();
+        forecast::of_new(&waiting.view, &fleet, &self.shared.models, &batch, work(request), now)
+    }
+
+    /// Waiting tasks by priority class, with the age of the oldest in milliseconds.
+    pub fn queue_depths(&self) -> Vec<(i32, usize, i64)> {
+        let now = self.shared.clock().now();
+        let depths = self.shared.waiting.lock().view.depths();
+        depths.into_iter().map(|(priority, tasks, oldest)| (priority, tasks, (now.0 - oldest.0).max(0))).collect()
+    }
+
+    /// Stops claiming at once, waits up to `drain` for running jobs, then interrupts them, gives them back to the queue, and ends the
+    /// workers. A second call, while the first still waits, may shorten the drain.
+    pub async fn shut_down(&self, drain: Duration) {
+        self.shared.stop.cancel();
+        self.shared.tasks.close();
+        let mut is_done = self.wait_for_tasks(drain).await;
+        if !is_done {
+            self.shared.preempt.cancel();
+            is_done = self.wait_for_tasks(INTERRUPT_TIMEOUT).await;
+        }
+        // A worker that does not listen is ended, and so are its tasks.
+        join_all(self.shared.pool.executors().iter().map(|executor| executor.shut_down())).await;
+        if !is_done && !self.wait_for_tasks(LAST_WAIT).await {
+            tracing::error!("Devices do not come back; their jobs will run again after the next start");
+        }
+        self.shared.parts.runner.detach();
+        self.ended.cancel();
+        self.services.close();
+        self.services.wait().await;
+    }
+
+    /// Whether everything ended within `timeout`.
+    async fn wait_for_tasks(&self, timeout: Duration) -> bool {
+        let deadline = Instant::now() + timeout;
+        loop {
+            let next_log = Instant::now() + SHUTDOWN_LOG_INTERVAL;
+            if tokio::time::timeout_at(next_log.min(deadline), self.shared.tasks.wait()).await.is_ok() {
+                return true;
+            }
+            if Instant::now() >= deadline {
+                return false;
+            }
+            let running = self.shared.pool.running();
+            tracing::info!(jobs = running, "Shutdown waits for {running} running jobs");
+        }
+    }
+}
+
+async fn keep_leases(shared: Arc<Shared>, until: CancellationToken) {
+    shared.parts.runner.keep_leases(shared.parts.options.lease, &*shared.parts.observer, &until).await;
+}
