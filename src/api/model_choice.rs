@@ -72,7 +72,7 @@ pub(super) async fn list_models(
     let sight = Sight::of(state, principal)?;
     let tenancy = Tenancy::of_caller(state, principal)?;
     let (models, configured) = (state.models.clone(), state.settings.default_image_model.clone());
-    look_at_disk(move || {
+    look_up(&state.models, move || {
         let seen = sight.list(&models);
         let default = tenancy
             .default_engine()
@@ -88,7 +88,7 @@ pub(super) async fn list_models(
 /// A model that the caller may know of.
 pub(super) async fn find_model(state: &ApiState, principal: &Principal, name: String) -> Result<ModelDescription, ApiError> {
     let (sight, models) = (Sight::of(state, principal)?, state.models.clone());
-    look_at_disk(move || sight.find(&models, &name)).await
+    look_up(&state.models, move || sight.find(&models, &name)).await
 }
 
 /// The model of a request: the one it names, else the project's, else the configured one, else the only one that may be used.
@@ -102,7 +102,7 @@ pub(super) async fn model_of_request(
 ) -> Result<ModelDescription, ApiError> {
     let sight = Sight::of(state, principal)?;
     let (models, configured, tenancy) = (state.models.clone(), state.settings.default_image_model.clone(), tenancy.clone());
-    look_at_disk(move || {
+    look_up(&state.models, move || {
         let named = |name: &str| {
             let installed = name.parse().ok().and_then(|id| models.describe(&id).ok());
             installed.map_or_else(|| sight.find(&models, name), Ok)
@@ -133,7 +133,10 @@ fn no_default(usable: &[ModelDescription]) -> ApiError {
     ApiError::about(ErrorKind::MissingField, "model", format!("is missing and there is no default; installed: {installed}"))
 }
 
-/// The catalogue reads directories: not on the async threads.
-async fn look_at_disk<T: Send + 'static>(look: impl FnOnce() -> Result<T, ApiError> + Send + 'static) -> Result<T, ApiError> {
-    tokio::task::spawn_blocking(look).await.map_err(ApiError::internal)?
+/// The catalogue reads directories, every now and then: not on the async threads.
+async fn look_up<T: Send + 'static>(
+    models: &ModelCatalog,
+    look: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
+    if models.is_fresh() { look() } else { tokio::task::spawn_blocking(look).await.map_err(ApiError::internal)? }
 }

@@ -66,6 +66,13 @@ impl Standing {
         Ok(Self { counters: reservations.into_iter().map(with_use).collect() })
     }
 
+    /// The counters of several holders, in their order, read together.
+    pub(super) async fn read_each(state: &ApiState, reservations: Vec<Vec<Reservation>>) -> Result<Vec<Self>, ApiError> {
+        let lengths: Vec<usize> = reservations.iter().map(Vec::len).collect();
+        let mut counters = Self::read(state, reservations.into_iter().flatten().collect()).await?.counters.into_iter();
+        Ok(lengths.into_iter().map(|length| Self { counters: counters.by_ref().take(length).collect() }).collect())
+    }
+
     /// The first counter that has not enough left.
     pub(super) fn refusal(&self) -> Option<QuotaRefusal> {
         let lacks = |(reservation, used): &&(Reservation, i64)| !has_room(reservation, *used);

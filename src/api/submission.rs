@@ -106,6 +106,13 @@ pub(super) fn forecast(state: &ApiState, job: &Job) -> Option<Forecast> {
     if job.state == JobState::Queued { state.scheduler.forecast(job.id) } else { None }
 }
 
+/// The same for a page of jobs, in their order.
+pub(super) fn forecasts(state: &ApiState, jobs: &[Job]) -> Vec<Option<Forecast>> {
+    let waiting: Vec<JobId> = jobs.iter().filter(|job| job.state == JobState::Queued).map(|job| job.id).collect();
+    let mut forecasts = state.scheduler.forecasts(&waiting).into_iter();
+    jobs.iter().map(|job| if job.state == JobState::Queued { forecasts.next().flatten() } else { None }).collect()
+}
+
 /// The same for a job that was accepted a moment ago, which the scheduler may not have seen yet.
 pub(super) fn forecast_accepted(state: &ApiState, job: &Job) -> Option<Forecast> {
     let is_waiting = job.state == JobState::Queued;

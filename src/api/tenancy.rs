@@ -116,12 +116,12 @@ pub(super) fn find_project<'a>(
     is_admin: bool,
 ) -> Result<&'a ProjectPolicy, ApiError> {
     policies.projects.get(project).ok_or_else(|| {
-        let mut message = format!("no project '{project}'");
-        if is_admin {
-            let known: Vec<&str> = policies.projects.keys().map(ProjectId::as_str).collect();
-            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-            message.push_str(&format!("; projects: {known}"));
-        }
+        let known: Vec<&str> = policies.projects.keys().map(ProjectId::as_str).collect();
+        let message = match (is_admin, known.is_empty()) {
+            (false, _) => format!("no project '{project}'"),
+            (true, true) => format!("no project '{project}'; projects: none"),
+            (true, false) => format!("no project '{project}'; projects: {}", known.join(", ")),
+        };
         ApiError::new(ErrorKind::ProjectNotFound, message).with_field("project_id")
     })
 }

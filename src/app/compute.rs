@@ -1,5 +1,6 @@
 //! From the configuration's words to the executors' and the scheduler's: the one place where they meet.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +16,11 @@ use crate::scheduler::SchedulerOptions;
 /// Rows of an evaluation for each task that may share it: a guided picture has two.
 const ROWS_PER_TASK: u32 = 2;
 
+/// Where packed weights lie.
+pub fn packed_directory(config: &Config) -> PathBuf {
+    config.data_dir.join("packed")
+}
+
 /// How the configuration wants devices to compute.
 pub fn executor_options(config: &Config) -> ExecutorOptions {
     ExecutorOptions {
@@ -23,7 +29,8 @@ pub fn executor_options(config: &Config) -> ExecutorOptions {
             Workers::Thread => WorkerKind::Thread,
         },
         run_directory: config.data_dir.join("run"),
-        packed_directory: Some(config.data_dir.join("packed")),
+        packed_directory: Some(packed_directory(config)),
+        max_packed_bytes: config.models.max_packed_bytes,
         precision: precision(config),
         kernels: kernels(config),
         unload_after_task: !config.models.keep_loaded,
@@ -51,6 +58,8 @@ pub fn scheduler_options(config: &Config, clock: Arc<StoreClock>) -> SchedulerOp
         max_batch_rows: config.pool.max_batch * ROWS_PER_TASK,
         max_vram_bytes: config.models.max_vram_bytes,
         max_ram_bytes: config.models.max_ram_bytes,
+        packed_directory: Some(packed_directory(config)),
+        max_packed_bytes: config.models.max_packed_bytes,
         idle_unload,
         retention: config.retention,
         lease: config.database.lease,

@@ -108,8 +108,13 @@ fn read_small(path: &Path) -> io::Result<String> {
 /// Written whole under another name first, readable by the owner alone from its first byte on.
 fn write_private(path: &Path, text: &str) -> io::Result<()> {
     let temporary = path.with_extension("tmp");
+    // Left behind by a server that was stopped here, or put there: its mode, and who has it open, would stay.
+    match fs::remove_file(&temporary) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
     let mut options = OpenOptions::new();
-    options.create(true).truncate(true).write(true);
+    options.create_new(true).write(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let mut file = options.open(&temporary)?;
@@ -155,6 +160,8 @@ mod tests {
     fn the_secret_is_made_once_and_private() {
         let directory = tempfile::tempdir().unwrap();
         let data = DataDirectory::open(directory.path()).unwrap();
+        // Readable by everybody, as an older file there may be.
+        fs::write(directory.path().join("secret.tmp"), "left behind").unwrap();
         let first = data.secret_key().unwrap();
         assert_eq!(data.secret_key().unwrap().expose_secret(), first.expose_secret());
         assert_eq!(first.expose_secret().len(), 43);

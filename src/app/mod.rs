@@ -5,13 +5,13 @@
 pub mod administrator;
 pub mod compute;
 pub mod data_directory;
+mod http;
 mod parts;
 pub mod shares;
 mod shutdown;
 pub mod stores;
 pub mod tenant_files;
 
-use std::future::IntoFuture;
 use std::io::{self, ErrorKind, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -30,7 +30,12 @@ use crate::telemetry::logging::{self, LoggingError};
 use crate::telemetry::metrics::MetricsError;
 use crate::tenants::AuthenticationError;
 use data_directory::{DataDirectory, DataDirectoryError};
+use http::ConnectionLimits;
 use parts::Parts;
+
+/// What each of several servers does without `SECRET_KEY`.
+const OWN_SECRET: &str = "SECRET_KEY is not set: this server signs links and tokens with a secret of its own, which other servers on the same \
+                          database refuse; give all of them the same SECRET_KEY";
 
 /// Why the server could not start, or not go on.
 #[derive(Debug, thiserror::Error)]
@@ -128,15 +133,13 @@ pub async fn serve(config: Config, out: &mut (dyn Write + Send)) -> Result<(), S
     let parts = Parts::build(&config, &data_directory).await?;
     announce(&config, &parts, &listener, out).await?;
 
-    let http = TaskTracker::new();
+    let clients = TaskTracker::new();
     let close_http = CancellationToken::new();
-    let server =
-        axum::serve(listener, api::router(parts.api.clone())).with_graceful_shutdown(close_http.clone().cancelled_owned());
-    http.spawn(server.into_future());
-    http.close();
+    clients.spawn(http::serve(listener, api::router(parts.api.clone()), ConnectionLimits::of_process(), close_http.clone()));
+    clients.close();
 
     signals.wait().await;
-    shutdown::run(&parts, &http, &close_http, &mut signals).await;
+    shutdown::run(&parts, &clients, &close_http, &mut signals).await;
     Ok(())
 }
 
@@ -147,6 +150,9 @@ fn log_notices(config: &Config) {
         } else {
             tracing::info!("{}", notice.text);
         }
+    }
+    if config.secret_key.is_none() && stores::may_have_peers(&config.database.location) {
+        tracing::warn!("{OWN_SECRET}");
     }
     if !config.auth.enabled {
         tracing::warn!("auth.enabled is false: whoever can reach {} may use the server", config.server.listen);

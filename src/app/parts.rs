@@ -101,7 +101,11 @@ impl Parts {
             background: TaskTracker::new(),
             shutdown: CancellationToken::new(),
         };
-        api.background.spawn(tenant_files::follow(tenant_files, tenants, api.shutdown.clone()));
+        let reweigh = {
+            let scheduler = scheduler.clone();
+            move || scheduler.reweigh()
+        };
+        api.background.spawn(tenant_files::follow(tenant_files, tenants, reweigh, api.shutdown.clone()));
         Ok(Self { api, scheduler, database })
     }
 }

@@ -10,8 +10,9 @@ use crate::tenants::Tenants;
 /// How often the files are looked at.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Puts what the files say in force whenever they change, until `shutdown`; a broken file leaves the old policies in force and says so.
-pub async fn follow(mut files: TenantFiles, tenants: Tenants, shutdown: CancellationToken) {
+/// Puts what the files say in force whenever they change, and calls `replaced` then, until `shutdown`; a broken file leaves the old
+/// policies in force and says so.
+pub async fn follow(mut files: TenantFiles, tenants: Tenants, replaced: impl Fn() + Send, shutdown: CancellationToken) {
     loop {
         tokio::select! {
             () = shutdown.cancelled() => return,
@@ -34,6 +35,7 @@ pub async fn follow(mut files: TenantFiles, tenants: Tenants, shutdown: Cancella
                     tracing::warn!("{}", notice.text);
                 }
                 tenants.replace(*policies);
+                replaced();
                 tracing::info!(users, projects, mended, "Took the changed files of {users} users and {projects} projects");
             }
             Some(Change::Broken(error)) => {

@@ -10,6 +10,7 @@ use framewright_device_worker::Pulse;
 use framewright_device_worker::fake::Stage;
 use framewright_device_worker::vitals::host_memory;
 use framewright_engine::ops::KernelPath;
+use framewright_engine::weights::PackedCache;
 
 use super::failure::{Failure, OrFail, Outcome};
 use super::options::CommonOptions;
@@ -66,6 +67,7 @@ pub(super) async fn run(arguments: &DoctorArguments, out: &mut (dyn Write + Send
     findings.extend(config.devices.iter().map(|&device| self::device(device, &options)));
     findings.push(directory("data", &config.data_dir, "name another with --data-dir"));
     findings.push(directory("storage", &config.storage.base_path, "set storage.base_path"));
+    findings.push(packed_weights(&config));
     findings.push(database(&config).await);
     findings.extend(tenants(&config));
     findings.extend(models(&config));
@@ -151,6 +153,24 @@ fn directory(subject: &'static str, path: &Path, remedy: &str) -> Finding {
         Ok(()) => finding(Verdict::Good, subject, format!("{} will be made at first start", path.display())),
         Err(error) => finding(Verdict::Bad, subject, format!("{} cannot be written ({error}); {remedy}", existing.display())),
     }
+}
+
+/// What the disk tier of weights holds; without a place for it every worker packs its own.
+fn packed_weights(config: &Config) -> Finding {
+    let path = compute::packed_directory(config);
+    let listed = match PackedCache::new(path.clone()).list() {
+        Ok(listed) => listed,
+        Err(error) => return finding(Verdict::Bad, "packed", format!("{} cannot be read: {error}", path.display())),
+    };
+    let writable = directory("packed", &path, "without it every worker packs weights for itself");
+    if writable.verdict != Verdict::Good || !path.exists() {
+        return writable;
+    }
+    let gigabytes = |bytes: u64| bytes as f64 / 1e9;
+    let bound = config.models.max_packed_bytes.map_or_else(String::new, |most| format!(" of at most {:.1}", gigabytes(most)));
+    let taken = gigabytes(listed.iter().map(|listing| listing.bytes).sum());
+    let text = format!("{} files of weights in {}, {taken:.1}{bound} GB", listed.len(), path.display());
+    finding(Verdict::Good, "packed", text)
 }
 
 async fn database(config: &Config) -> Finding {

@@ -80,7 +80,8 @@ fn parse_state(text: &str) -> Result<JobState, String> {
 /// The part of a task that is shown.
 #[derive(Debug, Deserialize)]
 struct Task {
-    task_id: String,
+    #[serde(rename = "task_id")]
+    id: String,
     status: String,
     #[serde(default)]
     progress: f64,
@@ -136,8 +137,8 @@ impl Task {
     }
 
     fn row(&self) -> String {
-        let Self { task_id, user_id, model, priority, created_at, .. } = self;
-        format!("{task_id}  {user_id}  {model}  priority {priority}  created {created_at}  {}", self.standing())
+        let Self { id, user_id, model, priority, created_at, .. } = self;
+        format!("{id}  {user_id}  {model}  priority {priority}  created {created_at}  {}", self.standing())
     }
 
     /// `None` while it has not ended.
@@ -172,7 +173,7 @@ pub(super) async fn run(command: &JobsCommand, out: &mut (dyn Write + Send)) -> 
         JobsCommand::Retry(JobArguments { id, server }) => {
             let answer = server.connect()?.post(&format!("{}/retry", path_of(*id)), b"{}".to_vec()).await.or_fail()?;
             let task: Task = read(answer)?;
-            writeln!(out, "{}", task.task_id).or_fail()
+            writeln!(out, "{}", task.id).or_fail()
         }
     }
 }

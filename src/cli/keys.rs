@@ -11,7 +11,7 @@ use super::options::CommonOptions;
 use crate::app::stores;
 use crate::config::{Config, tenants};
 use crate::domain::{Clock, KeyId, ProjectId, SystemClock, UnixMs, UserId};
-use crate::tenants::{KeyRecord, KeyService, NewKey, store};
+use crate::tenants::{KeyRecord, KeyService, MOST_KEY_DAYS, NewKey, store};
 
 /// What to do with keys.
 #[derive(Subcommand, Debug)]
@@ -37,7 +37,7 @@ pub(super) struct CreateArguments {
     #[arg(long, value_name = "PROJECT")]
     project: Option<ProjectId>,
     /// Refuse the key after N days [default: when it is revoked]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=36_500))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MOST_KEY_DAYS)))]
     expires_in_days: Option<u32>,
     #[command(flatten)]
     common: CommonOptions,
@@ -208,7 +208,8 @@ mod tests {
             (&["--admin", "--project", "film"][..], "cannot be used with"),
             (&["--project", "flim"], "--project: there is no project 'flim': make projects/flim.yaml"),
             (&["--project", "../film"], "project '../film' must be"),
-            (&["--expires-in-days", "0"], "1..=36500"),
+            (&["--expires-in-days", "0"], "1..=3650"),
+            (&["--expires-in-days", "3651"], "1..=3650"),
             (&["--expires-in-days", "soon"], "--expires-in-days"),
         ] {
             let message = keys(&config, &[&["create", "--user", "anna"], flags].concat()).await.unwrap_err();

@@ -60,7 +60,7 @@ impl fmt::Debug for DatabaseLocation {
 pub(super) struct DatabaseSection {
     /// May carry a password, so it is never shown.
     url: Option<SecretString>,
-    lease_seconds: Option<Whole<1, 3600>>,
+    lease_seconds: Option<Whole<1, 600>>,
 }
 
 impl DatabaseSection {

@@ -23,7 +23,8 @@ pub struct ModelsConfig {
     pub keep_loaded: bool,
     /// Bytes that packed weights below the data directory may take; without: no bound.
     pub max_packed_bytes: Option<u64>,
-    /// Bytes that loaded models may take in the machine's memory; without: what the machine has.
+    /// Bytes that loaded models and their work may take in the machine's memory, a model once for all workers; without: what the machine
+    /// has.
     pub max_ram_bytes: Option<u64>,
     /// Bytes that loaded models and their work may take on each CUDA device; without: what the device has.
     pub max_vram_bytes: Option<u64>,
@@ -73,7 +74,7 @@ pub(super) fn resolve(
     if cache.max_size_gb.is_some() {
         notices.push(Notice::info(
             "model_cache.max_size_gb: bounds the packed weights that this program keeps in <data-dir>/packed, the least recently used \
-             go first; models are downloaded by no part of this version, and files that people placed are neither counted nor removed",
+             go first, those of loaded models stay; models are downloaded by no part of this version, and files that people placed are neither counted nor removed",
         ));
     }
     let data_dir = places.data_dir;

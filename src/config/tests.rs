@@ -72,7 +72,7 @@ fn what_cannot_be_honoured_is_refused_with_its_place() {
         ("queue_limit: 0", 1, "queue_limit: must be a whole number of 1 to 10000000"),
         ("time_zone: Europe/Atlantis", 1, "time_zone: 'Europe/Atlantis' is not a time zone"),
         ("time_zone: ../../etc/localtime", 1, "time_zone: '../../etc/localtime'"),
-        ("database: { lease_seconds: 0 }", 1, "lease_seconds: must be a whole number of 1 to 3600"),
+        ("database: { lease_seconds: 0 }", 1, "lease_seconds: must be a whole number of 1 to 600"),
         ("log: { format: xml }", 1, "xml"),
     ] {
         let message = resolve(yaml, MACHINE).unwrap_err();

@@ -5,6 +5,7 @@
 //! [`PostgresDatabase`] speaks of other servers.
 
 mod error;
+mod listener;
 mod postgres;
 mod sqlite;
 mod writer;
@@ -17,7 +18,7 @@ use std::path::{Path, PathBuf};
 use secrecy::SecretString;
 
 pub use error::DatabaseError;
-pub use postgres::PostgresDatabase;
+pub use postgres::{PostgresDatabase, in_time};
 pub use sqlite::SqliteDatabase;
 pub use writer::WriteError;
 

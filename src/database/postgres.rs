@@ -1,26 +1,33 @@
 //! A PostgreSQL database that several servers share, and what it tells one of them of the others.
 
+use std::io;
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use secrecy::{ExposeSecret, SecretString};
-use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection, PgConnection, PgPool};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Notify};
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use uuid::Uuid;
 
 use super::error::DatabaseError;
+use super::listener::{CHANNEL, Listener};
 use crate::domain::UnixMs;
 
 /// Connections for statements. Two more are kept aside: one that listens, one that holds the leadership.
 const CONNECTIONS: u32 = 16;
 /// How long a statement waits for a connection, also while the server restarts.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
-/// First and longest pause between attempts to listen again.
-const RECONNECT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
-/// On which the servers wake each other.
-const CHANNEL: &str = "framewright_queue";
+pub(super) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a connection may take that only tells why others failed.
+const REASON_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a call may take: longer than it waits for a connection and for a row, much shorter than TCP waits for a machine that vanished.
+const LONGEST_CALL: Duration = Duration::from_secs(20);
+/// How long a session may take to say that it is there.
+const LONGEST_PING: Duration = Duration::from_secs(3);
+/// A connection that was used this recently is taken to be there still.
+const FRESH: Duration = Duration::from_millis(250);
 
 /// What the sessions set for themselves: a server whose machine vanished loses its locks within a minute instead of after hours, and
 /// a transaction waits for a row at most as long as for a connection.
@@ -42,8 +49,10 @@ struct Shared {
     pool: PgPool,
     /// Tells this server's wake-ups from the others'.
     instance: String,
-    /// Connected when it is first asked for.
-    listener: Mutex<Option<PgListener>>,
+    /// Completes a wait for the other servers.
+    changed: Arc<Notify>,
+    /// The task that listens, from when it is first asked for.
+    listening: OnceLock<AbortOnDropHandle<()>>,
     /// The session that holds the lock of the upkeep; the lock ends with it.
     leadership: Mutex<Option<PgConnection>>,
 }
@@ -67,14 +76,28 @@ impl PostgresDatabase {
         let pool = PgPoolOptions::new()
             .max_connections(CONNECTIONS)
             .acquire_timeout(ACQUIRE_TIMEOUT)
-            .connect_with(options)
-            .await
-            .map_err(|source| DatabaseError::Open { name: name.clone(), source })?;
+            .test_before_acquire(false)
+            .before_acquire(|connection, metadata| {
+                Box::pin(async move { if metadata.idle_for < FRESH { Ok(true) } else { ping(connection).await.map(|()| true) } })
+            })
+            // The pool asks too, but waits for as long as the answer takes: a call that was given up would keep its place until then.
+            .after_release(|connection, _| Box::pin(async move { ping(connection).await.map(|()| true) }))
+            .connect_with(options.clone());
+        let pool = match pool.await {
+            Ok(pool) => pool,
+            Err(error) => {
+                // A pool tries for a while and then says no more than that it waited.
+                let reason = tokio::time::timeout(REASON_TIMEOUT, PgConnection::connect_with(&options)).await;
+                let source = reason.ok().and_then(Result::err).unwrap_or(error);
+                return Err(DatabaseError::Open { name, source });
+            }
+        };
         sqlx::migrate!("migrations/postgres").run(&pool).await.map_err(|source| DatabaseError::Migrate { name, source })?;
         let shared = Shared {
             pool,
             instance: Uuid::now_v7().simple().to_string(),
-            listener: Mutex::new(None),
+            changed: Arc::default(),
+            listening: OnceLock::new(),
             leadership: Mutex::new(None),
         };
         Ok(Self { shared: Arc::new(shared) })
@@ -92,48 +115,14 @@ impl PostgresDatabase {
     }
 
     /// Completes when another server has called [`Self::notify`], or may have while this one did not listen. Losing the server is no
-    /// error here: this listens again as soon as it can.
+    /// error here: this listens again as soon as it can. Meant for one who waits.
     pub async fn changed_elsewhere(&self) {
-        let mut pause = RECONNECT.0;
-        // One listener, whoever asks.
-        let mut listener = self.shared.listener.lock().await;
-        loop {
-            let received = match &mut *listener {
-                Some(connected) => connected.try_recv().await,
-                None => match self.listen().await {
-                    Ok(connected) => {
-                        *listener = Some(connected);
-                        return;
-                    }
-                    Err(error) => Err(error),
-                },
-            };
-            match received {
-                Ok(Some(notification)) if notification.payload() == self.shared.instance => {}
-                // Not connected for a while; it is again.
-                Ok(_) => return,
-                Err(error) => {
-                    tracing::warn!(error = %error, "Cannot listen to the other servers: {error}; trying again in {pause:?}");
-                    *listener = None;
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(RECONNECT.1);
-                }
-            }
-        }
-    }
-
-    async fn listen(&self) -> Result<PgListener, sqlx::Error> {
-        // A pool of its own: listening takes no connection away from statements.
-        let pool = PgPoolOptions::new()
-            .max_connections(1)
-            .max_lifetime(None)
-            .idle_timeout(None)
-            .acquire_timeout(ACQUIRE_TIMEOUT)
-            .connect_lazy_with(PgConnectOptions::clone(&self.shared.pool.connect_options()));
-        let mut listener = PgListener::connect_with(&pool).await?;
-        listener.ignore_pool_close_event(true);
-        listener.listen(CHANNEL).await?;
-        Ok(listener)
+        self.shared.listening.get_or_init(|| {
+            let options = PgConnectOptions::clone(&self.shared.pool.connect_options());
+            let listener = Listener { options, instance: self.shared.instance.clone(), changed: self.shared.changed.clone() };
+            AbortOnDropHandle::new(TaskTracker::new().spawn(listener.run()))
+        });
+        self.shared.changed.notified().await;
     }
 
     /// Milliseconds to add to this machine's clock, which says `local_now`, to get the database's.
@@ -156,7 +145,7 @@ impl PostgresDatabase {
     pub async fn lead(&self) -> Result<bool, sqlx::Error> {
         let mut leadership = self.shared.leadership.lock().await;
         if let Some(session) = &mut *leadership {
-            if session.ping().await.is_ok() {
+            if ping(session).await.is_ok() {
                 return Ok(true);
             }
             *leadership = None;
@@ -174,15 +163,32 @@ impl PostgresDatabase {
         Ok(leads)
     }
 
-    /// Waits for running statements and hangs up.
+    /// Waits for running statements and hangs up; who does not answer is not waited for.
     pub async fn close(&self) {
-        if let Some(session) = self.shared.leadership.lock().await.take() {
-            session.close().await.ok();
+        if let Some(listening) = self.shared.listening.get() {
+            listening.abort();
         }
-        // Whoever listens still, does so until it is dropped.
-        if let Ok(mut listener) = self.shared.listener.try_lock() {
-            *listener = None;
-        }
-        self.shared.pool.close().await;
+        let hang_up = async {
+            if let Some(session) = self.shared.leadership.lock().await.take() {
+                session.close().await.ok();
+            }
+            self.shared.pool.close().await;
+            Ok::<(), sqlx::Error>(())
+        };
+        in_time(hang_up).await.ok();
     }
+}
+
+/// Waits for `call`, but no longer than any may take: a machine that vanished does not even say that its connections have ended. What
+/// became of a call that was given up is unknown.
+pub async fn in_time<T, E: From<sqlx::Error>>(call: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+    tokio::time::timeout(LONGEST_CALL, call).await.unwrap_or_else(|_| Err(silent(LONGEST_CALL).into()))
+}
+
+async fn ping(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    tokio::time::timeout(LONGEST_PING, connection.ping()).await.unwrap_or_else(|_| Err(silent(LONGEST_PING)))
+}
+
+fn silent(waited: Duration) -> sqlx::Error {
+    io::Error::new(io::ErrorKind::TimedOut, format!("the database has not answered for {waited:?}")).into()
 }

@@ -42,6 +42,15 @@ impl TestDatabase {
         Some(Self { database, address, _directory: directory })
     }
 
+    /// How many rows of `jobs` are in this state.
+    pub(crate) async fn jobs(&self, state: &str) -> i64 {
+        let query = "SELECT COUNT(*) FROM jobs WHERE state = $1";
+        match &self.database {
+            Database::Sqlite(database) => sqlx::query_scalar(query).bind(state).fetch_one(database.read()).await.unwrap(),
+            Database::Postgres(database) => sqlx::query_scalar(query).bind(state).fetch_one(database.pool()).await.unwrap(),
+        }
+    }
+
     /// Does what no store does.
     pub(crate) async fn execute(&self, sql: &'static str) -> Result<(), sqlx::Error> {
         match &self.database {
@@ -222,6 +231,64 @@ async fn errors_name_the_database_and_not_the_password() {
     assert!(wrong.contains("postgres://user:password@") && !wrong.contains("secret"), "{wrong}");
     let missing = message(Database::open(Path::new("/proc/no/jobs.db")).await.unwrap_err());
     assert!(missing.starts_with("cannot create /proc/no"), "{missing}");
+}
+
+/// Hands bytes on between a client and the test server, until it is told to hand on nothing any more of what is connected: then it is
+/// silent, as a machine is that has lost its power.
+async fn gateway(server: &str) -> (String, tokio::sync::watch::Sender<u32>) {
+    let mut url = url::Url::parse(server).unwrap();
+    let to = (url.host_str().unwrap().to_owned(), url.port().unwrap());
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    url.set_host(Some("127.0.0.1")).unwrap();
+    url.set_port(Some(listener.local_addr().unwrap().port())).unwrap();
+    let (cut, is_cut) = tokio::sync::watch::channel(0);
+    let tasks = tokio_util::task::TaskTracker::new();
+    tasks.clone().spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let mut server = tokio::net::TcpStream::connect(&to).await.unwrap();
+            let mut is_cut = is_cut.clone();
+            is_cut.mark_unchanged();
+            tasks.spawn(async move {
+                tokio::select! {
+                    _ = tokio::io::copy_bidirectional(&mut client, &mut server) => {}
+                    _ = is_cut.changed() => std::future::pending().await,
+                }
+            });
+        }
+    });
+    (url.into(), cut)
+}
+
+#[tokio::test]
+async fn who_vanished_without_a_word_is_not_waited_for() {
+    let Some(server) = postgres_server::create_database().await else { return };
+    let (url, cut) = gateway(&server).await;
+    let database = PostgresDatabase::open(&SecretString::from(url)).await.unwrap();
+    assert!(database.lead().await.unwrap());
+    database.changed_elsewhere().await;
+    let peer = PostgresDatabase::open(&SecretString::from(server)).await.unwrap();
+    assert!(!peer.lead().await.unwrap());
+    let select = async || in_time(sqlx::query_scalar::<_, i32>("SELECT 1").fetch_one(database.pool())).await;
+    // Every place of the pool is taken by a call that is never answered.
+    let sleeping = join_all((0..20).map(|_| in_time(sqlx::query("SELECT pg_sleep(600)").execute(database.pool()))));
+    let silence = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        cut.send_modify(|times| *times += 1);
+        // Nothing is under way that real time could bring to an end, so time passes at once.
+        tokio::time::pause();
+    };
+    let (given_up, ()) = tokio::join!(sleeping, silence);
+    assert!(given_up.iter().all(Result::is_err));
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    tokio::time::resume();
+    assert_eq!(select().await.unwrap(), 1, "new connections were made for those that are silent");
+    // The old session holds the right until the server gives it up; asking for it does not hang.
+    assert!(!database.lead().await.unwrap());
+    let heard = tokio::time::timeout(Duration::from_secs(20), database.changed_elsewhere()).await;
+    assert!(heard.is_ok(), "what was called meanwhile may have been missed");
+    let mut connection = peer.pool().acquire().await.unwrap();
+    peer.notify(&mut connection).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(20), database.changed_elsewhere()).await.unwrap();
 }
 
 async fn two_servers() -> Option<(PostgresDatabase, PostgresDatabase)> {

@@ -5,11 +5,12 @@
 //! the same loop and behave alike. A device never sees HTTP, the database or the storage; the server never sees a tensor.
 
 pub mod fake;
-mod model_files;
 pub mod options;
 pub mod process;
 pub mod results;
 mod tasks;
+#[cfg(test)]
+mod tasks_tests;
 pub mod thread;
 mod translate;
 
@@ -54,8 +55,8 @@ pub trait Executor: Send + Sync + fmt::Debug {
     fn status(&self) -> watch::Receiver<ExecutorStatus>;
     /// Starts a task; its events follow, [`TaskEvent::Ended`] last, whatever happens to the worker.
     fn start(&self, task: ImageTask) -> Result<mpsc::Receiver<TaskEvent>, ExecutorUnavailable>;
-    /// Loads a model before anybody needs it, or does nothing when it is loaded.
-    async fn load(&self, model: &ModelId, directory: &Path) -> Result<(), TaskFailure>;
+    /// Loads a model from a directory whose files have this fingerprint before anybody needs it, or does nothing when it is loaded.
+    async fn load(&self, model: &ModelId, directory: &Path, fingerprint: u64) -> Result<(), TaskFailure>;
     /// Gives back a model's memory; a model in use is refused.
     async fn unload(&self, model: &ModelId) -> Result<(), TaskFailure>;
     /// Ends the worker: waits for none of its tasks.
@@ -149,6 +150,8 @@ pub struct ImageTask {
     pub request: ImageRequest,
     /// The model's files.
     pub model_directory: PathBuf,
+    /// A number that changes when any of them does: see [`files_fingerprint`](crate::models::files_fingerprint).
+    pub model_fingerprint: u64,
     /// Models to give back first.
     pub unload: Vec<ModelId>,
     /// The picture that `request.init_image` names.

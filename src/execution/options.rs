@@ -55,10 +55,13 @@ pub struct ExecutorOptions {
     /// The program that has the subcommand `device-worker`; absent means this one. CUDA devices have a program of their own,
     /// `framewright-device-worker`, beside this one or on the PATH.
     pub program: Option<PathBuf>,
-    /// Where workers lock the devices that this server alone uses (`cpu`, `fake`); GPUs are locked in the system's temporary directory.
+    /// Where workers lock the devices that this server alone uses (`cpu`, `fake`); GPUs are locked for all users of the machine, in `/run/lock`
+    /// or else in `/tmp`.
     pub run_directory: PathBuf,
     /// Where packed weights lie, shared by all workers of the machine; absent means that every worker packs its own.
     pub packed_directory: Option<PathBuf>,
+    /// A model whose packed weights would take more than this is loaded into its worker's own memory (`model_cache.max_size_gb`).
+    pub max_packed_bytes: Option<u64>,
     /// Working precision; absent means f32 on the CPU and f16 on CUDA.
     pub precision: Option<Precision>,
     /// CPU kernels; absent means the fastest that the processor has.
@@ -85,6 +88,7 @@ impl Default for ExecutorOptions {
             program: None,
             run_directory: std::env::temp_dir().join("framewright"),
             packed_directory: None,
+            max_packed_bytes: None,
             precision: None,
             kernels: None,
             unload_after_task: false,
@@ -106,6 +110,7 @@ impl ExecutorOptions {
             unload_after_task: self.unload_after_task,
             max_batch_rows: self.max_batch_rows,
             packed_directory: self.packed_directory.clone(),
+            max_packed_bytes: self.max_packed_bytes,
             fake: self.fake.setup(),
         }
     }

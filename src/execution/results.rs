@@ -142,38 +142,34 @@ pub fn manifest(request: &ImageRequest, seed: u64, identity: &ModelIdentity, fac
     })
 }
 
-/// Stores an attempt's pictures and their thumbnails. When one fails, those before it are removed again.
-pub async fn store_pictures(
+/// Stores an attempt's pictures and their thumbnails. After an error some may be there: see [`Attempt::delete_pictures`]. Blocking.
+pub fn store_pictures(
     storage: &ArtifactStorage,
     attempt: &Attempt,
-    pictures: Vec<EncodedPicture>,
+    pictures: &[EncodedPicture],
 ) -> Result<Vec<Artifact>, StorageError> {
-    let mut artifacts = Vec::with_capacity(pictures.len());
-    for (index, picture) in pictures.into_iter().enumerate() {
-        match store_picture(storage, attempt.picture_key(index), picture).await {
-            Ok(artifact) => artifacts.push(artifact),
-            Err(error) => {
-                attempt.delete_pictures(storage).await;
-                return Err(error);
-            }
-        }
-    }
+    let artifacts: Vec<Artifact> =
+        pictures.iter().enumerate().map(|(index, picture)| artifact(attempt.picture_key(index), picture)).collect();
+    let files: Vec<(&str, &[u8])> = artifacts
+        .iter()
+        .zip(pictures)
+        .flat_map(|(artifact, picture)| {
+            [(artifact.key.as_str(), &*picture.png), (artifact.thumbnail_key.as_str(), &*picture.thumbnail_jpeg)]
+        })
+        .collect();
+    storage.put_together(&files)?;
     Ok(artifacts)
 }
 
-async fn store_picture(storage: &ArtifactStorage, key: String, picture: EncodedPicture) -> Result<Artifact, StorageError> {
-    let thumbnail_key = thumbnail_key(&key);
-    let artifact = Artifact {
+fn artifact(key: String, picture: &EncodedPicture) -> Artifact {
+    Artifact {
         media_type: "image/png".to_owned(),
         width: picture.width,
         height: picture.height,
         bytes: picture.png.len() as u64,
         sha256: Sha256Digest::of(&picture.png).to_string(),
         seed: picture.seed,
+        thumbnail_key: thumbnail_key(&key),
         key,
-        thumbnail_key,
-    };
-    storage.put(&artifact.key, picture.png).await?;
-    storage.put(&artifact.thumbnail_key, picture.thumbnail_jpeg).await?;
-    Ok(artifact)
+    }
 }

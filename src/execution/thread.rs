@@ -16,9 +16,8 @@ use framewright_device_worker::{self as device_worker, ModelFiles, PreviewSwitch
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 
-use super::model_files::SeenModels;
 use super::options::{DeviceError, ExecutorOptions, device_kind};
-use super::tasks::TaskTable;
+use super::tasks::{Nonsense, TaskTable};
 use super::{Executor, ExecutorHealth, ExecutorStatus, ExecutorUnavailable, ImageTask, TaskEvent, TaskFailure, translate};
 use crate::domain::{DeviceName, ModelId};
 
@@ -33,7 +32,6 @@ pub struct ThreadExecutor {
     table: Arc<TaskTable>,
     status: watch::Receiver<ExecutorStatus>,
     commands: Mutex<Option<Sender<Command>>>,
-    models: SeenModels,
 }
 
 impl ThreadExecutor {
@@ -55,13 +53,7 @@ impl ThreadExecutor {
         let start_error = |source| DeviceError::Start { device: name.to_owned(), source };
         thread::Builder::new().name(format!("device {name}")).spawn(move || worker.run(open, &opened)).map_err(start_error)?;
         opening.recv().unwrap_or_else(|_| Err(start_error(std::io::Error::other("it panicked"))))?;
-        Ok(Self {
-            name: name.to_owned(),
-            table,
-            status: status_receiver,
-            commands: Mutex::new(Some(commands)),
-            models: SeenModels::default(),
-        })
+        Ok(Self { name: name.to_owned(), table, status: status_receiver, commands: Mutex::new(Some(commands)) })
     }
 
     fn send(&self, command: Command) -> bool {
@@ -90,7 +82,7 @@ impl Executor for ThreadExecutor {
 
     fn start(&self, task: ImageTask) -> Result<mpsc::Receiver<TaskEvent>, ExecutorUnavailable> {
         let (number, events) = self.table.add(&task)?;
-        let order = translate::order(&task, self.models.fingerprint(&task.model_directory));
+        let order = translate::order(&task);
         let previews = task.previews.clone();
         let task = device_worker::ImageTask {
             order,
@@ -100,8 +92,7 @@ impl Executor for ThreadExecutor {
         if self.send(Command::Run(number, Box::new(task))) { Ok(events) } else { Err(ExecutorUnavailable::Gone) }
     }
 
-    async fn load(&self, model: &ModelId, directory: &Path) -> Result<(), TaskFailure> {
-        let fingerprint = self.models.fingerprint(directory);
+    async fn load(&self, model: &ModelId, directory: &Path, fingerprint: u64) -> Result<(), TaskFailure> {
         let model = ModelFiles { name: model.to_string(), directory: directory.to_owned(), fingerprint };
         self.ask(|ticket| Command::Load { ticket, model }).await
     }
@@ -162,9 +153,10 @@ impl Worker {
                 });
             }));
             let Err(panic) = served else { break };
-            let reason = format!("it panicked: {}", panic_message(&*panic));
-            tracing::error!(reason, "A device worker was lost: {reason}");
-            self.table.lose_all(&reason);
+            let message = panic_message(&*panic);
+            tracing::error!(message, "A device worker was lost: it panicked: {message}");
+            // Nobody knows what stands in the message.
+            self.table.lose_all("it panicked");
             // Commands for tasks that have ended.
             while self.receiver.try_recv().is_ok() {}
             // What it was in the middle of is unknown; a fresh one is safe.
@@ -186,22 +178,30 @@ impl Worker {
     }
 
     fn ready(&mut self, description: String) {
+        // First, because whoever sees that the device is ready may send it a task at once.
+        self.table.accept(true);
         self.status.send_modify(|status| {
             status.health = ExecutorHealth::Ready;
             status.description = description;
         });
         Vitals { meter: &self.meter, fake_memory: self.fake_memory, read: None }.refresh(&self.status);
         self.vitals_read = Some(Instant::now());
-        self.table.accept(true);
     }
 }
 
 fn tell(table: &TaskTable, status: &watch::Sender<ExecutorStatus>, event: Event) {
     match event {
-        Event::Report(number, report) => drop(table.report(number, report)),
-        Event::Ended(number, result) => drop(table.end(number, result)),
+        Event::Report(number, report) => log_nonsense(table.report(number, report)),
+        Event::Ended(number, result) => log_nonsense(table.end(number, result)),
         Event::Answered { ticket, result } => table.answer(ticket, result),
         Event::Loaded(models) => status.send_modify(|status| status.loaded = translate::loaded(models)),
+    }
+}
+
+/// A thread is not to be killed; it may also speak of a task that was lost meanwhile.
+fn log_nonsense(heard: Result<(), Nonsense>) {
+    if let Err(nonsense) = heard {
+        tracing::debug!("A device worker: {nonsense}");
     }
 }
 

@@ -9,8 +9,8 @@ use framewright_device_worker::{Failure, FailureClass};
 use super::{DeviceMemory, FinishedPicture, ImageOutput, ImageTask, LoadedModel, Report, RunFacts, TaskFailure, Timings};
 use crate::domain::{ErrorCode, Progress};
 
-/// A task as a worker knows it, with the fingerprint of its model's files. The initial picture stays in memory.
-pub(super) fn order(task: &ImageTask, fingerprint: u64) -> worker::TaskOrder {
+/// A task as a worker knows it. The initial picture stays in memory.
+pub(super) fn order(task: &ImageTask) -> worker::TaskOrder {
     let request = &task.request;
     worker::TaskOrder {
         request: worker::ImageRequest {
@@ -25,7 +25,11 @@ pub(super) fn order(task: &ImageTask, fingerprint: u64) -> worker::TaskOrder {
             num_images: request.num_images,
             strength: request.strength,
         },
-        model: worker::ModelFiles { name: request.model.to_string(), directory: task.model_directory.clone(), fingerprint },
+        model: worker::ModelFiles {
+            name: request.model.to_string(),
+            directory: task.model_directory.clone(),
+            fingerprint: task.model_fingerprint,
+        },
         unload: task.unload.iter().map(ToString::to_string).collect(),
         init_image: task.init_image.clone().map(worker::Picture::Pixels),
         work_directory: task.work_directory.clone(),

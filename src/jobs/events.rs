@@ -1,6 +1,7 @@
 //! Live events of jobs.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use parking_lot::Mutex;
 use tokio::sync::broadcast;
@@ -118,7 +119,8 @@ impl EventHub {
             // An error means that nobody listens, which is no error here.
             let _ = sender.send(JobEvent { id, job, kind });
         }
-        if ends {
+        // Of a job that goes back to the queue nobody may ever hear again here.
+        if ends || channel.is_idle() {
             live.channels.remove(&job);
         }
     }
@@ -140,8 +142,11 @@ impl EventHub {
 
     /// The job runs here no more, and what became of it is not known yet.
     pub fn leave(&self, job: JobId) {
-        if let Some(channel) = self.live.lock().channels.get_mut(&job) {
-            channel.progress = None;
+        if let Entry::Occupied(mut channel) = self.live.lock().channels.entry(job) {
+            channel.get_mut().progress = None;
+            if channel.get().is_idle() {
+                channel.remove();
+            }
         }
     }
 
@@ -229,5 +234,20 @@ mod tests {
         assert_eq!(hub.progress(elsewhere), None, "the store knows better");
         hub.leave(here);
         assert_eq!(hub.watched_elsewhere().len(), 2);
+    }
+
+    #[test]
+    fn jobs_that_left_and_that_nobody_watches_leave_no_channel() {
+        let hub = EventHub::new(UnixMs(0));
+        let (lost, released, watched) = (JobId::generate(), JobId::generate(), JobId::generate());
+        let _watching = hub.subscribe(watched, Previews::Unwanted);
+        for job in [lost, released, watched] {
+            hub.open(job);
+        }
+        hub.leave(lost);
+        for job in [released, watched] {
+            hub.publish(job, JobEventKind::State { state: JobState::Queued, error: None });
+        }
+        assert_eq!(hub.live.lock().channels.keys().collect::<Vec<_>>(), [&watched]);
     }
 }

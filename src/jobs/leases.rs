@@ -50,6 +50,15 @@ pub(super) struct Leases {
     held: Mutex<HashMap<TaskId, Held>>,
 }
 
+/// What renewals came to, beside those that went well.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Answers {
+    /// Claims that turned out to be lost.
+    pub(super) lost: u64,
+    /// Claims that are to be renewed again soon.
+    pub(super) busy: u64,
+}
+
 /// The last moment of a lease of length `lease` that was asked for at `asked`, whenever the answer came.
 pub(super) fn deadline(asked: Instant, lease: Duration) -> Instant {
     asked + lease - lease / MARGIN
@@ -81,9 +90,9 @@ impl Leases {
         (renewals, held.values().map(|held| held.deadline).min())
     }
 
-    /// Takes the answers to renewals that were asked for at `asked`. Gives how many claims turned out to be lost.
-    pub(super) fn renewed(&self, renewals: &[Renewal], answers: &[Renewed], asked: Instant, lease: Duration) -> u64 {
-        let mut lost = 0;
+    /// Takes the answers to renewals that were asked for at `asked`.
+    pub(super) fn renewed(&self, renewals: &[Renewal], answers: &[Renewed], asked: Instant, lease: Duration) -> Answers {
+        let mut count = Answers::default();
         let mut all = self.held.lock();
         for (renewal, answer) in renewals.iter().zip(answers) {
             let task = renewal.fence.task;
@@ -96,14 +105,15 @@ impl Leases {
                         held.stop.cancel();
                     }
                 }
+                Renewed::Busy => count.busy += 1,
                 Renewed::Lost => {
                     held.lost.cancel();
                     all.remove(&task);
-                    lost += 1;
+                    count.lost += 1;
                 }
             }
         }
-        lost
+        count
     }
 
     /// Gives up the claims whose deadline has come. Gives their number.
@@ -150,17 +160,20 @@ mod tests {
     #[test]
     fn answers_reach_the_tasks_they_are_for() {
         let (leases, asked) = (Leases::default(), Instant::now());
-        let claims = [held(asked), held(asked), held(asked), held(asked)];
+        let claims = [held(asked), held(asked), held(asked), held(asked), held(asked)];
         leases.hold(claims.clone());
         let renewals: Vec<Renewal> =
             claims.iter().map(|held| Renewal { fence: held.fence.clone(), progress: Progress::default() }).collect();
         leases.let_go(&claims[3].fence);
         let (no, yes) = (Renewed::Held { cancel_requested: false }, Renewed::Held { cancel_requested: true });
         let later = asked + LEASE / 3;
-        assert_eq!(leases.renewed(&renewals, &[no, yes, Renewed::Lost, Renewed::Lost], later, LEASE), 1);
-        assert_eq!(claims.each_ref().map(|held| held.stop.is_cancelled()), [false, true, false, false]);
-        assert_eq!(claims.each_ref().map(|held| held.lost.is_cancelled()), [false, false, true, false]);
-        assert_eq!(leases.due().0.len(), 2);
+        let answers = [no, yes, Renewed::Lost, Renewed::Lost, Renewed::Busy];
+        assert_eq!(leases.renewed(&renewals, &answers, later, LEASE), Answers { lost: 1, busy: 1 });
+        assert_eq!(claims.each_ref().map(|held| held.stop.is_cancelled()), [false, true, false, false, false]);
+        assert_eq!(claims.each_ref().map(|held| held.lost.is_cancelled()), [false, false, true, false, false]);
+        assert_eq!(leases.due().0.len(), 3);
+        assert_eq!(leases.due().1, Some(deadline(asked, LEASE)), "nobody knows whether this one could be renewed");
+        leases.let_go(&claims[4].fence);
         assert_eq!(leases.due().1, Some(deadline(later, LEASE)));
     }
 
@@ -171,7 +184,7 @@ mod tests {
         let earlier = Renewal { fence: claim.fence.clone(), progress: Progress::default() };
         claim.fence.attempt = 2;
         leases.hold([claim.clone()]);
-        assert_eq!(leases.renewed(std::slice::from_ref(&earlier), &[Renewed::Lost], asked, LEASE), 0);
+        assert_eq!(leases.renewed(std::slice::from_ref(&earlier), &[Renewed::Lost], asked, LEASE), Answers::default());
         leases.let_go(&earlier.fence);
         assert!(leases.holds(claim.fence.task) && !claim.lost.is_cancelled());
     }

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::feed::QueueChange;
-use super::leases::{self, Held, Leases, ProgressCell};
+use super::leases::{self, Answers, Held, Leases, ProgressCell};
 use super::service::Shared;
 use super::store::{Claim, Ending, Fence, JobStore, Outcome, QueuedTask, Release, StoreError};
 use super::submission::waiting_task;
@@ -21,8 +21,11 @@ use crate::domain::{Clock, Job, JobEventKind, JobId, JobObserver, JobState, Prev
 
 /// Leases are renewed this many times within their length.
 const RENEWALS_PER_LEASE: u32 = 3;
-/// After a renewal that failed the next one comes after this part of a lease.
+/// After a renewal that failed, or for some tasks did nothing, the next one comes after this part of a lease.
 const FAILED_RENEWALS_PER_LEASE: u32 = 20;
+
+/// Jobs of other servers that are looked up in one call.
+const FOLLOWED_TOGETHER: usize = 500;
 
 /// Claims tasks and reports on them, in the name of this boot of the server. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -35,7 +38,8 @@ pub struct JobRunner {
 struct Own {
     owner: String,
     leases: Leases,
-    /// When a claim failed without saying whether it went through: the store may hold tasks for this runner that it knows nothing of.
+    /// Since when the store may hold tasks for this runner that it does not hold itself: a claim failed without saying whether it went
+    /// through, a lease could not be renewed, an ending could not be written.
     doubt: Mutex<Option<Instant>>,
 }
 
@@ -133,7 +137,7 @@ impl JobRunner {
         let ids: Vec<TaskId> = tasks.iter().map(|(task, _)| *task).collect();
         let claimed = self.shared.store.claim(&ids, &self.own.owner, now, lease_end(now, lease)).await;
         if let Err(StoreError::Unavailable(_)) = &claimed {
-            *self.own.doubt.lock() = Some(Instant::now());
+            self.own.doubt();
         }
         let running: Vec<RunningTask> = {
             let claims = claimed.as_deref().unwrap_or_default().iter();
@@ -188,7 +192,8 @@ impl JobRunner {
                 () = tokio::time::sleep_until(wake) => {}
             }
             pause = match self.renew(lease, observer).await {
-                Ok(()) => lease / RENEWALS_PER_LEASE,
+                Ok(0) => lease / RENEWALS_PER_LEASE,
+                Ok(_) => lease / FAILED_RENEWALS_PER_LEASE,
                 Err(error) => {
                     tracing::warn!(error = &error as &dyn Error, "Cannot renew leases: {error}");
                     lease / FAILED_RENEWALS_PER_LEASE
@@ -196,27 +201,30 @@ impl JobRunner {
             };
             let overdue = self.own.leases.give_up_overdue(Instant::now());
             if overdue > 0 {
+                // In the store they are still this runner's, and no other server need be there to take them over.
+                self.own.doubt();
                 tracing::error!(tasks = overdue, "Gave up {overdue} tasks: their leases could not be renewed in time");
                 (0..overdue).for_each(|_| observer.lease_lost());
             }
         }
     }
 
-    async fn renew(&self, lease: Duration, observer: &dyn JobObserver) -> Result<(), StoreError> {
+    /// Gives how many of the tasks are to be renewed again soon.
+    async fn renew(&self, lease: Duration, observer: &dyn JobObserver) -> Result<u64, StoreError> {
         let (renewals, deadline) = self.own.leases.due();
-        let Some(deadline) = deadline else { return Ok(()) };
+        let Some(deadline) = deadline else { return Ok(0) };
         let (asked, now) = (Instant::now(), self.shared.clock.now());
         let renewing = self.shared.store.renew(&renewals, now, lease_end(now, lease));
         let answers = tokio::time::timeout_at(deadline, renewing).await.unwrap_or_else(|late| {
             // Counts as a failure of the database, whatever it does with the call afterwards.
             Err(StoreError::Unavailable(Box::new(late)))
         })?;
-        let lost = self.own.leases.renewed(&renewals, &answers, asked, lease);
+        let Answers { lost, busy } = self.own.leases.renewed(&renewals, &answers, asked, lease);
         if lost > 0 {
             tracing::error!(tasks = lost, "{lost} tasks are no longer this server's; what they made is thrown away");
             (0..lost).for_each(|_| observer.lease_lost());
         }
-        Ok(())
+        Ok(busy)
     }
 
     /// Tells the watchers of progress; the store is told with the next renewal.
@@ -259,6 +267,12 @@ impl JobRunner {
         self.shared.events.leave(task.fence.job);
     }
 
+    /// Lets go of a task whose end the store does not take: it runs again when its lease has ended.
+    pub fn give_up(&self, task: &RunningTask) {
+        self.forget(task);
+        self.own.doubt();
+    }
+
     fn left_running(&self, task: &RunningTask, written: &Result<Job, StoreError>) {
         match written {
             Ok(job) => {
@@ -278,23 +292,22 @@ impl JobRunner {
         }
     }
 
-    /// Gives back what other servers' ended leases (at start, with `all`, every lease) leave running, and what this one may have
-    /// claimed without learning of it. Gives the attempts that were cut off.
+    /// Gives back what other servers' ended leases (at start, with `all`, every lease) leave running, and those of this one that it
+    /// does not hold: claims it did not learn of, or had to give up. Gives the attempts that were cut off.
     pub async fn give_back_expired(&self, all: bool, lease: Duration) -> Result<Vec<Claim>, StoreError> {
-        let settled_doubt = self.own.doubt.lock().filter(|since| since.elapsed() > lease);
+        let doubt = *self.own.doubt.lock();
         // Nobody's name: this runner's own forgotten claims end like the others'. Those that it holds are renewed long before.
-        let owner = if settled_doubt.is_some() { "" } else { self.own.owner.as_str() };
-        let now = self.shared.clock.now();
+        let owner = if doubt.is_some() { "" } else { self.own.owner.as_str() };
+        let (asked, now) = (Instant::now(), self.shared.clock.now());
         let cut_off = self.shared.store.give_back_expired(owner, all, now).await?;
-        if settled_doubt.is_some() {
-            let mut doubt = self.own.doubt.lock();
-            // A newer one stays.
-            *doubt = doubt.filter(|since| Some(*since) != settled_doubt);
+        {
+            // Whatever it was about has ended by now, unless something else has come up since.
+            let mut current = self.own.doubt.lock();
+            *current = current.filter(|since| asked.saturating_duration_since(*since) <= lease);
         }
         for claim in &cut_off {
             let job = &claim.job;
-            let state = if job.state == JobState::Running { JobState::Queued } else { job.state };
-            self.shared.events.publish(job.id, JobEventKind::State { state, error: job.error.clone() });
+            self.shared.events.publish(job.id, JobEventKind::State { state: job.state, error: job.error.clone() });
         }
         let waiting = cut_off.iter().filter(|claim| !claim.job.state.is_terminal());
         self.shared.feed.extend(waiting.map(|claim| {
@@ -306,20 +319,26 @@ impl JobRunner {
 
     /// Tells the watchers of jobs that run on other servers what became of them.
     pub async fn follow_elsewhere(&self) -> Result<(), StoreError> {
-        for (id, known) in self.shared.events.watched_elsewhere() {
-            let job = match self.shared.store.job(id).await {
-                Ok(job) => job,
-                Err(StoreError::NotFound(_) | StoreError::Corrupt(_)) => continue,
-                Err(error) => return Err(error),
-            };
-            if known != Some(job.state) {
-                self.shared.events.publish(id, JobEventKind::State { state: job.state, error: job.error });
-            }
-            if job.state == JobState::Running {
-                self.shared.events.publish(id, JobEventKind::Progress(job.progress));
+        let watched = self.shared.events.watched_elsewhere();
+        for page in watched.chunks(FOLLOWED_TOGETHER) {
+            let known: HashMap<JobId, Option<JobState>> = page.iter().copied().collect();
+            let ids: Vec<JobId> = known.keys().copied().collect();
+            for job in self.shared.store.jobs_of(&ids).await? {
+                if known.get(&job.id) != Some(&Some(job.state)) {
+                    self.shared.events.publish(job.id, JobEventKind::State { state: job.state, error: job.error });
+                }
+                if job.state == JobState::Running {
+                    self.shared.events.publish(job.id, JobEventKind::Progress(job.progress));
+                }
             }
         }
         Ok(())
+    }
+}
+
+impl Own {
+    fn doubt(&self) {
+        *self.doubt.lock() = Some(Instant::now());
     }
 }
 

@@ -217,7 +217,7 @@ impl JobService {
         Ok((job, events))
     }
 
-    /// Jobs by state, for metrics and health.
+    /// Jobs by state, for health.
     pub async fn counts(&self) -> Result<Vec<(JobState, u64)>, JobServiceError> {
         Ok(self.shared.store.counts().await?)
     }

@@ -6,6 +6,9 @@ use parking_lot::Mutex;
 
 use crate::domain::{BatchKey, ImageRequest, ModelId};
 
+/// Device seconds that a unit of [`work`] is taken to cost before anything was measured.
+pub const UNMEASURED_SECONDS_PER_WORK: f64 = 1.0;
+
 /// Weight of the newest measurement in a moving average.
 const NEWEST_WEIGHT: f64 = 0.3;
 

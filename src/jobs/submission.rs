@@ -41,7 +41,7 @@ pub(super) fn input_key(job: JobId) -> String {
     format!("inputs/{job}.png")
 }
 
-/// The job of a key made by [`input_key`].
+/// The job of a key made by `input_key`.
 pub fn job_of_input(key: &str) -> Option<JobId> {
     key.strip_prefix("inputs/")?.strip_suffix(".png")?.parse().ok()
 }

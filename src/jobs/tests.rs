@@ -1,9 +1,12 @@
 //! The rules of [`JobService`], on SQLite, with the runner's part played by the tests.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use sqlx::Connection;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use tempfile::TempDir;
 use tokio::sync::broadcast::error::TryRecvError;
 
@@ -11,7 +14,7 @@ use super::store::{JobFilter, Outcome, Release, StoreError};
 use super::*;
 use crate::database::Database;
 use crate::domain::{
-    CounterKey, ErrorCode, Holder, ImageRequest, Job, JobError, JobEventKind, JobId, JobState, Meter, Principal, Progress,
+    Clock, CounterKey, ErrorCode, Holder, ImageRequest, Job, JobError, JobEventKind, JobId, JobState, Meter, Principal, Progress,
     Reservation, Spent, SystemClock, TaskId, UnixMs, Unobserved,
 };
 use crate::storage::{ArtifactStorage, StorageError};
@@ -21,16 +24,36 @@ const LEASE: Duration = Duration::from_secs(15);
 struct Fixture {
     service: JobService,
     storage: ArtifactStorage,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 async fn fixture(queue_limit: u64) -> Fixture {
+    fixture_at(queue_limit, Arc::new(SystemClock)).await
+}
+
+async fn fixture_at(queue_limit: u64, clock: Arc<dyn Clock>) -> Fixture {
     let directory = tempfile::tempdir().unwrap();
     let database = Database::open(&directory.path().join("jobs.db")).await.unwrap();
     let storage = ArtifactStorage::local(&directory.path().join("outputs")).unwrap();
     let store = store::open(&database);
-    let service = JobService::new(store, storage.clone(), Arc::new(SystemClock), JobServiceOptions { queue_limit });
-    Fixture { service, storage, _directory: directory }
+    let service = JobService::new(store, storage.clone(), clock, JobServiceOptions { queue_limit });
+    Fixture { service, storage, directory }
+}
+
+/// A clock that the test sets.
+#[derive(Debug)]
+struct Wound(AtomicI64);
+
+impl Default for Wound {
+    fn default() -> Self {
+        Self(AtomicI64::new(1_000_000))
+    }
+}
+
+impl Clock for Wound {
+    fn now(&self) -> UnixMs {
+        UnixMs(self.0.load(Ordering::Relaxed))
+    }
 }
 
 fn principal(user: &str) -> Principal {
@@ -356,4 +379,47 @@ async fn a_task_that_somebody_else_has_is_lost_and_nothing_of_it_is_written() {
     assert!(!runner.holds(task.fence.task) && other.holds(task.fence.task));
     assert!(matches!(runner.finish(&task, &failed(), Spent::default()).await, Err(StoreError::LeaseLost)));
     assert_eq!(other.finish(&theirs, &failed(), Spent::default()).await.unwrap().state, JobState::Failed);
+}
+
+#[tokio::test]
+async fn a_claim_that_could_not_be_renewed_goes_back_to_the_queue() {
+    let clock = Arc::new(Wound::default());
+    let fixture = fixture_at(10, clock.clone()).await;
+    let runner = fixture.service.runner();
+    fixture.submit("ann").await;
+    let task = fixture.claim_all(&runner).await.pop().unwrap();
+    runner.give_back_expired(false, LEASE).await.unwrap();
+    // Nobody can write, and nothing waits whose claim could fail.
+    let file = SqliteConnectOptions::new().filename(fixture.directory.path().join("jobs.db"));
+    let mut in_the_way = SqliteConnection::connect_with(&file).await.unwrap();
+    sqlx::query("BEGIN IMMEDIATE").execute(&mut in_the_way).await.unwrap();
+    let until = tokio_util::sync::CancellationToken::new();
+    tokio::time::pause();
+    tokio::select! {
+        () = runner.keep_leases(LEASE, &Unobserved, &until) => {}
+        () = task.lost.cancelled() => {}
+    }
+    tokio::time::resume();
+    sqlx::query("ROLLBACK").execute(&mut in_the_way).await.unwrap();
+    assert!(!runner.holds(task.fence.task));
+    assert!(runner.give_back_expired(false, LEASE).await.unwrap().is_empty(), "the lease has not ended");
+    clock.0.fetch_add(LEASE.as_millis() as i64 + 1, Ordering::Relaxed);
+    let given_back = runner.give_back_expired(false, LEASE).await.unwrap();
+    assert_eq!(given_back.iter().map(|claim| &claim.fence).collect::<Vec<_>>(), [&task.fence]);
+    let again = fixture.claim_all(&runner).await.pop().unwrap();
+    assert_eq!(again.fence.attempt, task.fence.attempt + 1);
+}
+
+#[tokio::test]
+async fn what_the_runner_holds_is_never_given_back_by_itself() {
+    let clock = Arc::new(Wound::default());
+    let fixture = fixture_at(10, clock.clone()).await;
+    let runner = fixture.service.runner();
+    fixture.submit("ann").await;
+    let task = fixture.claim_all(&runner).await.pop().unwrap();
+    clock.0.fetch_add(10 * LEASE.as_millis() as i64, Ordering::Relaxed);
+    assert!(runner.give_back_expired(false, LEASE).await.unwrap().is_empty());
+    runner.give_up(&task);
+    assert!(!runner.holds(task.fence.task));
+    assert_eq!(runner.give_back_expired(false, LEASE).await.unwrap().len(), 1);
 }

@@ -23,6 +23,8 @@ pub use identity::{IdentityCache, ModelIdentity};
 
 /// How old a look at the disk may be before it is taken anew.
 const FRESH: Duration = Duration::from_secs(1);
+/// Between asking whether a look is fresh and using it.
+const MOMENT: Duration = Duration::from_millis(100);
 
 /// Most steps of a request, whatever the sampler could do.
 const MOST_STEPS: usize = 150;
@@ -71,8 +73,17 @@ struct Shared {
 struct Look {
     taken: Option<Instant>,
     models: BTreeMap<ModelId, PathBuf>,
-    /// What was read of a directory when it had this fingerprint; `None` when it could not be used.
-    described: HashMap<PathBuf, (u64, Option<ModelDescription>)>,
+    /// What was read of each directory.
+    described: HashMap<PathBuf, Described>,
+}
+
+/// A directory as of the last look into it.
+#[derive(Debug)]
+struct Described {
+    looked: Instant,
+    fingerprint: u64,
+    /// `None` when it could not be used.
+    description: Option<ModelDescription>,
 }
 
 impl ModelCatalog {
@@ -109,6 +120,22 @@ impl ModelCatalog {
         let mut look = self.look();
         let models = look.models.clone();
         models.iter().filter_map(|(id, directory)| look.describe(id, directory).ok()).collect()
+    }
+
+    /// Every installed model's directory, whether it can be read or not. Blocking.
+    pub fn directories(&self) -> Vec<(ModelId, PathBuf)> {
+        self.look().models.iter().map(|(id, directory)| (id.clone(), directory.clone())).collect()
+    }
+
+    /// Whether [`ModelCatalog::list`] and [`ModelCatalog::describe`] answer from memory for the next moment, without blocking.
+    pub fn is_fresh(&self) -> bool {
+        // Somebody may be looking just now.
+        let Some(look) = self.shared.look.try_lock() else { return false };
+        let young = |looked: Instant| looked.elapsed() + MOMENT <= FRESH;
+        look.taken.is_some_and(young)
+            && look.models.values().all(|directory| {
+                look.described.get(directory).is_some_and(|known| known.description.is_some() && young(known.looked))
+            })
     }
 
     /// One model.
@@ -174,20 +201,34 @@ impl Look {
     }
 
     fn describe(&mut self, id: &ModelId, directory: &Path) -> Result<ModelDescription, framewright_engine::Error> {
-        let (fingerprint, changed) = fingerprint(directory);
-        let known = self.described.get(directory).filter(|(seen, _)| *seen == fingerprint).map(|(_, description)| description);
-        if let Some(Some(description)) = known {
+        if let Some(description) = self.fresh(directory) {
             return Ok(description.clone());
         }
+        let (fingerprint, changed) = fingerprint(directory);
+        let looked = Instant::now();
+        let known = self.described.get_mut(directory).filter(|known| known.fingerprint == fingerprint);
         let known_broken = known.is_some();
+        if let Some(known) = known
+            && let Some(description) = &known.description
+        {
+            known.looked = looked;
+            return Ok(description.clone());
+        }
         let described = ModelInfo::read(directory).map(|info| describe(id, &info, changed));
         if let Err(error) = &described
             && !known_broken
         {
             tracing::warn!(model.id = %id, directory = %directory.display(), %error, "Model {id} cannot be used: {error}");
         }
-        self.described.insert(directory.to_owned(), (fingerprint, described.as_ref().ok().cloned()));
+        let description = described.as_ref().ok().cloned();
+        self.described.insert(directory.to_owned(), Described { looked, fingerprint, description });
         described
+    }
+
+    /// What was read of a directory, if that was a moment ago.
+    fn fresh(&self, directory: &Path) -> Option<&ModelDescription> {
+        let known = self.described.get(directory).filter(|known| known.looked.elapsed() <= FRESH)?;
+        known.description.as_ref()
     }
 }
 
@@ -316,6 +357,21 @@ mod tests {
         assert_eq!(error, "no model 'empty'; installed: a, b.c, z");
         std::fs::remove_dir_all(first.path().join("a")).unwrap();
         assert_eq!(directory("a").unwrap(), second.path().join("a"), "what has gone is not found any more");
+    }
+
+    #[test]
+    fn a_look_is_fresh_for_a_while_when_every_model_was_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let parent = bundled::unpack(directory.path()).unwrap().unwrap();
+        let catalog = ModelCatalog::open(vec![parent.clone()]);
+        assert!(!catalog.is_fresh(), "nobody has looked yet");
+        assert_eq!(catalog.list().len(), 1);
+        assert!(catalog.is_fresh());
+        catalog.shared.look.lock().taken = Instant::now().checked_sub(2 * FRESH);
+        assert!(!catalog.is_fresh(), "too long ago");
+        place(&parent, "broken");
+        assert_eq!(catalog.list().len(), 1);
+        assert!(!catalog.is_fresh(), "a broken model is read anew, to say what is wrong with it");
     }
 
     #[test]

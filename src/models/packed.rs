@@ -22,7 +22,9 @@ pub struct PackedSweep {
     pub kept_files: u64,
     /// … and what they take.
     pub kept_bytes: u64,
-    /// Files removed because the tier was too full, …
+    /// Models that were removed because the tier was too full, …
+    pub evicted_models: u64,
+    /// … their files, …
     pub evicted_files: u64,
     /// … and what they took.
     pub evicted_bytes: u64,
@@ -57,6 +59,10 @@ pub fn sweep(
     for listing in cache.list()? {
         match owner(&listing) {
             Some(model) if listing.current || in_use.contains(model) => kept.entry(model).or_default().push(listing),
+            None if listing.current && listing.model.as_deref().is_some_and(is_out_of_reach) => {
+                sweep.kept_files += 1;
+                sweep.kept_bytes += listing.bytes;
+            }
             _ => {
                 remove(&listing.path)?;
                 sweep.outdated_files += 1;
@@ -71,6 +77,7 @@ pub fn sweep(
         // Those in use alone are too much.
         Err(_) => residents.iter().filter(|resident| !resident.pinned).map(|resident| resident.model.clone()).collect(),
     };
+    sweep.evicted_models = evicted.len() as u64;
     for (model, files) in kept {
         for listing in files {
             if evicted.contains(model) {
@@ -87,6 +94,16 @@ pub fn sweep(
     // The locks of what has gone.
     cache.remove_leftovers()?;
     Ok(sweep)
+}
+
+/// Whether a model may be there although it is not seen: its disk does not answer, or is not mounted. A model that was removed is known
+/// by the others beside it.
+fn is_out_of_reach(model: &Path) -> bool {
+    let has_others = |directory: &Path| fs::read_dir(directory).is_ok_and(|mut entries| entries.next().is_some());
+    match model.try_exists() {
+        Ok(is_there) => !is_there && !model.parent().is_some_and(has_others),
+        Err(_) => true,
+    }
 }
 
 /// All files of a model as one resident of the tier.
@@ -142,9 +159,9 @@ mod tests {
             let path = entry.unwrap().path();
             let target = to.join(path.file_name().unwrap());
             if path.is_dir() {
-                copy(&path, &target)
+                copy(&path, &target);
             } else {
-                fs::hard_link(&path, &target).or_else(|_| fs::copy(&path, &target).map(|_| ())).unwrap()
+                fs::hard_link(&path, &target).or_else(|_| fs::copy(&path, &target).map(|_| ())).unwrap();
             }
         }
     }
@@ -223,6 +240,23 @@ mod tests {
         let swept = tier.sweep(&["a"], Some(1));
         assert_eq!((swept.kept_files, swept.evicted_files), (1, 1));
         assert_eq!(tier.packed(), "a");
+    }
+
+    #[test]
+    fn models_whose_disk_is_not_there_keep_their_files() {
+        let directory = tempfile::tempdir().unwrap();
+        let models = directory.path().join("models");
+        for name in ["a", "b"] {
+            fs::create_dir_all(models.join(name)).unwrap();
+        }
+        let model = models.join("a");
+        assert!(!is_out_of_reach(&model), "it is there");
+        fs::remove_dir(&model).unwrap();
+        assert!(!is_out_of_reach(&model), "others are there, and it is not");
+        fs::remove_dir(models.join("b")).unwrap();
+        assert!(is_out_of_reach(&model), "as where nothing is mounted");
+        fs::remove_dir(&models).unwrap();
+        assert!(is_out_of_reach(&model));
     }
 
     #[test]

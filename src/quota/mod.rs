@@ -4,6 +4,9 @@
 //! Invariants: every job counts for its user and, where it has one, for its project, with a limit or without, so that a limit set
 //! tomorrow knows what was used today; reservations and adjustments are sorted by counter; what is given back goes to the window that
 //! paid.
+//!
+//! Device time is that of the attempt that ends the job. Attempts before it (a worker or a server that died, a device that had no memory
+//! left) are nobody's: their checkpoints make the last one shorter, and whatever they lost is the server's loss.
 
 mod admission;
 mod counters;

@@ -12,16 +12,22 @@
 //! 3. **Too few hosts.** An idle device leaves a model for one that has more waiting seconds a device even after the change
 //!    ([`should_move`]); the reverse move is then not allowed, so the two cannot alternate.
 //! 4. **Nothing to do.** An idle device whose models nobody waits for loads the model with the most waiting seconds per device that has it
-//!    (counting itself): as many devices have a model as its demand is worth.
+//!    (counting half a device more): as many devices have a model as its demand is worth.
+//!
+//! Nobody starves: on a fleet of one device a tenant's first task starts at the latest when others were served [`turn_seconds`] and what
+//! priorities can move turns apart, `2 × MOST_SHARE_LEVELS × LEVEL_SECONDS` for each tenant that waits, and one task each; on more devices
+//! that much is served sooner.
 
 /// Seconds of turn that a lane may expect of a device.
 pub const TURN_SECONDS: f64 = 30.0;
 /// A model stays at least about this many times its load.
-pub const TURN_LOADS: f64 = 40.0;
+pub const TURN_LOADS: f64 = 80.0;
 /// Arrears, in loads, that buy a tenant a load of its own.
 pub const OVERDUE_LOADS: f64 = 2.0;
 /// A device changes models for demand only when it has this many times the load to do there.
 pub const MOVE_LOADS: f64 = 20.0;
+/// And only when the devices there have this many times as much to do each.
+pub const MOVE_RATIO: f64 = 1.3;
 
 /// Whether a tenant that has `tag`, `share` and a next task of `task_seconds` would have been done with it under fluid sharing, after
 /// `load_seconds` of loading.
@@ -41,7 +47,7 @@ pub fn turn_seconds(devices: usize, lanes: usize, unhosted: usize, load_seconds:
 pub fn should_move(from_seconds: f64, from_hosts: u32, to_seconds: f64, to_hosts: u32, load_seconds: f64) -> bool {
     let to_each = to_seconds / f64::from(to_hosts + 1);
     let from_each = if from_hosts > 1 { from_seconds / f64::from(from_hosts - 1) } else { f64::INFINITY };
-    to_each >= MOVE_LOADS * load_seconds && (from_seconds <= 0.0 || to_each > from_each)
+    to_each >= MOVE_LOADS * load_seconds && (from_seconds <= 0.0 || to_each > MOVE_RATIO * from_each)
 }
 
 #[cfg(test)]
@@ -61,7 +67,7 @@ mod tests {
     fn a_model_that_is_nowhere_waits_longer_for_its_turn() {
         assert!((turn_seconds(8, 4, 0, 0.0) - 240.0).abs() < 1e-9);
         assert!((turn_seconds(8, 16, 0, 0.0) - 480.0).abs() < 1e-9);
-        assert!((turn_seconds(8, 4, 2, 10.0) - 3200.0).abs() < 1e-9);
+        assert!((turn_seconds(8, 4, 2, 10.0) - 8.0 * TURN_LOADS * 10.0).abs() < 1e-9);
     }
 
     proptest! {

@@ -5,13 +5,12 @@
 //! task of the same tenant and priority `q > p`, only when that one comes within `(q - p) × AGEING_LEVEL_MS` after it.
 
 use crate::domain::UnixMs;
+use crate::jobs::store::LONGEST_PAUSE_MS;
 
 /// The age that is worth one level of priority.
 pub const AGEING_LEVEL_MS: i64 = 60_000;
 /// Levels beyond this count as this one.
 const MOST_LEVELS: i32 = 1_000;
-/// A start that lies further ahead was written by a clock that has jumped: the task may start now.
-pub const FARTHEST_START_MS: i64 = 10 * 60_000;
 
 /// A task's place among its tenant's: smaller goes first.
 pub fn rank(created: UnixMs, priority: i32) -> i64 {
@@ -19,9 +18,9 @@ pub fn rank(created: UnixMs, priority: i32) -> i64 {
     created.0.saturating_sub(levels * AGEING_LEVEL_MS)
 }
 
-/// Whether a task that is not to start before `run_after` may start.
+/// Whether a task that is not to start before `run_after` may start: as the store's claims have it ([`LONGEST_PAUSE_MS`]).
 pub fn is_due(run_after: Option<UnixMs>, now: UnixMs) -> bool {
-    run_after.is_none_or(|at| at <= now || at.0.saturating_sub(now.0) > FARTHEST_START_MS)
+    run_after.is_none_or(|at| at <= now || at.0.saturating_sub(now.0) > LONGEST_PAUSE_MS)
 }
 
 #[cfg(test)]
@@ -45,8 +44,8 @@ mod tests {
         assert!(is_due(None, now));
         assert!(is_due(Some(now), now));
         assert!(!is_due(Some(UnixMs(now.0 + 1)), now));
-        assert!(!is_due(Some(UnixMs(now.0 + FARTHEST_START_MS)), now));
-        assert!(is_due(Some(UnixMs(now.0 + FARTHEST_START_MS + 1)), now));
+        assert!(!is_due(Some(UnixMs(now.0 + LONGEST_PAUSE_MS)), now));
+        assert!(is_due(Some(UnixMs(now.0 + LONGEST_PAUSE_MS + 1)), now));
         assert!(is_due(Some(UnixMs(i64::MAX)), UnixMs(i64::MIN)));
     }
 }

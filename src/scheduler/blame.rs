@@ -1,6 +1,6 @@
 //! Who pays when a device worker dies. Pure.
 
-use crate::domain::{ErrorCode, JobError, TaskId, UnixMs};
+use crate::domain::{ErrorCode, JobError, UnixMs};
 use crate::jobs::store::Release;
 
 /// The charge that ends a task.
@@ -8,16 +8,7 @@ pub const MOST_FAILURES: u32 = 3;
 /// The pause after the first charge; each further one is four times as long.
 const FIRST_PAUSE_MS: i64 = 1_000;
 
-/// A task that was on a worker when it died.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Casualty {
-    /// Which.
-    pub task: TaskId,
-    /// How often it was charged before.
-    pub failures: u32,
-}
-
-/// What happens to it.
+/// What happens to a task that was on a worker when it died.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// It runs again.
@@ -26,16 +17,14 @@ pub enum Verdict {
     Fail(JobError),
 }
 
-/// Judges the tasks that were on a worker when it died for `reason`. One alone is charged: it runs again, alone, after 1 s, then 4 s, and
-/// the third charge is its end. Several are each run again alone, uncharged and at once: only the one that kills its worker again pays.
-pub fn judge(casualties: &[Casualty], reason: &str, now: UnixMs) -> Vec<(TaskId, Verdict)> {
-    match casualties {
-        [only] => vec![(only.task, charge(only.failures, reason, now))],
-        several => several
-            .iter()
-            .map(|casualty| (casualty.task, Verdict::Again(Release { charged: false, alone: true, run_after: None })))
-            .collect(),
+/// Judges a task that was on a worker, with `companions` others, when it died for `reason`; `failures` is how often the task was charged
+/// before. One alone is charged: it runs again, alone, after 1 s, then 4 s, and the third charge is its end. Several are each run again
+/// alone, uncharged and at once: only the one that kills its worker again pays.
+pub fn judge(failures: u32, companions: u32, reason: &str, now: UnixMs) -> Verdict {
+    if companions > 0 {
+        return Verdict::Again(Release { charged: false, alone: true, run_after: None });
     }
+    charge(failures, reason, now)
 }
 
 fn charge(failures_before: u32, reason: &str, now: UnixMs) -> Verdict {
@@ -54,20 +43,15 @@ fn charge(failures_before: u32, reason: &str, now: UnixMs) -> Verdict {
 mod tests {
     use super::*;
 
-    fn casualty(failures: u32) -> Casualty {
-        Casualty { task: TaskId::generate(), failures }
-    }
-
     #[test]
     fn one_alone_is_charged_and_the_third_charge_is_its_end() {
         let now = UnixMs(10_000);
         for (failures, pause_ms) in [(0, 1_000), (1, 4_000)] {
-            let verdicts = judge(&[casualty(failures)], "killed", now);
             let release = Release { charged: true, alone: true, run_after: Some(UnixMs(now.0 + pause_ms)) };
-            assert_eq!(verdicts[0].1, Verdict::Again(release));
+            assert_eq!(judge(failures, 0, "killed", now), Verdict::Again(release));
         }
         for failures in [2, 3, u32::MAX] {
-            let Verdict::Fail(error) = judge(&[casualty(failures)], "killed by signal 9", now).remove(0).1 else { panic!() };
+            let Verdict::Fail(error) = judge(failures, 0, "killed by signal 9", now) else { panic!() };
             assert_eq!(error.code, ErrorCode::WorkerLost);
             assert!(error.message.contains("killed by signal 9"), "{}", error.message);
         }
@@ -75,13 +59,9 @@ mod tests {
 
     #[test]
     fn several_run_again_alone_and_nobody_pays() {
-        let casualties = [casualty(0), casualty(2), casualty(7)];
-        let verdicts = judge(&casualties, "killed", UnixMs(0));
-        assert_eq!(verdicts.len(), 3);
-        for (casualty, (task, verdict)) in casualties.iter().zip(verdicts) {
-            assert_eq!(task, casualty.task);
-            assert_eq!(verdict, Verdict::Again(Release { charged: false, alone: true, run_after: None }));
+        for failures in [0, 2, 7] {
+            let again = Verdict::Again(Release { charged: false, alone: true, run_after: None });
+            assert_eq!(judge(failures, 2, "killed", UnixMs(0)), again);
         }
-        assert!(judge(&[], "killed", UnixMs(0)).is_empty());
     }
 }

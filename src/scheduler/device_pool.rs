@@ -16,6 +16,9 @@ use crate::execution::{Executor, ExecutorHealth, ExecutorStatus};
 use crate::jobs::store::QueuedTask;
 use crate::models::residency::{self, Resident};
 
+/// Deaths in a row after which a worker whose device's memory is not known counts as one that will not come up.
+const LOST_AFTER_DEATHS: u32 = 5;
+
 /// A device and what it does.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DeviceStatus {
@@ -63,7 +66,7 @@ struct Slot {
     draining: bool,
     seats: Vec<Seated>,
     last_used: HashMap<ModelId, UnixMs>,
-    /// Models that go as soon as nothing runs here.
+    /// Models that go as soon as nothing here uses them.
     leaving: BTreeSet<ModelId>,
     /// Models that are being unloaded.
     unloading: BTreeSet<ModelId>,
@@ -113,12 +116,13 @@ impl Seat {
         self.pool.stand_up(self.device, self.task)
     }
 
-    /// Has everything that is loaded on the device unloaded before another task comes.
+    /// Has everything that is loaded on the device, but for what is pinned, unloaded before another task comes.
     pub(super) fn clear_device(&self) {
         let mut state = self.pool.state.lock();
-        let slot = &mut state.slots[self.device];
+        let State { slots, pinned } = &mut *state;
+        let slot = &mut slots[self.device];
         let loaded: Vec<ModelId> = slot.status.borrow().loaded.iter().map(|loaded| loaded.model.clone()).collect();
-        slot.leaving.extend(loaded);
+        slot.leaving.extend(loaded.into_iter().filter(|model| !pinned.contains(model)));
     }
 }
 
@@ -178,7 +182,7 @@ impl DevicePool {
         self.state.lock().slots.iter().map(|slot| slot.seats.len()).sum()
     }
 
-    /// The devices as decisions see them.
+    /// The devices as decisions see them; not those that never came up.
     pub(super) fn fleet(&self) -> Fleet {
         let state = self.state.lock();
         let view = |(index, slot): (usize, &Slot)| {
@@ -195,11 +199,12 @@ impl DevicePool {
                 max_batch_tasks: self.limits.max_batch_tasks,
                 max_batch_rows: self.limits.max_batch_rows,
                 memory_bytes: self.memory_bytes(self.executors[index].name(), &status),
+                shares_memory: self.executors[index].name().starts_with("cpu"),
                 resident: resident.collect(),
                 running: slot.seats.iter().map(|seated| seated.view.clone()).collect(),
             }
         };
-        let devices = state.slots.iter().enumerate().map(view).collect();
+        let devices = state.slots.iter().enumerate().filter(|(_, slot)| !slot.is_lost()).map(view).collect();
         Fleet { devices, max_concurrent: self.limits.max_concurrent }
     }
 
@@ -223,6 +228,14 @@ impl DevicePool {
     /// Whether a device has a model loaded.
     pub(super) fn has_loaded(&self, device: usize, model: &ModelId) -> bool {
         self.state.lock().slots[device].has_loaded(model)
+    }
+
+    /// Models that a device has loaded, or is about to.
+    pub(super) fn models_in_use(&self) -> BTreeSet<ModelId> {
+        let state = self.state.lock();
+        let seated = |slot: &Slot| slot.seats.iter().map(|seated| seated.view.batch.model.clone()).collect::<Vec<_>>();
+        let loaded = |slot: &Slot| slot.status.borrow().loaded.iter().map(|loaded| loaded.model.clone()).collect::<Vec<_>>();
+        state.slots.iter().flat_map(|slot| [seated(slot), loaded(slot)]).flatten().collect()
     }
 
     /// Gives a claimed task a place. Also says whether its model is there already, or on the way for another task.
@@ -258,6 +271,19 @@ impl DevicePool {
         (seat, is_hit)
     }
 
+    /// What is wanted out of a device that runs nothing, but for the `model` of the task that comes next: the task has it unloaded on its
+    /// way in, since a device under load is never idle for long enough to be cleared otherwise.
+    pub(super) fn take_leaving(&self, device: usize, model: &ModelId) -> Vec<ModelId> {
+        let mut state = self.state.lock();
+        let slot = &mut state.slots[device];
+        if !slot.seats.is_empty() {
+            return Vec::new();
+        }
+        let leaving = std::mem::take(&mut slot.leaving);
+        let is_there = |leaving: &ModelId| leaving != model && slot.has_loaded(leaving) && !slot.unloading.contains(leaving);
+        leaving.into_iter().filter(is_there).collect()
+    }
+
     /// Frees a task's place; nothing, the second time.
     fn stand_up(&self, device: usize, task: TaskId) -> Duration {
         let used = {
@@ -280,24 +306,33 @@ impl DevicePool {
         slot.leaving.remove(model);
     }
 
-    /// Has a model unloaded from a device: when it is free, if it is not now.
+    /// Has a model unloaded from a device: when nothing there uses it, if something does now.
     pub(super) fn dismiss(&self, device: usize, model: &ModelId) {
-        self.state.lock().slots[device].leaving.insert(model.clone());
-        self.wake();
+        let is_news = {
+            let mut state = self.state.lock();
+            let slot = &mut state.slots[device];
+            !slot.unloading.contains(model) && slot.leaving.insert(model.clone())
+        };
+        if is_news {
+            self.wake();
+        }
     }
 
-    /// The models that shall be unloaded now: wanted out, or idle for too long, on devices that do nothing. Each is given once, until
-    /// [`DevicePool::unloaded`] is called for it.
+    /// The models that shall be unloaded now, and that nothing uses on their device: wanted out, or idle for too long. Each is given
+    /// once, until [`DevicePool::unloaded`] is called for it.
     pub(super) fn take_unloads(&self, now: UnixMs) -> Vec<(usize, ModelId)> {
         let mut state = self.state.lock();
         let State { slots, pinned } = &mut *state;
         let mut unloads = Vec::new();
-        for (index, slot) in slots.iter_mut().enumerate().filter(|(_, slot)| slot.seats.is_empty()) {
-            let mut due: BTreeSet<ModelId> = slot.leaving.iter().filter(|model| slot.has_loaded(model)).cloned().collect();
+        for (index, slot) in slots.iter_mut().enumerate() {
+            let in_use: BTreeSet<ModelId> = slot.seats.iter().map(|seated| seated.view.batch.model.clone()).collect();
+            slot.last_used.extend(in_use.iter().map(|model| (model.clone(), now)));
+            let mut due: BTreeSet<ModelId> =
+                slot.leaving.difference(&in_use).filter(|model| slot.has_loaded(model)).cloned().collect();
             if let Some(idle) = self.limits.idle_unload {
-                due.extend(slot.idle(pinned, idle, now));
+                due.extend(slot.idle(pinned, idle, now).into_iter().filter(|model| !in_use.contains(model)));
             }
-            slot.leaving.clear();
+            slot.leaving.retain(|model| in_use.contains(model));
             for model in due {
                 if slot.unloading.insert(model.clone()) {
                     unloads.push((index, model));
@@ -317,6 +352,11 @@ impl DevicePool {
     pub(super) fn drain(&self, device: usize, draining: bool) {
         self.state.lock().slots[device].draining = draining;
         self.wake();
+    }
+
+    /// Whether a model is pinned.
+    pub(super) fn is_pinned(&self, model: &ModelId) -> bool {
+        self.state.lock().pinned.contains(model)
     }
 
     /// Keeps a model wherever it is loaded, or no more.
@@ -359,6 +399,13 @@ impl DevicePool {
 }
 
 impl Slot {
+    /// Its worker dies again and again without ever having said what memory there is: to wait for what it may have is to wait for ever.
+    fn is_lost(&self) -> bool {
+        let status = self.status.borrow();
+        let is_dying = matches!(status.health, ExecutorHealth::Restarting { deaths, .. } if deaths >= LOST_AFTER_DEATHS);
+        is_dying && status.memory.is_none() && self.seats.is_empty()
+    }
+
     fn has_loaded(&self, model: &ModelId) -> bool {
         self.status.borrow().loaded.iter().any(|loaded| loaded.model == *model)
     }

@@ -21,6 +21,7 @@ use super::waiting::WaitingTasks;
 use super::work_directories::WorkDirectories;
 use crate::domain::{Clock, JobId, ModelId, TaskId, UnixMs, WeightsTier};
 use crate::execution::TaskFailure;
+use crate::jobs::speed::UNMEASURED_SECONDS_PER_WORK;
 use crate::jobs::store::{Outcome, QueuedTask, StoreError};
 use crate::jobs::{QueueChange, RunningTask};
 
@@ -32,8 +33,6 @@ const STORE_PAUSE: Duration = Duration::from_millis(500);
 const FIRST_LOOK: Duration = Duration::from_secs(2);
 /// Tasks that are failed in one turn because they can never run.
 const IMPOSSIBLE_TOGETHER: usize = 64;
-/// Device seconds that a unit of work is taken to cost before anything was measured.
-const UNMEASURED_SECONDS_PER_WORK: f64 = 1.0;
 
 /// What the loop, the tasks and the upkeep share.
 pub(super) struct Shared {
@@ -169,6 +168,9 @@ async fn dispatch(shared: &Arc<Shared>) -> Result<usize, StoreError> {
         let planned = planned_tasks(shared, &waiting, &plan);
         (plan, planned)
     };
+    for (device, model) in &plan.unload {
+        shared.pool.dismiss(*device, model);
+    }
     if planned.is_empty() {
         return Ok(0);
     }
@@ -177,18 +179,25 @@ async fn dispatch(shared: &Arc<Shared>) -> Result<usize, StoreError> {
     let mut won: HashMap<TaskId, RunningTask> = claimed.into_iter().map(|task| (task.fence.task, task)).collect();
     for planned in &planned {
         let task = won.remove(&planned.task);
+        let dispatch = planned.dispatch.map(|index| &plan.dispatches[index]);
         let waited = {
             let mut waiting = shared.waiting.lock();
-            // What was not won is somebody else's, or not wanted any more.
-            match &task {
-                Some(_) => waiting.view.take(planned.task, planned.expected_seconds),
-                None => waiting.view.remove(planned.task),
+            // What was not won is somebody else's, or not wanted any more; what can never run costs its tenant nothing.
+            match (&task, dispatch) {
+                (Some(_), Some(_)) => waiting.view.take(planned.task, planned.expected_seconds),
+                _ => waiting.view.remove(planned.task),
             }
         };
         let Some(task) = task else { continue };
-        if let Some(dispatch) = planned.dispatch.map(|index| &plan.dispatches[index]) {
+        if let Some(dispatch) = dispatch {
             let waited = waited.unwrap_or_else(|| task.waiting());
-            start(shared, task, waited, dispatch, planned.expected_seconds, now);
+            let has_mates = dispatch.tasks.len() > 1 || shared.pool.sharing(dispatch.device) > 0;
+            if task.alone && !waited.alone && has_mates {
+                // Another server gave it back so, and this one had not heard.
+                shared.tasks.spawn(image_job::return_unrun(shared.clone(), task, planned.expected_seconds));
+            } else {
+                start(shared, task, waited, dispatch, planned.expected_seconds, now);
+            }
         } else if let Some((_, error)) = plan.impossible.iter().find(|(id, _)| *id == planned.task) {
             let outcome = Outcome::Failed(error.clone());
             shared.tasks.spawn(image_job::end_unrun(shared.clone(), task, outcome));
@@ -223,9 +232,16 @@ fn start(shared: &Arc<Shared>, task: RunningTask, waited: QueuedTask, dispatch: 
         let load_ms = if shared.pool.has_loaded(device, &waited.batch.model) { 0.0 } else { load_ms(&waited.batch.model) };
         UnixMs(now.0.saturating_add((expected_seconds * 1000.0 + load_ms) as i64))
     });
+    let mut unload = dispatch.unload.clone();
+    for leaving in shared.pool.take_leaving(device, &waited.batch.model) {
+        if !unload.contains(&leaving) {
+            shared.parts.observer.model_evicted(WeightsTier::Device);
+            unload.push(leaving);
+        }
+    }
     let (seat, is_hit) = shared.pool.seat(device, waited, task.alone, now, expected_end);
     shared.parts.observer.model_wanted(is_hit);
-    shared.tasks.spawn(image_job::run(shared.clone(), task, dispatch.unload.clone(), seat));
+    shared.tasks.spawn(image_job::run(shared.clone(), task, unload, seat, expected_seconds));
 }
 
 /// Gives back the memory of models that are wanted out or that nobody uses.

@@ -60,8 +60,7 @@ pub(super) async fn follow(shared: Arc<Shared>) {
 
 /// Announces what joined the queue since the last look.
 async fn read_newer(shared: &Shared, newest: &mut UnixMs) -> Result<(), StoreError> {
-    let after = QueuePosition { queued: UnixMs(newest.0.saturating_sub(OVERLAP_MS)), task: None };
-    read(shared, after, |page| *newest = (*newest).max(newest_of(page))).await
+    read(shared, look_back(*newest, shared.clock().now()), |page| *newest = (*newest).max(newest_of(page))).await
 }
 
 /// Reads the whole queue: announces what the view lacks, and takes out of it what waits no more.
@@ -87,6 +86,11 @@ async fn compare(shared: &Shared, newest: &mut UnixMs) -> Result<(), StoreError>
     Ok(())
 }
 
+/// Where a look for news begins. The newest task may lie in the future: the clock has been put back since.
+fn look_back(newest: UnixMs, now: UnixMs) -> QueuePosition {
+    QueuePosition { queued: UnixMs(newest.min(now).0.saturating_sub(OVERLAP_MS)), task: None }
+}
+
 async fn read(shared: &Shared, from: QueuePosition, mut look: impl FnMut(&[QueuedTask])) -> Result<(), StoreError> {
     let runner = &shared.parts.runner;
     let mut after = from;
@@ -106,4 +110,16 @@ async fn read(shared: &Shared, from: QueuePosition, mut look: impl FnMut(&[Queue
 
 fn newest_of(page: &[QueuedTask]) -> UnixMs {
     page.last().map_or(UnixMs(0), |task| task.queued)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_look_for_news_begins_before_the_newest_task_and_never_in_the_future() {
+        let from = |newest, now| look_back(UnixMs(newest), UnixMs(now)).queued;
+        assert_eq!(from(50_000, 60_000), UnixMs(50_000 - OVERLAP_MS));
+        assert_eq!(from(3_600_000, 60_000), UnixMs(60_000 - OVERLAP_MS), "the clock was put back");
+    }
 }

@@ -191,6 +191,32 @@ impl FairShare {
         self.forget();
     }
 
+    /// Takes a charge back, but for what it moved the virtual time: that only ever goes forward. Gives the tenant's number while it has one.
+    pub(super) fn refund(&mut self, tenant: &Tenant, device_seconds: f64) -> Option<u32> {
+        let number = *self.member_numbers.get(tenant)?;
+        let refund = if device_seconds.is_finite() { device_seconds.max(0.0) / self.share(number) } else { 0.0 };
+        let member = self.members[number as usize].as_mut()?;
+        let order = if member.waits { &mut self.waiting } else { &mut self.idle };
+        order.remove(&(Tag(member.tag), number));
+        member.tag -= refund;
+        order.insert((Tag(member.tag), number));
+        Some(number)
+    }
+
+    /// Reads the weights of all that wait anew. What was charged so far stays charged.
+    pub(super) fn reweigh(&mut self, shares: &dyn Shares) {
+        self.waiting_weight = 0.0;
+        for project in self.projects.iter_mut().filter(|project| project.waiting > 0) {
+            project.weight = within(shares.project_weight(project.id.as_ref()));
+            project.waiting_weight = 0.0;
+            self.waiting_weight += project.weight;
+        }
+        for member in self.members.iter_mut().flatten().filter(|member| member.waits) {
+            member.weight = within(shares.user_weight(&member.tenant.user));
+            self.projects[member.project as usize].waiting_weight += member.weight;
+        }
+    }
+
     /// What the member gets of everything that is served, in units of a project of weight 1.
     pub(super) fn share(&self, number: u32) -> f64 {
         let Some(member) = &self.members[number as usize] else { return 1.0 };
@@ -210,11 +236,6 @@ impl FairShare {
 
     pub(super) const fn virtual_time(&self) -> f64 {
         self.virtual_time
-    }
-
-    /// Weights of the projects that wait.
-    pub(super) const fn waiting_weight(&self) -> f64 {
-        self.waiting_weight
     }
 
     /// The members that wait, those that have had the least first.

@@ -47,6 +47,8 @@ pub struct DeviceView {
     pub max_batch_rows: u32,
     /// Bytes that models and their work may take on it; `None` where that is not known.
     pub memory_bytes: Option<u64>,
+    /// Its memory is the machine's: all such devices together may take that much, and a model that several have takes it once.
+    pub shares_memory: bool,
     /// What is loaded.
     pub resident: Vec<ResidentModel>,
     /// What runs: all of one batch key.

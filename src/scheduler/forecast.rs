@@ -21,30 +21,72 @@ pub struct Forecast {
     pub seconds: Option<f64>,
 }
 
-/// The forecast of a waiting job.
-pub fn of_waiting(queue: &QueueView, fleet: &Fleet, models: &dyn ModelFacts, job: JobId, now: UnixMs) -> Option<Forecast> {
-    let slot = queue.slot_of_job(job)?;
-    let waiting = queue.waiting(slot)?;
-    let lane = queue.lane(waiting.lane)?;
-    let place = waiting.place(slot);
-    let (mut own_tasks, mut own_work) = (0, 0.0);
-    for number in queue.lanes_of(waiting.tenant) {
-        let before = before(queue, waiting.tenant, number, place);
-        own_tasks += before;
-        own_work += before as f64 * mean_work(queue, number);
-    }
-    let pace = mean_pace(queue, models);
-    let fair = queue.fair();
-    let turn = fair.turn(waiting.tenant, waiting.priority()).0 + own_work * pace / fair.share(waiting.tenant);
-    let ahead = own_tasks + others_before(queue, Some(waiting.tenant), turn, pace);
-    Some(Forecast { position: ahead + 1, seconds: seconds(queue, fleet, models, &lane.batch, waiting.work, ahead, now) })
+/// The queue and the devices at one moment, with what all forecasts of that moment share.
+#[derive(Clone, Copy)]
+pub struct Outlook<'a> {
+    queue: &'a QueueView,
+    fleet: &'a Fleet,
+    models: &'a dyn ModelFacts,
+    now: UnixMs,
+    /// Seconds that a unit of work takes, over all that wait.
+    pace: f64,
+    /// Seconds that a waiting task takes, over all that wait.
+    mean_seconds: f64,
 }
 
-/// The forecast of a job that would be submitted now, by a tenant that has nothing waiting.
-pub fn of_new(queue: &QueueView, fleet: &Fleet, models: &dyn ModelFacts, batch: &BatchKey, work: f64, now: UnixMs) -> Forecast {
-    let pace = mean_pace(queue, models);
-    let ahead = others_before(queue, None, queue.fair().virtual_time(), pace);
-    Forecast { position: ahead + 1, seconds: seconds(queue, fleet, models, batch, work, ahead, now) }
+impl<'a> Outlook<'a> {
+    /// As things stand at `now`.
+    pub fn new(queue: &'a QueueView, fleet: &'a Fleet, models: &'a dyn ModelFacts, now: UnixMs) -> Self {
+        let (work, seconds) = queue
+            .lanes()
+            .filter_map(|(_, lane)| Some((lane.work, lane.work * models.seconds_per_work(&lane.batch)?)))
+            .fold((0.0, 0.0), |(work, seconds), lane| (work + lane.0, seconds + lane.1));
+        let pace = if work > 0.0 { seconds / work } else { 1.0 };
+        Self { queue, fleet, models, now, pace, mean_seconds: seconds / queue.len().max(1) as f64 }
+    }
+
+    /// The forecast of a waiting job; `None` when it does not wait.
+    pub fn of_waiting(&self, job: JobId) -> Option<Forecast> {
+        let queue = self.queue;
+        let slot = queue.slot_of_job(job)?;
+        let waiting = queue.waiting(slot)?;
+        let lane = queue.lane(waiting.lane)?;
+        let place = waiting.place(slot);
+        let (mut own_tasks, mut own_work) = (0, 0.0);
+        for number in queue.lanes_of(waiting.tenant) {
+            let before = before(queue, waiting.tenant, number, place);
+            own_tasks += before;
+            own_work += before as f64 * mean_work(queue, number);
+        }
+        let fair = queue.fair();
+        let turn = fair.turn(waiting.tenant, waiting.priority()).0 + own_work * self.pace / fair.share(waiting.tenant);
+        let ahead = own_tasks + others_before(queue, Some(waiting.tenant), turn, self.pace);
+        Some(Forecast { position: ahead + 1, seconds: self.seconds(&lane.batch, waiting.work, ahead) })
+    }
+
+    /// The forecast of a job that would be submitted now, by a tenant that has nothing waiting.
+    pub fn of_new(&self, batch: &BatchKey, work: f64) -> Forecast {
+        let ahead = others_before(self.queue, None, self.queue.fair().virtual_time(), self.pace);
+        Forecast { position: ahead + 1, seconds: self.seconds(batch, work, ahead) }
+    }
+
+    /// Seconds until a task ends that has `ahead` tasks before it.
+    fn seconds(&self, batch: &BatchKey, work: f64, ahead: usize) -> Option<f64> {
+        let own_seconds = self.models.seconds_per_work(batch)? * work;
+        let accepting: Vec<_> = self.fleet.devices.iter().filter(|device| device.accepts).collect();
+        let slots = accepting.len().min(self.fleet.max_concurrent);
+        if slots == 0 {
+            return None;
+        }
+        let ends = accepting.iter().map(|device| device.running.iter().filter_map(|task| task.expected_end).max());
+        let remaining_ms = ends.map(|end| end.map_or(0, |end| end.0.saturating_sub(self.now.0)).max(0));
+        let remaining: f64 = remaining_ms.map(|ms| ms as f64 / 1000.0).sum();
+        let idle = accepting.iter().any(|device| device.running.is_empty());
+        let wait = if idle && ahead == 0 { 0.0 } else { (remaining + ahead as f64 * self.mean_seconds) / slots as f64 };
+        let loaded = accepting.iter().any(|device| device.resident.iter().any(|resident| resident.model == batch.model));
+        let load_seconds = if loaded { 0.0 } else { self.models.load_seconds(&batch.model).unwrap_or(0.0) };
+        Some(wait + load_seconds + own_seconds)
+    }
 }
 
 /// Tasks of a tenant's lane whose rank is before `place`.
@@ -77,47 +119,6 @@ fn others_before(queue: &QueueView, except: Option<u32>, turn: f64, pace: f64) -
         tasks += served.min(count);
     }
     tasks
-}
-
-/// Seconds until a task ends that has `ahead` tasks before it.
-fn seconds(
-    queue: &QueueView,
-    fleet: &Fleet,
-    models: &dyn ModelFacts,
-    batch: &BatchKey,
-    work: f64,
-    ahead: usize,
-    now: UnixMs,
-) -> Option<f64> {
-    let own_seconds = models.seconds_per_work(batch)? * work;
-    let accepting: Vec<_> = fleet.devices.iter().filter(|device| device.accepts).collect();
-    let slots = accepting.len().min(fleet.max_concurrent);
-    if slots == 0 {
-        return None;
-    }
-    let remaining: f64 = accepting
-        .iter()
-        .map(|device| {
-            device.running.iter().filter_map(|task| task.expected_end).max().map_or(0, |end| end.0.saturating_sub(now.0))
-        })
-        .map(|ms| ms.max(0) as f64 / 1000.0)
-        .sum();
-    let total: f64 = queue.lanes().map(|(_, lane)| lane.work * models.seconds_per_work(&lane.batch).unwrap_or(0.0)).sum();
-    let mean_seconds = total / queue.len().max(1) as f64;
-    let idle = accepting.iter().any(|device| device.running.is_empty());
-    let wait = if idle && ahead == 0 { 0.0 } else { (remaining + ahead as f64 * mean_seconds) / slots as f64 };
-    let loaded = accepting.iter().any(|device| device.resident.iter().any(|resident| resident.model == batch.model));
-    let load_seconds = if loaded { 0.0 } else { models.load_seconds(&batch.model).unwrap_or(0.0) };
-    Some(wait + load_seconds + own_seconds)
-}
-
-/// Seconds that a unit of work takes, over all that wait.
-fn mean_pace(queue: &QueueView, models: &dyn ModelFacts) -> f64 {
-    let (work, seconds) = queue
-        .lanes()
-        .filter_map(|(_, lane)| Some((lane.work, lane.work * models.seconds_per_work(&lane.batch)?)))
-        .fold((0.0, 0.0), |(work, seconds), lane| (work + lane.0, seconds + lane.1));
-    if work > 0.0 { seconds / work } else { 1.0 }
 }
 
 fn mean_work(queue: &QueueView, lane: u32) -> f64 {

@@ -10,15 +10,16 @@ use tokio_util::task::TaskTracker;
 
 use super::dispatcher::{Shared, dispatch_until_stopped};
 use super::elsewhere;
-use super::forecast::{self, Forecast};
+use super::forecast::{Forecast, Outlook};
 use super::options::SchedulerParts;
 use super::orders::Loads;
+use super::queue_order;
 use super::upkeep;
 use super::work_directories::{self, WorkDirectories};
 use crate::domain::{BatchKey, ImageRequest, JobId};
 use crate::execution::results::Attempt;
 use crate::jobs::speed::work;
-use crate::jobs::store::StoreError;
+use crate::jobs::store::{QueuedTask, StoreError};
 
 /// How often a shutdown says what it waits for.
 const SHUTDOWN_LOG_INTERVAL: Duration = Duration::from_secs(5);
@@ -90,15 +91,38 @@ impl Scheduler {
 
     /// What a waiting job can expect; `None` when it does not wait here.
     pub fn forecast(&self, job: JobId) -> Option<Forecast> {
+        self.forecasts(&[job]).pop().flatten()
+    }
+
+    /// What waiting jobs can expect, in their order and all as of one moment; `None` for those that do not wait here.
+    pub fn forecasts(&self, jobs: &[JobId]) -> Vec<Option<Forecast>> {
+        if jobs.is_empty() {
+            return Vec::new();
+        }
+        let (fleet, now) = (self.shared.pool.fleet(), self.shared.clock().now());
         let waiting = self.shared.waiting.lock();
-        forecast::of_waiting(&waiting.view, &self.shared.pool.fleet(), &self.shared.models, job, self.shared.clock().now())
+        let outlook = Outlook::new(&waiting.view, &fleet, &self.shared.models, now);
+        jobs.iter().map(|job| outlook.of_waiting(*job)).collect()
     }
 
     /// What a job could expect that were submitted now.
     pub fn forecast_new(&self, request: &ImageRequest) -> Forecast {
         let (batch, fleet, now) = (BatchKey::of(request), self.shared.pool.fleet(), self.shared.clock().now());
         let waiting = self.shared.waiting.lock();
-        forecast::of_new(&waiting.view, &fleet, &self.shared.models, &batch, work(request), now)
+        Outlook::new(&waiting.view, &fleet, &self.shared.models, now).of_new(&batch, work(request))
+    }
+
+    /// How many tasks wait, and those of them that will probably start after `skip` others, at most `limit`, in that order. Costs as much
+    /// as there are tenants and as `skip` and `limit` say.
+    pub fn queue(&self, skip: usize, limit: usize) -> (usize, Vec<QueuedTask>) {
+        let waiting = self.shared.waiting.lock();
+        (waiting.view.len(), queue_order::in_order(&waiting.view, &self.shared.models, skip, limit))
+    }
+
+    /// Reads tenants' weights and caps anew; those that wait are weighed by what was read when they began to.
+    pub fn reweigh(&self) {
+        self.shared.waiting.lock().view.reweigh();
+        self.shared.pool.wake();
     }
 
     /// Waiting tasks by priority class, with the age of the oldest in milliseconds.

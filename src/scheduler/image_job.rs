@@ -14,7 +14,7 @@ use futures_util::FutureExt;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::blame::{Casualty, Verdict, judge};
+use super::blame::{Verdict, judge};
 use super::device_pool::Seat;
 use super::dispatcher::Shared;
 use super::known_models::KnownModel;
@@ -31,8 +31,12 @@ use crate::media::decode::decode_image;
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 const LONGEST_RETRY: Duration = Duration::from_secs(5);
 
-/// How long a task waits that found its device busy or gone: until the plan knows better.
-const REFUSED_PAUSE_MS: i64 = 250;
+/// How long a task waits that found its device busy or gone: until the plan knows better. Twice as long after each further attempt, up
+/// to a bound.
+const FIRST_REFUSED_PAUSE_MS: i64 = 250;
+const LONGEST_REFUSED_PAUSE_MS: i64 = 30_000;
+/// Attempts before a job's last one whose pictures are looked for when it has ended.
+const ATTEMPTS_CLEANED: i64 = 16;
 
 /// Tasks that were given a second chance after they ran out of memory.
 #[derive(Debug, Default)]
@@ -63,8 +67,8 @@ enum Conclusion {
 }
 
 /// Runs a claimed task on its device, stores what comes out, and writes down how it ended. A panic on the way counts as the task's
-/// failure.
-pub(super) async fn run(shared: Arc<Shared>, task: RunningTask, unload: Vec<ModelId>, seat: Seat) {
+/// failure. `charged_seconds` is what the tenant's share was charged for it.
+pub(super) async fn run(shared: Arc<Shared>, task: RunningTask, unload: Vec<ModelId>, seat: Seat, charged_seconds: f64) {
     let task = Arc::new(task);
     let begun = Instant::now();
     let job = ImageJob { shared: shared.clone(), task: task.clone(), model: None };
@@ -73,12 +77,20 @@ pub(super) async fn run(shared: Arc<Shared>, task: RunningTask, unload: Vec<Mode
         tracing::error!(job.id = %task.job.id, "Following job {} panicked", task.job.id);
         (blame(&task, "the server's own code panicked", 0, shared.clock().now()), Spent::default())
     });
+    refund(&shared, &task, &conclusion, charged_seconds);
     conclude(&shared, &task, conclusion, spent, begun.elapsed()).await;
 }
 
 /// Ends a claimed task that never ran.
 pub(super) async fn end_unrun(shared: Arc<Shared>, task: RunningTask, outcome: Outcome) {
     conclude(&shared, &Arc::new(task), Conclusion::End(outcome), Spent::default(), Duration::ZERO).await;
+}
+
+/// Gives a claimed task back that never ran, because it must have its worker to itself.
+pub(super) async fn return_unrun(shared: Arc<Shared>, task: RunningTask, charged_seconds: f64) {
+    let conclusion = Conclusion::Return(Release { alone: true, ..Release::default() });
+    refund(&shared, &task, &conclusion, charged_seconds);
+    conclude(&shared, &Arc::new(task), conclusion, Spent::default(), Duration::ZERO).await;
 }
 
 /// A claimed image task on its device.
@@ -140,6 +152,7 @@ impl ImageJob {
                 None => None,
             },
             model_directory,
+            model_fingerprint: known.fingerprint(),
             unload,
             work_directory: self.shared.work_directories.of(self.task.fence.task),
             interrupt: interrupt.clone(),
@@ -228,7 +241,7 @@ impl ImageJob {
         }
         match ending {
             Ending::Refused => {
-                let run_after = Some(UnixMs(now.0 + REFUSED_PAUSE_MS));
+                let run_after = Some(UnixMs(now.0.saturating_add(refused_pause_ms(task.fence.attempt))));
                 Conclusion::Return(Release { run_after, ..uncharged })
             }
             Ending::Failed(TaskFailure::Cancelled) => Conclusion::Return(uncharged),
@@ -287,15 +300,21 @@ impl From<TaskFailure> for Ending {
 
 /// Who pays for the death of a worker: the executor tells every task how many others were on it, so each is judged where it is followed.
 fn blame(task: &RunningTask, reason: &str, companions: u32, now: UnixMs) -> Conclusion {
-    let own = Casualty { task: task.fence.task, failures: task.failures };
-    // Who the others are plays no part in this task's verdict.
-    let others = (0..companions).map(|_| Casualty { task: TaskId::generate(), failures: 0 });
-    let casualties: Vec<Casualty> = std::iter::once(own).chain(others).collect();
-    let verdict = judge(&casualties, reason, now).into_iter().find(|(judged, _)| *judged == own.task);
-    match verdict {
-        Some((_, Verdict::Fail(error))) => Conclusion::End(Outcome::Failed(error)),
-        Some((_, Verdict::Again(release))) => Conclusion::Return(Release { alone: release.alone || task.alone, ..release }),
-        None => Conclusion::Return(Release { alone: true, ..Release::default() }),
+    match judge(task.failures, companions, reason, now) {
+        Verdict::Fail(error) => Conclusion::End(Outcome::Failed(error)),
+        Verdict::Again(release) => Conclusion::Return(release),
+    }
+}
+
+fn refused_pause_ms(attempt: i64) -> i64 {
+    let doublings = attempt.saturating_sub(1).clamp(0, 16);
+    (FIRST_REFUSED_PAUSE_MS << doublings).min(LONGEST_REFUSED_PAUSE_MS)
+}
+
+/// Gives the tenant's share back what a task was charged that runs again through no fault of its own: it is charged again then.
+fn refund(shared: &Shared, task: &RunningTask, conclusion: &Conclusion, charged_seconds: f64) {
+    if matches!(conclusion, Conclusion::Return(release) if !release.charged) {
+        shared.waiting.lock().view.refund(&task.waiting(), charged_seconds);
     }
 }
 
@@ -317,19 +336,21 @@ async fn conclude(shared: &Arc<Shared>, task: &Arc<RunningTask>, conclusion: Con
                 shared.oom_retries.forget(fence.task);
                 shared.work_directories.remove_soon(fence.task);
                 // Whoever gave an attempt back may have died before it removed what that attempt had stored.
-                for earlier in 1..fence.attempt {
+                for earlier in (fence.attempt - ATTEMPTS_CLEANED).max(1)..fence.attempt {
                     Attempt::new(&job, earlier).delete_pictures(&shared.parts.storage).await;
                 }
             }
         }
         Err(error) => {
             tracing::error!(job.id = %fence.job, error = &error as &dyn Error, "Cannot write down the end of job {}: {error}", fence.job);
-            // Somebody else has the task. After any other error it is the next start that finds out, and cleans up.
+            // Somebody else has the task. After any other error it runs again when its lease has ended, and what it stored is removed.
             if matches!(error, StoreError::LeaseLost) {
                 Attempt::new(&task.job, fence.attempt).delete_pictures(&shared.parts.storage).await;
                 if let Err(error) = runner.follow_elsewhere().await {
                     tracing::warn!(error = &error as &dyn Error, "Cannot look what became of job {}: {error}", fence.job);
                 }
+            } else {
+                runner.give_up(task);
             }
         }
     }
@@ -372,5 +393,16 @@ where
             }
             (concluded, _) => return concluded,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_refused_again_and_again_waits_longer_and_longer() {
+        let pauses = [i64::MIN, 1, 2, 3, 8, 9, i64::MAX].map(refused_pause_ms);
+        assert_eq!(pauses, [250, 250, 500, 1_000, 30_000, 30_000, 30_000]);
     }
 }

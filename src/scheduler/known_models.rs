@@ -50,6 +50,13 @@ struct ModelFiles {
     activations: Mutex<HashMap<(u32, u32), (u64, u64)>>,
 }
 
+impl KnownModel {
+    /// A number that changes when any of its files does.
+    pub(super) fn fingerprint(&self) -> u64 {
+        self.files.fingerprint
+    }
+}
+
 impl KnownModels {
     pub(super) fn new(catalog: ModelCatalog, numerics: DeviceFacts) -> Self {
         Self {

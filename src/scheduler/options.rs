@@ -43,10 +43,14 @@ pub struct SchedulerOptions {
     pub max_batch_tasks: u32,
     /// How many rows one evaluation may have.
     pub max_batch_rows: u32,
-    /// Bytes that loaded models and their work may take on a CUDA device (`max_vram_gb`).
+    /// Bytes that loaded models and their work may take on each CUDA device (`max_vram_gb`).
     pub max_vram_bytes: Option<u64>,
-    /// Bytes that loaded models and their work may take on a device in the machine's memory (`max_ram_gb`).
+    /// Bytes that loaded models and their work may take in the machine's memory (`max_ram_gb`), a model once on however many devices.
     pub max_ram_bytes: Option<u64>,
+    /// Where devices keep packed weights; without: nowhere, and nothing is to be removed.
+    pub packed_directory: Option<PathBuf>,
+    /// Bytes that packed weights may take on the disk (`max_size_gb`).
+    pub max_packed_bytes: Option<u64>,
     /// Models that nobody used for this long are unloaded; zero: as soon as their device has nothing to do.
     pub idle_unload: Option<Duration>,
     /// Results older than this are removed.
@@ -69,6 +73,8 @@ impl Default for SchedulerOptions {
             max_batch_rows: 32,
             max_vram_bytes: None,
             max_ram_bytes: None,
+            packed_directory: None,
+            max_packed_bytes: None,
             idle_unload: None,
             retention: None,
             lease: Duration::from_secs(15),

@@ -9,6 +9,7 @@ use super::device_pool::DeviceStatus;
 use super::dispatcher::Shared;
 use super::fleet::{DeviceView, ModelFacts};
 use super::handle::Scheduler;
+use super::shared_memory::SharedMemory;
 use crate::domain::ModelId;
 
 /// Why an order to a device was refused.
@@ -70,17 +71,15 @@ impl Scheduler {
     pub async fn load_model(&self, model: &ModelId, device: Option<&str>) -> Result<DeviceStatus, DeviceOrderError> {
         let shared = &self.shared;
         let known = shared.models.find(model).await.map_err(DeviceOrderError::Model)?;
-        let index = match device {
-            Some(name) => shared.device(name)?,
-            None => shared.roomy_device(model)?,
-        };
+        let named = device.map(|name| shared.device(name)).transpose()?;
+        let index = shared.roomy_device(model, named)?;
         let turn = self.loads.turn(index, model);
         let loaded = {
             let _turn = turn.lock().await;
             if shared.pool.has_loaded(index, model) {
                 Ok(())
             } else {
-                shared.pool.executors()[index].load(model, &known.directory).await
+                shared.pool.executors()[index].load(model, &known.directory, known.fingerprint()).await
             }
         };
         self.loads.done(index, model);
@@ -89,13 +88,18 @@ impl Scheduler {
         Ok(shared.pool.status(index))
     }
 
-    /// Gives back a model's memory on a device (on all, without a name); a device that uses it does so when it is done.
+    /// Gives back a model's memory on a device (on all, without a name); a device that uses it does so when it is done. A pinned model
+    /// stays.
     pub async fn unload_model(&self, model: &ModelId, device: Option<&str>) -> Result<Vec<DeviceStatus>, DeviceOrderError> {
         let shared = &self.shared;
+        shared.check_model(model).await?;
         let devices = match device {
             Some(name) => vec![shared.device(name)?],
             None => (0..shared.pool.executors().len()).collect(),
         };
+        if shared.pool.is_pinned(model) {
+            return Err(DeviceOrderError::Refused(format!("{model} is pinned; unpin it before you unload it")));
+        }
         for &device in devices.iter().filter(|device| shared.pool.has_loaded(**device, model)) {
             let unloaded = if shared.pool.sharing(device) == 0 {
                 shared.pool.executors()[device].unload(model).await.is_ok()
@@ -109,14 +113,25 @@ impl Scheduler {
         Ok(devices.into_iter().map(|device| shared.pool.status(device)).collect())
     }
 
-    /// Keeps a model where it is loaded, whatever else needs room, until it is unpinned.
-    pub fn pin_model(&self, model: &ModelId, pinned: bool) -> Result<Vec<DeviceStatus>, DeviceOrderError> {
+    /// Keeps a model where it is loaded, until it is unpinned: neither what else is wanted nor idleness has it unloaded. A worker that
+    /// finds less memory than was planned with may still drop it, rather than fail a task.
+    pub async fn pin_model(&self, model: &ModelId, pinned: bool) -> Result<Vec<DeviceStatus>, DeviceOrderError> {
+        self.shared.check_model(model).await?;
         self.shared.pool.pin(model, pinned);
         Ok(self.shared.pool.statuses())
     }
 }
 
 impl Shared {
+    /// An order about a model that is neither installed, nor loaded or pinned from before its files went, is a mistake.
+    async fn check_model(&self, model: &ModelId) -> Result<(), DeviceOrderError> {
+        let is_held = (0..self.pool.executors().len()).any(|device| self.pool.has_loaded(device, model));
+        if is_held || self.pool.is_pinned(model) {
+            return Ok(());
+        }
+        self.models.find(model).await.map(drop).map_err(DeviceOrderError::Model)
+    }
+
     fn device(&self, name: &str) -> Result<usize, DeviceOrderError> {
         self.pool.index(name).ok_or_else(|| DeviceOrderError::NoDevice {
             name: name.chars().take(64).collect(),
@@ -124,22 +139,24 @@ impl Shared {
         })
     }
 
-    /// A device that has the model, or else the first one with room for it.
-    fn roomy_device(&self, model: &ModelId) -> Result<usize, DeviceOrderError> {
+    /// A device that has the model, or else the first one with room for it, below the configured caps; `named`, or none, if it is given.
+    fn roomy_device(&self, model: &ModelId, named: Option<usize>) -> Result<usize, DeviceOrderError> {
         let fleet = self.pool.fleet();
+        let memory = SharedMemory::survey(&fleet, &self.models);
         let weights_bytes = self.models.weights_bytes(model).unwrap_or(0);
         let has_model = |device: &&DeviceView| device.resident.iter().any(|resident| resident.model == *model);
         let has_room = |device: &&DeviceView| {
+            let beside = memory.beside_others(device, model);
+            let device = beside.as_ref().unwrap_or(device);
             let taken: u64 = device.resident.iter().map(|resident| resident.weights_bytes).fold(0, u64::saturating_add);
             device.memory_bytes.is_none_or(|memory| memory.saturating_sub(taken) >= weights_bytes)
         };
-        let accepting = || fleet.devices.iter().filter(|device| device.accepts);
-        let chosen = accepting().find(has_model).or_else(|| accepting().find(has_room));
+        let usable = || fleet.devices.iter().filter(|device| named.map_or(device.accepts, |index| device.index == index));
+        let chosen = usable().find(has_model).or_else(|| usable().find(has_room));
         chosen.map(|device| device.index).ok_or_else(|| {
-            DeviceOrderError::Refused(format!(
-                "no device in use has {:.2} GB free for {model}; unload another model, or name the device to load it on",
-                weights_bytes as f64 / 1e9
-            ))
+            let device = named.map_or("no device in use has", |_| "the device does not have");
+            let gigabytes = weights_bytes as f64 / 1e9;
+            DeviceOrderError::Refused(format!("{device} {gigabytes:.2} GB left for {model}; unload another model first"))
         })
     }
 }

@@ -7,9 +7,7 @@ use super::fair_share::Tag;
 use super::fleet::{Fleet, ModelFacts, Shares};
 use super::queue_view::{Place, QueueView, Waiting};
 use crate::domain::{JobError, ProjectId, TaskId, UnixMs, UserId};
-
-/// Seconds that a unit of work is taken to need while nothing has been measured.
-const UNMEASURED_SECONDS_PER_WORK: f64 = 1.0;
+use crate::jobs::speed::UNMEASURED_SECONDS_PER_WORK;
 
 /// Running tasks by those who have caps; counted once, when the first cap is met.
 #[derive(Default)]

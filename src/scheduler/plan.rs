@@ -4,6 +4,8 @@
 //! whose models somebody waits for, idle devices that have to load one (rules 3 and 4), and running batches with free rows. An idle device
 //! never stays idle while a task waits that may run and fits on it. No pass walks the queue: only lanes, and the first tenants of a lane.
 
+mod room;
+
 use hashbrown::HashSet;
 
 use super::admission;
@@ -12,6 +14,7 @@ use super::fair_share::Tag;
 use super::fleet::{DeviceView, Fleet, ModelFacts, Shares};
 use super::picker::Picker;
 use super::queue_view::QueueView;
+use super::shared_memory::SharedMemory;
 use crate::domain::{BatchKey, JobError, ModelId, TaskId, UnixMs};
 
 /// Lanes of a model, and due lanes, that are looked at before a decision does without the rest.
@@ -33,6 +36,8 @@ pub struct Dispatch {
 pub struct Plan {
     /// What starts.
     pub dispatches: Vec<Dispatch>,
+    /// Models that devices beside those that start must give up, so that what waits for the memory they share can start next.
+    pub unload: Vec<(usize, ModelId)>,
     /// What can never run on these devices, and why, with the numbers.
     pub impossible: Vec<(TaskId, JobError)>,
 }
@@ -53,7 +58,8 @@ pub fn plan(queue: &QueueView, fleet: &Fleet, models: &dyn ModelFacts, shares: &
     planner.serve_with_resident_models();
     planner.serve_by_demand();
     planner.join_running();
-    Plan { dispatches: planner.dispatches, impossible: planner.picker.impossible }
+    planner.make_room_by_demand();
+    Plan { dispatches: planner.dispatches, unload: planner.unload, impossible: planner.picker.impossible }
 }
 
 /// A running batch with room.
@@ -71,6 +77,8 @@ struct Planner<'a> {
     picker: Picker<'a>,
     /// Positions of devices that run nothing, the emptiest and longest unused first.
     idle: Vec<usize>,
+    /// The same, by position.
+    is_idle: Vec<bool>,
     open: Vec<Open>,
     /// Devices that take tasks, by wanted model that they have.
     hosts: Vec<Vec<u32>>,
@@ -83,7 +91,9 @@ struct Planner<'a> {
     reserved: HashSet<usize>,
     /// Seconds that wait for a model; NaN where not yet added up.
     model_seconds: Vec<f64>,
+    shared: SharedMemory,
     dispatches: Vec<Dispatch>,
+    unload: Vec<(usize, ModelId)>,
 }
 
 impl<'a> Planner<'a> {
@@ -94,6 +104,7 @@ impl<'a> Planner<'a> {
             models,
             picker,
             idle: Vec::new(),
+            is_idle: vec![false; fleet.devices.len()],
             open: Vec::new(),
             hosts: vec![Vec::new(); queue.model_bound()],
             accepting: 0,
@@ -101,7 +112,9 @@ impl<'a> Planner<'a> {
             ends: Vec::new(),
             reserved: HashSet::new(),
             model_seconds: vec![f64::NAN; queue.model_bound()],
+            shared: SharedMemory::survey(fleet, models),
             dispatches: Vec::new(),
+            unload: Vec::new(),
         };
         for (position, device) in fleet.devices.iter().enumerate().filter(|(_, device)| device.accepts) {
             planner.accepting += 1;
@@ -112,6 +125,7 @@ impl<'a> Planner<'a> {
             }
             let Some(first) = device.running.first() else {
                 planner.idle.push(position);
+                planner.is_idle[position] = true;
                 continue;
             };
             let Some(lane) = queue.lane_of(&first.batch) else { continue };
@@ -279,7 +293,14 @@ impl<'a> Planner<'a> {
     /// Loads the lane's model on an idle device, or has the device that is free soonest come free for it.
     fn start_or_reserve(&mut self, lane: u32, tenant: Option<u32>) {
         let idle = self.idle.clone();
-        if !idle.into_iter().any(|position| self.start(position, lane, tenant)) {
+        if idle.into_iter().any(|position| self.start(position, lane, tenant)) {
+            return;
+        }
+        if self.make_room(lane) {
+            if let Some(lane) = self.queue.lane(lane) {
+                self.shared.hold_for(&lane.batch.model);
+            }
+        } else {
             self.reserve(lane, false);
         }
     }
@@ -302,15 +323,11 @@ impl<'a> Planner<'a> {
         } else {
             (0..self.fleet.devices.len()).collect()
         };
-        let fits = |position: usize| {
-            let device = &self.fleet.devices[position];
-            admission::unloads(device, self.models, &lane.batch, 1, |_| false).is_some()
-        };
+        let fits = |position: usize| self.unloads_beside(&self.fleet.devices[position], &lane.batch, |_| false).is_some();
         // Rather one that need not give up the only copy of a wanted model.
         let is_last =
             |model: &ModelId| self.queue.model_number(model).is_some_and(|number| self.hosts[number as usize].len() <= 1);
-        let gives_up_last =
-            |position: usize| admission::unloads(&self.fleet.devices[position], self.models, &lane.batch, 1, is_last).is_none();
+        let gives_up_last = |position: usize| self.unloads_beside(&self.fleet.devices[position], &lane.batch, is_last).is_none();
         let soonest = candidates
             .into_iter()
             .filter(|position| !self.reserved.contains(position))
@@ -319,6 +336,8 @@ impl<'a> Planner<'a> {
             .min_by_key(|&(end, position)| (gives_up_last(position), end, position));
         if let Some((_, position)) = soonest {
             self.reserved.insert(position);
+        } else {
+            self.reserve_shared(&lane.batch);
         }
     }
 
@@ -332,6 +351,9 @@ impl<'a> Planner<'a> {
         let Some(at) = self.idle.iter().position(|&idle| idle == position) else { return false };
         let Some(lane) = self.queue.lane(lane_number) else { return false };
         let device = &self.fleet.devices[position];
+        if !self.shared.is_open(device, &lane.batch.model) {
+            return false;
+        }
         let most = if lane.alone { 1 } else { self.mates_per_device(lane_number, lane.model) };
         let most = most.min(device.max_batch_tasks.max(1) as usize);
         let (tasks, unload) = self.fill(device, lane_number, tenant, 0, most, true);
@@ -339,6 +361,7 @@ impl<'a> Planner<'a> {
             return false;
         }
         self.idle.remove(at);
+        self.is_idle[position] = false;
         self.running_lanes.insert(lane_number);
         for gone in unload.iter().filter_map(|model| self.queue.model_number(model)) {
             self.hosts[gone as usize].retain(|&host| host as usize != position);
@@ -356,7 +379,7 @@ impl<'a> Planner<'a> {
         if self.idle.len() <= 1 {
             return usize::MAX;
         }
-        let with_model = self.hosts[model as usize].iter().filter(|&&host| self.idle.contains(&(host as usize))).count();
+        let with_model = self.hosts[model as usize].iter().filter(|&&host| self.is_idle[host as usize]).count();
         let without = self.idle.len() - with_model;
         let load_seconds = self.load_seconds(model);
         let worth = if load_seconds > 0.0 { (self.picker.lane_seconds(lane) / load_seconds) as usize } else { without };
@@ -380,7 +403,7 @@ impl<'a> Planner<'a> {
         let batch: &BatchKey = &lane.batch;
         let (mut tasks, mut unload) = (Vec::new(), Vec::new());
         let mut first = first;
-        let mut room: Option<DeviceView> = None;
+        let mut room: Option<DeviceView> = self.shared.beside_others(device, &batch.model);
         let hosts = &self.hosts;
         let is_wanted = |model: &ModelId| queue.model_number(model).is_some();
         let is_last = |model: &ModelId| queue.model_number(model).is_some_and(|number| hosts[number as usize].len() <= 1);
@@ -413,17 +436,21 @@ impl<'a> Planner<'a> {
                 unload.extend(more);
             }
         }
+        if !tasks.is_empty() {
+            self.shared.start(device.index, &unload, batch, rows, models);
+        }
         (tasks, unload)
     }
 
-    /// The model, none of `except` or `refused`, with the most waiting for each device that has it, counting one more.
+    /// The model, none of `except` or `refused`, with the most waiting for each device that has it, counting half a device more: by this
+    /// rule (Sainte-Laguë's) as many devices have a model as comes closest to what its demand is worth, for rare models as for hot ones.
     fn most_demanded(&mut self, except: &[u32], refused: &HashSet<u32>) -> Option<u32> {
         let mut best: Option<(f64, u32)> = None;
         for model in 0..self.queue.model_bound() as u32 {
             if self.queue.model(model).is_none() || except.contains(&model) || refused.contains(&model) {
                 continue;
             }
-            let each = self.model_seconds(model) / (self.hosts[model as usize].len() + 1) as f64;
+            let each = self.model_seconds(model) / (self.hosts[model as usize].len() as f64 + 0.5);
             if best.is_none_or(|(most, _)| each > most) {
                 best = Some((each, model));
             }

@@ -55,6 +55,7 @@ fn device(index: usize) -> DeviceView {
         max_batch_tasks: 4,
         max_batch_rows: 8,
         memory_bytes: Some(30),
+        shares_memory: false,
         resident: Vec::new(),
         running: Vec::new(),
     }
@@ -160,7 +161,7 @@ fn a_running_batch_takes_mates_up_to_its_rows_but_nobody_joins_one_that_is_alone
         let joins = decide(&all, &fleet);
         let joined: Vec<u32> = joins.dispatches.iter().flat_map(numbers).collect();
         assert_eq!(started.len(), if alone { 1 } else { 2 });
-        assert_eq!(joined.len(), if alone { 0 } else { 1 }, "{expected:?}");
+        assert_eq!(joined.len(), usize::from(!alone), "{expected:?}");
     }
 }
 
@@ -278,15 +279,17 @@ fn forecasts_count_what_starts_before() {
     let queue = queue((0..20).map(|n| task(n, if n % 2 == 0 { "a" } else { "b" }, "m")));
     let one = fleet(1);
     let job = |n: u32| -> JobId { format!("job_{n:032x}").parse().unwrap() };
-    let forecast = |n| super::super::forecast::of_waiting(&queue, &one, &World::default(), job(n), UnixMs(0)).unwrap();
+    let world = World::default();
+    let outlook = super::super::forecast::Outlook::new(&queue, &one, &world, UnixMs(0));
+    let forecast = |n| outlook.of_waiting(job(n)).unwrap();
     let positions: Vec<usize> = (0..20).map(|n| forecast(n).position).collect();
     for (n, position) in positions.iter().enumerate() {
         assert!(position.abs_diff(n + 1) <= 2, "{positions:?}");
     }
     assert!((forecast(18).seconds.unwrap() - forecast(0).seconds.unwrap() - 180.0).abs() <= 20.0);
-    let new = super::super::forecast::of_new(&queue, &one, &World::default(), &task(0, "c", "m").batch, 10.0, UnixMs(0));
+    let new = outlook.of_new(&task(0, "c", "m").batch, 10.0);
     assert!(new.position <= 3, "{new:?}");
-    assert_eq!(super::super::forecast::of_waiting(&queue, &one, &World::default(), job(99), UnixMs(0)), None);
+    assert_eq!(outlook.of_waiting(job(99)), None);
 }
 
 #[derive(Clone, Debug)]

@@ -5,18 +5,23 @@ use std::sync::Arc;
 
 use super::dispatcher::Shared;
 use crate::domain::{ErrorCode, JobError, JobResult, Spent};
-use crate::execution::results::{Attempt, encode_pictures, manifest, store_pictures};
+use crate::execution::results::{Attempt, ResultError, encode_pictures, manifest, store_pictures};
 use crate::execution::{FinishedPicture, ImageOutput};
 use crate::jobs::RunningTask;
 use crate::jobs::store::Outcome;
 use crate::models::ModelIdentity;
+use crate::storage::StorageError;
 
 /// Pixels of a [`PUBLISHING_UNITS`] unit.
 const UNIT_PIXELS: usize = 1 << 16;
 /// Units of pictures that may be held in memory while they are encoded and stored: 64 megapixels.
 pub(super) const PUBLISHING_UNITS: usize = 1024;
-/// Pictures up to this size together are encoded at once, where the task runs: going to another thread would take longer.
-const INLINE_PIXELS: usize = 128 * 128;
+
+/// Why finished pictures did not become stored files.
+enum PublishError {
+    Encode(ResultError),
+    Store(StorageError),
+}
 
 /// How much of [`PUBLISHING_UNITS`] the pictures of an output take.
 pub(super) fn units(output: &ImageOutput) -> u32 {
@@ -45,24 +50,19 @@ pub(super) async fn publish(
         (Outcome::Failed(JobError { code, message: message.to_owned() }), Spent::default())
     };
     let created = shared.clock().now();
-    let is_small =
-        pixels(&output) <= INLINE_PIXELS && output.pictures.iter().all(|picture| matches!(picture, FinishedPicture::Pixels(_)));
-    let encode = {
-        let task = task.clone();
-        move || {
+    let attempt = Attempt::new(job, task.fence.attempt);
+    // One visit to another thread for all of it: encoding takes the processor's time, and storing waits for the disk.
+    let publishing = {
+        let (task, storage) = (task.clone(), shared.parts.storage.clone());
+        tokio::task::spawn_blocking(move || {
             let request = &task.job.request;
-            let document = manifest(request, request.seed, &identity, &output.facts, created);
-            encode_pictures(&output, request, &identity, created).map(|pictures| (pictures, document))
-        }
+            let pictures = encode_pictures(&output, request, &identity, created).map_err(PublishError::Encode)?;
+            let artifacts = store_pictures(&storage, &attempt, &pictures).map_err(PublishError::Store)?;
+            Ok((artifacts, manifest(request, request.seed, &identity, &output.facts, created)))
+        })
     };
-    let encoded = if is_small { Ok(encode()) } else { tokio::task::spawn_blocking(encode).await };
-    let (pictures, manifest) = match encoded {
-        Ok(Ok(encoded)) => encoded,
-        Ok(Err(error)) => return failed(ErrorCode::Internal, "the picture could not be encoded", &error),
-        Err(error) => return failed(ErrorCode::Internal, "the picture could not be encoded", &error),
-    };
-    match store_pictures(&shared.parts.storage, &Attempt::new(job, task.fence.attempt), pictures).await {
-        Ok(artifacts) => {
+    match publishing.await {
+        Ok(Ok((artifacts, manifest))) => {
             let spent = Spent {
                 images: artifacts.len() as i64,
                 gpu_ms: 0,
@@ -70,6 +70,14 @@ pub(super) async fn publish(
             };
             (Outcome::Completed(JobResult { artifacts, manifest }), spent)
         }
-        Err(error) => failed(ErrorCode::StorageFailed, "the picture could not be stored", &error),
+        Ok(Err(PublishError::Store(error))) => {
+            attempt.delete_pictures(&shared.parts.storage).await;
+            failed(ErrorCode::StorageFailed, "the picture could not be stored", &error)
+        }
+        Ok(Err(PublishError::Encode(error))) => failed(ErrorCode::Internal, "the picture could not be encoded", &error),
+        Err(error) => {
+            attempt.delete_pictures(&shared.parts.storage).await;
+            failed(ErrorCode::Internal, "the picture could not be encoded", &error)
+        }
     }
 }

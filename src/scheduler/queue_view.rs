@@ -215,10 +215,7 @@ impl QueueView {
             self.by_since.insert((Tag(served.since), lane));
         }
         let taken = self.leave(slot);
-        let lanes: Vec<u32> = self.lanes_of(tenant).collect();
-        for lane in lanes {
-            self.sort_in(tenant, lane);
-        }
+        self.sort_in_everywhere(tenant);
         taken
     }
 
@@ -230,6 +227,28 @@ impl QueueView {
     /// A waiting task.
     pub fn get(&self, task: TaskId) -> Option<QueuedTask> {
         self.slot_of(task).and_then(|slot| self.waiting(slot)).and_then(|waiting| self.written_out(waiting))
+    }
+
+    /// When a waiting task joined the queue, as far as is known here.
+    pub(super) fn queued(&self, task: TaskId) -> Option<UnixMs> {
+        self.slot_of(task).and_then(|slot| self.waiting(slot)).map(|waiting| waiting.queued)
+    }
+
+    /// Gives a tenant back what [`QueueView::take`] has charged for a task that goes back to the queue.
+    pub(super) fn refund(&mut self, task: &QueuedTask, device_seconds: f64) {
+        let tenant = Tenant { project: task.project.clone(), user: task.user.clone() };
+        if let Some(tenant) = self.fair.refund(&tenant, device_seconds) {
+            self.sort_in_everywhere(tenant);
+        }
+    }
+
+    /// Reads the tenants' weights anew.
+    pub fn reweigh(&mut self) {
+        self.fair.reweigh(&*self.shares);
+        let waiting: Vec<(u32, u32)> = self.tenant_lanes.keys().copied().collect();
+        for (tenant, lane) in waiting {
+            self.sort_in(tenant, lane);
+        }
     }
 
     /// Every waiting task in no order, with the time at which it joined the queue.
@@ -456,6 +475,13 @@ impl QueueView {
         if let Some(queue) = self.tenant_lanes.get_mut(&(waiting.tenant, waiting.lane)) {
             queue.tasks.remove(&waiting.place(slot));
             self.sort_in(waiting.tenant, waiting.lane);
+        }
+    }
+
+    fn sort_in_everywhere(&mut self, tenant: u32) {
+        let lanes: Vec<u32> = self.lanes_of(tenant).collect();
+        for lane in lanes {
+            self.sort_in(tenant, lane);
         }
     }
 

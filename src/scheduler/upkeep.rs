@@ -1,20 +1,22 @@
-//! The housekeeping of the store and the disk: one task, named steps, each of which says how much it did.
+//! The housekeeping of the store and the disk: named steps, each of which says how much it did.
 
 use std::collections::HashSet;
 use std::error::Error;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use futures_util::StreamExt;
+use framewright_engine::weights::PackedCache;
+use futures_util::{StreamExt, TryStreamExt};
 use tokio::time::Instant;
 
 use super::dispatcher::Shared;
 use super::work_directories;
-use crate::domain::{TaskId, UnixMs};
+use crate::domain::{Job, JobId, TaskId, UnixMs, WeightsTier};
 use crate::execution::results::Attempt;
-use crate::jobs::store::StoreError;
+use crate::jobs::store::{QueuePosition, StoreError};
 use crate::jobs::submission::job_of_input;
-use crate::storage::StorageError;
+use crate::models::packed;
+use crate::storage::{ArtifactStorage, StorageError};
 
 const MINUTE: Duration = Duration::from_mins(1);
 const HOUR: Duration = Duration::from_hours(1);
@@ -26,6 +28,12 @@ const LEFT_OVER_AFTER: Duration = HOUR;
 const COUNTERS_KEPT_MS: i64 = 100 * DAY_MS;
 /// Jobs removed in one transaction.
 const FORGOTTEN_TOGETHER: u32 = 100;
+/// Transactions in which old jobs are removed in one turn; the rest waits for the next one.
+const FORGETTING_PER_TURN: u32 = 100;
+/// Waiting tasks that are read together.
+const QUEUE_PAGE: u32 = 1000;
+/// Initial pictures whose jobs are looked up together.
+const LOOKED_UP_TOGETHER: usize = 500;
 
 /// Why a step was not done; the next turn tries again.
 #[derive(Debug, thiserror::Error)]
@@ -47,13 +55,21 @@ enum Step {
     ExpiredLeases,
     OldJobs,
     WorkDirectories,
+    PackedWeights,
     OrphanedInputs,
     OldCounters,
 }
 
 impl Step {
-    const ALL: [Self; 6] =
-        [Self::Clock, Self::ExpiredLeases, Self::OldJobs, Self::WorkDirectories, Self::OrphanedInputs, Self::OldCounters];
+    const ALL: [Self; 7] = [
+        Self::Clock,
+        Self::ExpiredLeases,
+        Self::OldJobs,
+        Self::WorkDirectories,
+        Self::PackedWeights,
+        Self::OrphanedInputs,
+        Self::OldCounters,
+    ];
 
     /// The name in metrics and logs.
     const fn name(self) -> &'static str {
@@ -62,6 +78,7 @@ impl Step {
             Self::ExpiredLeases => "expired_leases",
             Self::OldJobs => "old_jobs",
             Self::WorkDirectories => "work_directories",
+            Self::PackedWeights => "packed_weights",
             Self::OrphanedInputs => "orphaned_inputs",
             Self::OldCounters => "old_counters",
         }
@@ -72,16 +89,22 @@ impl Step {
         match self {
             Self::Clock => MINUTE / 2,
             Self::ExpiredLeases => lease / 2,
+            Self::PackedWeights => MINUTE,
             Self::OldJobs => 10 * MINUTE,
             Self::WorkDirectories | Self::OrphanedInputs => HOUR,
             Self::OldCounters => 6 * HOUR,
         }
     }
 
+    /// Whether running jobs depend on it: then it waits for no other step.
+    const fn is_urgent(self) -> bool {
+        matches!(self, Self::Clock | Self::ExpiredLeases)
+    }
+
     /// Whether it is done by one server for all of the store.
     const fn is_shared(self) -> bool {
         match self {
-            Self::Clock | Self::WorkDirectories => false,
+            Self::Clock | Self::WorkDirectories | Self::PackedWeights => false,
             Self::ExpiredLeases | Self::OldJobs | Self::OrphanedInputs | Self::OldCounters => true,
         }
     }
@@ -89,8 +112,14 @@ impl Step {
 
 /// Does every step in its time.
 pub(super) async fn run(shared: Arc<Shared>) {
+    let (urgent, patient): (Vec<Step>, Vec<Step>) = Step::ALL.into_iter().partition(|step| step.is_urgent());
+    tokio::join!(take_turns(&shared, urgent), take_turns(&shared, patient));
+}
+
+/// Does these steps, one after the other, each in its time.
+async fn take_turns(shared: &Arc<Shared>, steps: Vec<Step>) {
     let lease = shared.parts.options.lease;
-    let mut due = Step::ALL.map(|step| (step, Instant::now()));
+    let mut due: Vec<(Step, Instant)> = steps.into_iter().map(|step| (step, Instant::now())).collect();
     loop {
         let next = due.iter().map(|(_, at)| *at).min().unwrap_or_else(Instant::now);
         tokio::time::sleep_until(next).await;
@@ -107,10 +136,10 @@ pub(super) async fn run(shared: Arc<Shared>) {
             if step.is_shared() && !is_leader {
                 continue;
             }
-            match perform(&shared, *step).await {
+            match perform(shared, *step).await {
                 Ok(count) => {
                     shared.parts.observer.upkeep_done(step.name(), count);
-                    if count > 0 {
+                    if count > 0 && *step != Step::Clock {
                         tracing::info!(step = step.name(), count, "Upkeep: {} {count}", step.name());
                     }
                 }
@@ -128,6 +157,7 @@ async fn perform(shared: &Arc<Shared>, step: Step) -> Result<u64, UpkeepError> {
         Step::ExpiredLeases => give_back_expired(shared).await,
         Step::OldJobs => forget_old_jobs(shared).await,
         Step::WorkDirectories => remove_work_directories(shared).await,
+        Step::PackedWeights => sweep_packed_weights(shared).await,
         Step::OrphanedInputs => remove_orphaned_inputs(shared).await,
         Step::OldCounters => {
             let before = UnixMs(shared.clock().now().0.saturating_sub(COUNTERS_KEPT_MS));
@@ -154,28 +184,41 @@ async fn give_back_expired(shared: &Shared) -> Result<u64, UpkeepError> {
     Ok(cut_off.len() as u64)
 }
 
-/// Removes jobs that ended too long ago, and their files.
+/// Removes jobs that ended too long ago: first their files, then their rows, without which nobody would know of the files.
 async fn forget_old_jobs(shared: &Shared) -> Result<u64, UpkeepError> {
     let Some(retention) = shared.parts.options.retention else { return Ok(0) };
     let kept_ms = i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
     let before = UnixMs(shared.clock().now().0.saturating_sub(kept_ms));
+    let store = shared.parts.runner.store();
     let mut forgotten = 0;
-    loop {
-        let jobs = shared.parts.runner.store().forget(before, FORGOTTEN_TOGETHER).await?;
+    for _ in 0..FORGETTING_PER_TURN {
+        let jobs = store.ended(before, FORGOTTEN_TOGETHER).await?;
+        let mut without_files = Vec::with_capacity(jobs.len());
         for job in &jobs {
-            let artifacts = job.result.iter().flat_map(|result| &result.artifacts);
-            let pictures = artifacts.flat_map(|artifact| [artifact.key.as_str(), artifact.thumbnail_key.as_str()]);
-            for key in pictures.chain(job.request.init_image.as_deref()) {
-                if let Err(error) = shared.parts.storage.delete(key).await {
-                    tracing::warn!(%key, %error, "Cannot delete {key} of a job that is no longer kept");
+            match delete_files(&shared.parts.storage, job).await {
+                Ok(()) => without_files.push(job.id),
+                Err(error) => {
+                    tracing::warn!(job.id = %job.id, error = &error as &dyn Error, "Cannot delete the files of {}: {error}", job.id);
                 }
             }
         }
-        forgotten += jobs.len() as u64;
-        if jobs.len() < FORGOTTEN_TOGETHER as usize {
-            return Ok(forgotten);
+        let removed = store.forget(&without_files).await?;
+        forgotten += removed;
+        if removed == 0 || jobs.len() < FORGOTTEN_TOGETHER as usize {
+            break;
         }
     }
+    Ok(forgotten)
+}
+
+/// Deletes what is stored for a job that has ended.
+async fn delete_files(storage: &ArtifactStorage, job: &Job) -> Result<(), StorageError> {
+    let artifacts = job.result.iter().flat_map(|result| &result.artifacts);
+    let pictures = artifacts.flat_map(|artifact| [artifact.key.as_str(), artifact.thumbnail_key.as_str()]);
+    for key in pictures.chain(job.request.init_image.as_deref()) {
+        storage.delete(key).await?;
+    }
+    Ok(())
 }
 
 /// Removes checkpoints of tasks that neither wait nor run here.
@@ -185,7 +228,8 @@ async fn remove_work_directories(shared: &Arc<Shared>) -> Result<u64, UpkeepErro
     if candidates.is_empty() {
         return Ok(0);
     }
-    let waiting: HashSet<TaskId> = shared.waiting.lock().view.tasks().map(|(task, _)| task).collect();
+    // The store is asked, not the view: at start the view is still empty, and what these tasks have done is in the directories.
+    let waiting = waiting_in_store(shared).await?;
     let left_over = work_directories::unknown(candidates, &waiting, |task| shared.parts.runner.holds(task));
     for task in &left_over {
         shared.work_directories.remove_soon(*task);
@@ -193,17 +237,54 @@ async fn remove_work_directories(shared: &Arc<Shared>) -> Result<u64, UpkeepErro
     Ok(left_over.len() as u64)
 }
 
+/// Every task that waits.
+async fn waiting_in_store(shared: &Shared) -> Result<HashSet<TaskId>, UpkeepError> {
+    let mut waiting = HashSet::new();
+    let mut after = QueuePosition { queued: UnixMs(0), task: None };
+    loop {
+        let page = shared.parts.runner.store().queued(after, QUEUE_PAGE).await?;
+        waiting.extend(page.iter().map(|task| task.task));
+        match page.last() {
+            Some(last) if page.len() == QUEUE_PAGE as usize => {
+                after = QueuePosition { queued: last.queued, task: Some(last.task) };
+            }
+            _ => return Ok(waiting),
+        }
+    }
+}
+
+/// Keeps packed weights below their bound, and those of no use off the disk.
+async fn sweep_packed_weights(shared: &Arc<Shared>) -> Result<u64, UpkeepError> {
+    let options = &shared.parts.options;
+    let (Some(directory), max_bytes) = (options.packed_directory.clone(), options.max_packed_bytes) else { return Ok(0) };
+    let (models, in_use) = (shared.parts.models.clone(), shared.pool.models_in_use());
+    let sweeping = tokio::task::spawn_blocking(move || {
+        packed::sweep(&PackedCache::new(directory), &models.directories(), &in_use, max_bytes)
+    });
+    let swept = sweeping.await??;
+    (0..swept.evicted_models).for_each(|_| shared.parts.observer.model_evicted(WeightsTier::Packed));
+    if swept.excess_bytes > 0 {
+        let (kept, excess) = (swept.kept_bytes, swept.excess_bytes);
+        tracing::debug!(kept, excess, "Packed weights of models in use take {excess} bytes more than model_cache.max_size_gb");
+    }
+    Ok(swept.evicted_files + swept.outdated_files + swept.unfinished_files)
+}
+
 /// Removes initial pictures whose jobs are not there: a server died between storing the one and the other.
 async fn remove_orphaned_inputs(shared: &Shared) -> Result<u64, UpkeepError> {
     let storage = &shared.parts.storage;
     let old = UnixMs(shared.clock().now().0.saturating_sub(LEFT_OVER_AFTER.as_millis() as i64));
     let mut removed = 0;
-    let mut inputs = storage.list("inputs");
-    while let Some(input) = inputs.next().await {
-        let (key, changed) = input?;
-        let Some(job) = job_of_input(&key).filter(|_| changed < old) else { continue };
-        if matches!(shared.parts.runner.store().job(job).await, Err(StoreError::NotFound(_))) {
-            storage.delete(&key).await?;
+    let inputs = storage.list("inputs").try_filter_map(move |(key, changed)| {
+        std::future::ready(Ok(job_of_input(&key).filter(|_| changed < old).map(|job| (key, job))))
+    });
+    let mut pages = std::pin::pin!(inputs.try_chunks(LOOKED_UP_TOGETHER));
+    while let Some(page) = pages.next().await {
+        let page = page.map_err(|failed| failed.1)?;
+        let jobs: Vec<JobId> = page.iter().map(|(_, job)| *job).collect();
+        let stored = shared.parts.runner.store().stored(&jobs).await?;
+        for (key, _) in page.iter().filter(|(_, job)| !stored.contains(job)) {
+            storage.delete(key).await?;
             removed += 1;
         }
     }

@@ -1,5 +1,8 @@
 //! Where artifacts live: `object_store` over a local directory.
 
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,11 +16,14 @@ use crate::domain::UnixMs;
 
 /// Longest storage key, characters.
 const MAX_KEY_CHARACTERS: usize = 512;
+/// The end of a temporary name: `object_store`'s own form, which it leaves out of lists.
+const TEMPORARY: &str = "#1";
 
 /// Stored files by key. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct ArtifactStorage {
     store: Arc<LocalFileSystem>,
+    base: Arc<Path>,
 }
 
 /// Why storage failed.
@@ -37,10 +43,40 @@ pub enum StorageError {
 impl ArtifactStorage {
     /// A local directory, created if absent.
     pub fn local(base: &Path) -> Result<Self, StorageError> {
-        std::fs::create_dir_all(base).map_err(|error| StorageError::Failed(Box::new(error)))?;
+        let base = fs::create_dir_all(base).and_then(|()| base.canonicalize()).map_err(disk_failed)?;
         // What the job store says is there must be there after a power loss too.
-        let store = LocalFileSystem::new_with_prefix(base).map_err(failed)?.with_fsync(true);
-        Ok(Self { store: Arc::new(store) })
+        let store = LocalFileSystem::new_with_prefix(&base).map_err(failed)?.with_fsync(true);
+        Ok(Self { store: Arc::new(store), base: base.into() })
+    }
+
+    /// Writes files whole, as [`ArtifactStorage::put`] does, under keys that nobody else writes. All share one visit to the disk, and
+    /// their directories are synced once. After an error some of them may be there. Blocking.
+    pub fn put_together(&self, files: &[(&str, &[u8])]) -> Result<(), StorageError> {
+        let paths = files.iter().map(|(key, _)| self.local_path(key)).collect::<Result<Vec<_>, _>>()?;
+        let written = paths.iter().zip(files).map(|(path, (_, bytes))| self.stage(path, bytes)).collect::<io::Result<Vec<_>>>();
+        written.and_then(publish).map_err(disk_failed)
+    }
+
+    /// Writes a file's bytes under a name that no key can be.
+    fn stage(&self, path: &Path, bytes: &[u8]) -> io::Result<Staged> {
+        let temporary = temporary_of(path);
+        let created = File::create(&temporary).or_else(|error| {
+            if error.kind() != io::ErrorKind::NotFound {
+                return Err(error);
+            }
+            self.make_parents(path)?;
+            File::create(&temporary)
+        });
+        let mut staged = Staged { file: created?, temporary, path: path.to_owned(), is_published: false };
+        staged.file.write_all(bytes)?;
+        Ok(staged)
+    }
+
+    /// Makes the directories down to a file, and has them survive a power loss.
+    fn make_parents(&self, path: &Path) -> io::Result<()> {
+        let mut directories = path.ancestors().skip(1).take_while(|directory| directory.starts_with(&self.base));
+        path.parent().map_or(Ok(()), fs::create_dir_all)?;
+        directories.try_for_each(sync_directory)
     }
 
     /// Writes a file whole (temporary name, then rename).
@@ -60,13 +96,12 @@ impl ArtifactStorage {
         }
     }
 
-    /// Removes a file; absent is fine.
+    /// Removes a file, and what a write of it that was cut off may have left; absent is fine.
     pub async fn delete(&self, key: &str) -> Result<(), StorageError> {
-        let path = parse_key(key)?;
-        match self.store.delete(&path).await {
-            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-            Err(error) => Err(failed(error)),
-        }
+        let path = self.local_path(key)?;
+        let removed =
+            tokio::task::spawn_blocking(move || remove_if_there(&path).and_then(|()| remove_if_there(&temporary_of(&path))));
+        removed.await.map_err(|error| StorageError::Failed(Box::new(error)))?.map_err(disk_failed)
     }
 
     /// The files whose keys begin with the segment `prefix`, in no order, with the time of their last change.
@@ -80,6 +115,58 @@ impl ArtifactStorage {
     pub fn local_path(&self, key: &str) -> Result<PathBuf, StorageError> {
         self.store.path_to_filesystem(&parse_key(key)?).map_err(failed)
     }
+}
+
+/// A file that was written and not yet given its name. Dropped before that, it is removed.
+struct Staged {
+    file: File,
+    temporary: PathBuf,
+    path: PathBuf,
+    is_published: bool,
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        if !self.is_published {
+            // What cannot be removed is overwritten by the next attempt, or passed over by every listing.
+            let _ = fs::remove_file(&self.temporary);
+        }
+    }
+}
+
+/// Brings staged files to the disk, under their names.
+fn publish(mut files: Vec<Staged>) -> io::Result<()> {
+    for staged in &files {
+        staged.file.sync_all()?;
+    }
+    for staged in &mut files {
+        fs::rename(&staged.temporary, &staged.path)?;
+        staged.is_published = true;
+    }
+    let directories: BTreeSet<&Path> = files.iter().filter_map(|staged| staged.path.parent()).collect();
+    directories.into_iter().try_for_each(sync_directory)
+}
+
+/// The name under which a file is written before it gets its own.
+fn temporary_of(path: &Path) -> PathBuf {
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(TEMPORARY);
+    PathBuf::from(temporary)
+}
+
+fn remove_if_there(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+fn sync_directory(directory: &Path) -> io::Result<()> {
+    File::open(directory)?.sync_all()
+}
+
+fn disk_failed(error: io::Error) -> StorageError {
+    StorageError::Failed(Box::new(error))
 }
 
 fn failed(error: object_store::Error) -> StorageError {
@@ -152,12 +239,38 @@ mod tests {
         storage.put("images/x.png", Bytes::from_static(b"one")).await.unwrap();
         storage.put("images/x.png", Bytes::from_static(b"two")).await.unwrap();
         assert_eq!(storage.get("images/x.png").await.unwrap(), "two");
-        assert_eq!(std::fs::read(storage.local_path("images/x.png").unwrap()).unwrap(), b"two");
-        let beside = std::fs::read_dir(directory.path().join("new/base/images")).unwrap().count();
+        assert_eq!(fs::read(storage.local_path("images/x.png").unwrap()).unwrap(), b"two");
+        let beside = fs::read_dir(directory.path().join("new/base/images")).unwrap().count();
         assert_eq!(beside, 1, "no temporary files stay");
         storage.delete("images/x.png").await.unwrap();
         storage.delete("images/x.png").await.unwrap();
         assert!(matches!(storage.put("../x", Bytes::new()).await, Err(StorageError::InvalidKey(_))));
+    }
+
+    #[tokio::test]
+    async fn files_that_are_written_together_come_back_one_by_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let storage = ArtifactStorage::local(directory.path()).unwrap();
+        storage.put_together(&[("images/x.png", b"one"), ("images/y.png", b""), ("thumbnails/x.jpg", b"two")]).unwrap();
+        storage.put_together(&[("images/x.png", b"three")]).unwrap();
+        for (key, bytes) in [("images/x.png", "three"), ("images/y.png", ""), ("thumbnails/x.jpg", "two")] {
+            assert_eq!(storage.get(key).await.unwrap(), bytes);
+        }
+        let beside = fs::read_dir(directory.path().join("images")).unwrap().count();
+        assert_eq!(beside, 2, "no temporary files stay");
+
+        fs::create_dir(directory.path().join("images/z.png")).unwrap();
+        assert!(storage.put_together(&[("images/a.png", b"four"), ("images/z.png", b"in the way")]).is_err());
+        let left: BTreeSet<_> =
+            fs::read_dir(directory.path().join("images")).unwrap().map(|file| file.unwrap().file_name()).collect();
+        assert!(left.iter().all(|name| !name.to_string_lossy().contains('#')), "{left:?}");
+        assert!(matches!(storage.put_together(&[("../x", b"")]), Err(StorageError::InvalidKey(_))));
+        // What a killed server left is no file of anybody's.
+        fs::write(directory.path().join("images/b.png#1"), "half").unwrap();
+        let listed: Vec<_> = storage.list("images").collect().await;
+        assert!(listed.iter().flatten().all(|(key, _)| !key.contains('#')), "{listed:?}");
+        storage.delete("images/b.png").await.unwrap();
+        assert!(!directory.path().join("images/b.png#1").exists(), "whoever deletes the attempt's file deletes its beginning");
     }
 
     #[test]

@@ -61,6 +61,7 @@ pub struct Metrics {
     device_memory_bytes: IntGaugeVec,
     device_utilization: GaugeVec,
     device_busy: IntGaugeVec,
+    device_up: IntGaugeVec,
     worker_restarts: IntCounterVec,
     model_load_seconds: HistogramVec,
     model_hits: IntCounter,
@@ -130,6 +131,11 @@ impl Metrics {
                 &["device"],
             )?,
             device_busy: make.gauges("framewright_device_busy", "1 while a device runs tasks of this server", &["device"])?,
+            device_up: make.gauges(
+                "framewright_device_up",
+                "1 while a device's worker runs and is ready for tasks",
+                &["device"],
+            )?,
             worker_restarts: make.counters(
                 "framewright_worker_restarts_total",
                 "How often a device's worker was started again",
@@ -212,13 +218,22 @@ impl Metrics {
     fn take_device(&self, reading: &DeviceReading) {
         let device = reading.name.as_str();
         self.device_busy.with_label_values(&[device]).set((reading.jobs > 0).into());
+        self.device_up.with_label_values(&[device]).set(reading.is_up.into());
+        // What is not known any more has no series: the last reading would pass for the present one. That there is none to remove is
+        // no error either.
         if let Some(memory) = &reading.memory {
             let used_bytes = memory.total_bytes.saturating_sub(memory.free_bytes);
             self.device_memory_bytes.with_label_values(&[device, "used"]).set(whole(used_bytes));
             self.device_memory_bytes.with_label_values(&[device, "free"]).set(whole(memory.free_bytes));
+        } else {
+            for state in ["used", "free"] {
+                self.device_memory_bytes.remove_label_values(&[device, state]).ok();
+            }
         }
         if let Some(utilization) = reading.utilization {
             self.device_utilization.with_label_values(&[device]).set(utilization.clamp(0.0, 1.0));
+        } else {
+            self.device_utilization.remove_label_values(&[device]).ok();
         }
         let restarts = self.worker_restarts.with_label_values(&[device]);
         restarts.inc_by(reading.restarts.saturating_sub(restarts.get()));

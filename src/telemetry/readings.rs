@@ -25,6 +25,8 @@ pub struct QueueReading {
 pub struct DeviceReading {
     /// Its name.
     pub name: String,
+    /// It is ready for tasks: its worker runs.
+    pub is_up: bool,
     /// Jobs that it runs.
     pub jobs: u64,
     /// Its memory, where it is known.

@@ -9,6 +9,9 @@ use super::key;
 use super::store::{KeyRecord, KeyScope, KeyStore};
 use crate::domain::{Clock, KeyId, Principal, ProjectId, UnixMs, UserId};
 
+/// Longest life of a key that ends by itself, days: ten years.
+pub const MOST_KEY_DAYS: u32 = 3650;
+
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
 /// Why a key was not accepted.

@@ -11,7 +11,7 @@ pub mod policies;
 mod rates;
 pub mod store;
 
-pub use keys::{AuthenticationError, KeyService, NewKey, NewKeyError};
+pub use keys::{AuthenticationError, KeyService, MOST_KEY_DAYS, NewKey, NewKeyError};
 pub use policies::Tenants;
 pub use rates::RateDecision;
 pub use store::{KeyRecord, KeyScope, KeyStore, KeyStoreError};

@@ -124,7 +124,7 @@ async fn models_are_loaded_and_unloaded_by_hand(#[case] workers: WorkerKind) {
     let executor = open(DeviceName::Fake, &options).await;
     let using = task("fake:step_ms=3600000", 1, place.path());
     let model = using.request.model.clone();
-    executor.load(&model, &using.model_directory).await.unwrap();
+    executor.load(&model, &using.model_directory, 1).await.unwrap();
     let loaded = executor.status().borrow().loaded.clone();
     assert_eq!((loaded.len(), &loaded[0].model), (1, &model));
     assert!(loaded[0].weights_bytes > 1_000_000);
@@ -148,7 +148,7 @@ async fn a_shut_down_ends_what_runs_and_takes_nothing_more(#[case] workers: Work
     executor.shut_down().await;
     assert!(matches!(finish(events).await.1, Err(TaskFailure::WorkerLost { companions: 0, .. })));
     assert_eq!(executor.start(task("x", 1, place.path())).unwrap_err(), ExecutorUnavailable::Gone);
-    assert!(executor.load(&"m".parse().unwrap(), place.path()).await.is_err());
+    assert!(executor.load(&"m".parse().unwrap(), place.path(), 1).await.is_err());
 }
 
 #[rstest]

@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 /// Longer than anything here takes on a busy machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 pub(crate) fn options(workers: WorkerKind, place: &Path) -> ExecutorOptions {
     ExecutorOptions {
@@ -58,6 +58,7 @@ pub(crate) fn task(prompt: &str, steps: u32, place: &Path) -> ImageTask {
             strength: 1.0,
         },
         model_directory: PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("models/demo-sdxl"),
+        model_fingerprint: 1,
         unload: Vec::new(),
         init_image: None,
         work_directory: place.join("work").join(id.to_string()),

@@ -67,6 +67,10 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("tokio::spawn(", &[]),
 ];
 
+/// What the device worker must not know of: it is a device and no server.
+const FOREIGN_TO_WORKER: &[&str] =
+    &["tokio", "axum", "sqlx", "reqwest", "hyper", "tower", "serde_saphyr", "clap", "async_trait", "framewright"];
+
 /// What the engine must not know of.
 const FOREIGN_TO_ENGINE: &[&str] =
     &["tokio", "axum", "sqlx", "reqwest", "hyper", "tower", "serde_saphyr", "tracing", "clap", "async_trait", "framewright"];
@@ -85,7 +89,10 @@ impl Source {
     }
 
     fn is_test(&self) -> bool {
-        self.path.ends_with("/tests.rs") || self.path.contains("/tests/") || self.path.ends_with("/conformance.rs")
+        self.path.ends_with("/tests.rs")
+            || self.path.ends_with("_tests.rs")
+            || self.path.contains("/tests/")
+            || self.path.ends_with("/conformance.rs")
     }
 
     fn module(&self) -> Option<&str> {
@@ -93,6 +100,9 @@ impl Source {
         rest.split_once('/').map(|(module, _)| module)
     }
 }
+
+/// Where the product's code lies.
+const CODE: &[&str] = &["src", "crates/engine/src", "crates/device-worker/src"];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -188,27 +198,41 @@ fn modules_use_only_what_the_design_allows() {
     report("dependency direction", &violations);
 }
 
+/// Where a package depends on what it must not know, in its manifest or its sources.
+fn foreign_uses(package: &str, foreign: &[&str]) -> Vec<String> {
+    let manifest = fs::read_to_string(root().join(package).join("Cargo.toml")).unwrap();
+    let sources = sources(&[&format!("{package}/src")]);
+    let mut violations = Vec::new();
+    for foreign in foreign {
+        if manifest.lines().any(|line| line.split(['=', '.', ' ']).next() == Some(foreign)) {
+            violations.push(format!("{package}/Cargo.toml depends on {foreign}"));
+        }
+        let used = format!("{foreign}::");
+        // `framewright_engine::` and the like are other names.
+        let uses = |source: &&Source| {
+            let code = source.code();
+            code.match_indices(&used)
+                .any(|(at, _)| !code[..at].ends_with(|before: char| before.is_alphanumeric() || before == '_'))
+        };
+        violations.extend(sources.iter().filter(uses).map(|source| format!("{}: uses {foreign}", source.path)));
+    }
+    violations
+}
+
 #[test]
 fn the_engine_knows_nothing_of_servers() {
-    let manifest = fs::read_to_string(root().join("crates/engine/Cargo.toml")).unwrap();
-    let mut violations = Vec::new();
-    for foreign in FOREIGN_TO_ENGINE {
-        if manifest.lines().any(|line| line.split(['=', '.', ' ']).next() == Some(foreign)) {
-            violations.push(format!("crates/engine/Cargo.toml depends on {foreign}"));
-        }
-        for source in sources(&["crates/engine/src"]) {
-            if source.code().contains(&format!("{foreign}::")) {
-                violations.push(format!("{}: uses {foreign}", source.path));
-            }
-        }
-    }
-    report("the engine", &violations);
+    report("the engine", &foreign_uses("crates/engine", FOREIGN_TO_ENGINE));
+}
+
+#[test]
+fn a_device_worker_is_no_server() {
+    report("the device worker", &foreign_uses("crates/device-worker", FOREIGN_TO_WORKER));
 }
 
 #[test]
 fn some_things_stand_only_in_their_place() {
     let mut violations = Vec::new();
-    for source in sources(&["src", "crates/engine/src"]).iter().filter(|source| !source.is_test()) {
+    for source in sources(CODE).iter().filter(|source| !source.is_test()) {
         let code = source.code();
         for (text, places) in ONLY_IN {
             if code.contains(text) && !places.iter().any(|place| source.path.starts_with(place)) {
@@ -223,7 +247,7 @@ fn some_things_stand_only_in_their_place() {
 #[test]
 fn files_are_short_and_named_after_what_they_hold() {
     let mut violations = Vec::new();
-    for source in sources(&["src", "crates/engine/src", "tests"]) {
+    for source in sources(&["src", "crates", "tests"]) {
         let lines = source.text.lines().count();
         if lines > MOST_LINES {
             violations.push(format!("{}: {lines} lines; at most {MOST_LINES}", source.path));
@@ -241,7 +265,7 @@ fn files_are_short_and_named_after_what_they_hold() {
 #[test]
 fn every_module_says_what_it_is_for() {
     let mut violations = Vec::new();
-    for source in sources(&["src", "crates/engine/src"]).iter().filter(|source| !source.is_test()) {
+    for source in sources(CODE).iter().filter(|source| !source.is_test()) {
         let first = source.text.lines().next().unwrap_or_default();
         if !first.starts_with("//!") || first.len() < 12 {
             violations.push(format!("{}: begins without a //! line", source.path));
@@ -257,6 +281,7 @@ fn the_repository_has_its_documents() {
         "ARCHITECTURE.md",
         "CHANGELOG.md",
         "CONTRIBUTING.md",
+        "migrations/README.md",
         "LICENSE-MIT",
         "LICENSE-APACHE",
         ".env.example",

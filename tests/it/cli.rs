@@ -82,10 +82,32 @@ fn the_configuration_is_never_picked_up_from_the_current_directory() {
         std::fs::write(directory.path().join(name), "nonsense: true\n").unwrap();
     }
     assert!(framewright(directory.path(), &["keys", "list"]).status.success());
-    std::fs::write(directory.path().join(".env"), "DATABASE_URL=postgres://u:secret@h/d\n").unwrap();
+    std::fs::write(directory.path().join(".env"), "DATABASE_URL=mysql://u:secret@h/d\n").unwrap();
     let output = framewright(directory.path(), &["keys", "list"]);
     assert_eq!(output.status.code(), Some(2), ".env is the one file that is");
-    assert!(text(&output.stderr).contains("DATABASE_URL: PostgreSQL") && !text(&output.stderr).contains("secret"));
+    assert!(text(&output.stderr).contains("DATABASE_URL: must be") && !text(&output.stderr).contains("secret"));
+}
+
+#[test]
+fn a_single_picture_leaves_itself_and_nothing_else() {
+    let directory = tempfile::tempdir().unwrap();
+    let demo = concat!(env!("CARGO_MANIFEST_DIR"), "/models/demo-sdxl");
+    let arguments = ["generate", "image", "--model", demo, "--prompt", "x", "--steps", "1", "--width", "64", "--height", "64"];
+    let names = |path: &Path| {
+        let names = std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.collect::<std::collections::BTreeSet<_>>()
+    };
+    for data in [false, true] {
+        if data {
+            std::fs::create_dir(directory.path().join("data")).unwrap();
+        }
+        let output = framewright(directory.path(), &arguments);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let left = names(directory.path());
+        assert!(left.iter().any(|name| name.starts_with("out")), "{left:?}");
+        assert_eq!(left.contains("data"), data, "{left:?}");
+    }
+    assert!(names(&directory.path().join("data")).is_empty(), "somebody's own");
 }
 
 #[test]

@@ -64,6 +64,8 @@ pub(crate) struct TestServer {
 /// What a test wants to be different.
 pub(crate) struct Options {
     pub(crate) step_ms: u64,
+    /// What the device says that it has; absent: it does not say.
+    pub(crate) memory_bytes: Option<u64>,
     /// Without a device jobs stay queued.
     pub(crate) has_device: bool,
     pub(crate) queue_limit: u64,
@@ -78,6 +80,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             step_ms: 1,
+            memory_bytes: None,
             has_device: true,
             queue_limit: 100,
             policies: TenantPolicies::default(),
@@ -115,7 +118,8 @@ impl TestServer {
         let keys = KeyService::new(tenants::store::open(&database), clock.clone());
         let tenants = Tenants::new(options.policies, jiff::tz::TimeZone::UTC, clock.clone());
         let metrics = Arc::new(Metrics::new(options.settings.version).unwrap());
-        let device = FakeControl::new(options.step_ms);
+        let mut device = FakeControl::new(options.step_ms);
+        device.memory_bytes = options.memory_bytes;
         let mut executors: Vec<Arc<dyn Executor>> = Vec::new();
         if options.has_device {
             let executor_options = ExecutorOptions { fake: device.clone(), max_batch: 1, ..ExecutorOptions::default() };

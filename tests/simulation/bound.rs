@@ -4,15 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// A stretch of time in which a device evaluated one model.
 #[derive(Clone, Copy, Debug)]
-pub struct Stretch {
-    pub model: usize,
-    pub start_ms: i64,
-    pub end_ms: i64,
+pub(crate) struct Stretch {
+    pub(crate) model: usize,
+    pub(crate) start_ms: i64,
+    pub(crate) end_ms: i64,
 }
 
 /// Loads that no schedule can avoid which gives every model the device time that `stretches` gave it in every window of `window_ms`, with
 /// room for `places` loaded models on all devices together.
-pub fn fewest_loads(stretches: &[Stretch], window_ms: i64, places: usize) -> usize {
+pub(crate) fn fewest_loads(stretches: &[Stretch], window_ms: i64, places: usize) -> usize {
     let mut service: BTreeMap<(i64, usize), i64> = BTreeMap::new();
     for stretch in stretches {
         let mut from = stretch.start_ms;

@@ -5,46 +5,46 @@ use std::collections::BinaryHeap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use framewright::domain::{BatchKey, JobId, ModelId, TaskId, UnixMs, UserId};
+use framewright::domain::{BatchKey, JobId, ModelId, ProjectId, TaskId, UnixMs, UserId};
 use framewright::jobs::store::QueuedTask;
 use framewright::scheduler::fair_share::EqualShares;
-use framewright::scheduler::fleet::{DeviceView, Fleet, ModelFacts, ResidentModel, RunningTaskView};
+use framewright::scheduler::fleet::{DeviceView, Fleet, ModelFacts, ResidentModel, RunningTaskView, Shares};
 use framewright::scheduler::plan::{Dispatch, plan};
 use framewright::scheduler::queue_view::QueueView;
 
 use crate::bound::Stretch;
 
 /// Tasks that a device evaluates together.
-pub const MATES: u32 = 4;
+pub(crate) const MATES: u32 = 4;
 /// An evaluation of `n` pictures takes `ALONE + EACH · n` times the time of one.
 const ALONE: f64 = 0.4;
 const EACH: f64 = 0.6;
 const GIGABYTE: u64 = 1_000_000_000;
 const WEIGHTS_BYTES: u64 = 7 * GIGABYTE;
-pub const LOAD_SECONDS: f64 = 10.0;
+pub(crate) const LOAD_SECONDS: f64 = 10.0;
 const MEMORY_BYTES: u64 = 21 * GIGABYTE;
 /// Models that fit on a device beside the least evaluation: (21 − 1) / 7.
-pub const PLACES_EACH: usize = 2;
+pub(crate) const PLACES_EACH: usize = 2;
 /// Sides of pictures, how many in ten are of it, and seconds of one alone.
 const SIZES: [(u32, u64, f64); 3] = [(1024, 6, 12.0), (768, 3, 7.0), (512, 1, 3.0)];
 
 /// What is simulated.
 #[derive(Clone, Debug)]
-pub struct Scenario {
-    pub name: &'static str,
-    pub devices: usize,
-    pub models: usize,
+pub(crate) struct Scenario {
+    pub(crate) name: &'static str,
+    pub(crate) devices: usize,
+    pub(crate) models: usize,
     /// Jobs that wait at the start, all of heavy tenants.
-    pub backlog: usize,
-    pub heavy: usize,
-    pub light: usize,
+    pub(crate) backlog: usize,
+    pub(crate) heavy: usize,
+    pub(crate) light: usize,
     /// A light tenant's pause between its job's end and its next job, mean.
-    pub pause_seconds: f64,
-    pub seed: u64,
+    pub(crate) pause_seconds: f64,
+    pub(crate) seed: u64,
 }
 
 /// A splitmix64 generator.
-pub struct Random(pub u64);
+pub(crate) struct Random(pub u64);
 
 impl Random {
     fn next(&mut self) -> u64 {
@@ -81,6 +81,24 @@ impl ModelFacts for Facts {
     }
     fn load_seconds(&self, _: &ModelId) -> Option<f64> {
         Some(LOAD_SECONDS)
+    }
+}
+
+/// Equal shares, and caps that never bind.
+struct Capped;
+
+impl Shares for Capped {
+    fn user_weight(&self, _: &UserId) -> f64 {
+        1.0
+    }
+    fn project_weight(&self, _: Option<&ProjectId>) -> f64 {
+        1.0
+    }
+    fn user_concurrency(&self, _: &UserId) -> Option<u32> {
+        Some(1_000_000)
+    }
+    fn project_concurrency(&self, _: &ProjectId) -> Option<u32> {
+        Some(1_000_000)
     }
 }
 
@@ -133,28 +151,30 @@ enum Event {
 
 /// What came of it.
 #[derive(Default)]
-pub struct Report {
-    pub jobs: usize,
-    pub backlog_end_ms: i64,
-    pub end_ms: i64,
-    pub evaluating_ms: i64,
-    pub loading_ms: i64,
-    pub task_ms: i64,
-    pub loads: usize,
-    pub stretches: Vec<Stretch>,
+pub(crate) struct Report {
+    pub(crate) jobs: usize,
+    /// When fewer tasks than would fill every device waited for the first time, and the loads until then: what follows is the run-out.
+    pub(crate) backlog_end_ms: i64,
+    pub(crate) backlog_loads: usize,
+    pub(crate) end_ms: i64,
+    pub(crate) evaluating_ms: i64,
+    pub(crate) loading_ms: i64,
+    pub(crate) task_ms: i64,
+    pub(crate) loads: usize,
+    pub(crate) stretches: Vec<Stretch>,
     /// Light tenants' jobs: milliseconds from submission to end, and what equal device shares would have taken.
-    pub light: Vec<(i64, i64)>,
+    pub(crate) light: Vec<(i64, i64)>,
     /// Device seconds that heavy tenants had when the backlog had half gone.
-    pub heavy_seconds: Vec<f64>,
-    pub plans: usize,
-    pub plan_time: Duration,
-    pub longest_plan: Duration,
+    pub(crate) heavy_seconds: Vec<f64>,
+    pub(crate) plans: usize,
+    pub(crate) plan_time: Duration,
+    pub(crate) longest_plan: Duration,
     /// Simulated hour, tasks waiting, loads so far, part of devices evaluating: for the plots.
-    pub samples: Vec<(f64, usize, usize, f64)>,
-    pub bytes_per_task: f64,
+    pub(crate) samples: Vec<(f64, usize, usize, f64)>,
+    pub(crate) bytes_per_task: f64,
 }
 
-pub struct World {
+pub(crate) struct World {
     scenario: Scenario,
     random: Random,
     cumulative: Vec<f64>,
@@ -170,7 +190,7 @@ pub struct World {
     waiting_by_heavy: usize,
     heavy_seconds: Vec<f64>,
     light_active: usize,
-    pub report: Report,
+    pub(crate) report: Report,
 }
 
 fn resident_bytes() -> u64 {
@@ -179,7 +199,7 @@ fn resident_bytes() -> u64 {
 }
 
 impl World {
-    pub fn new(scenario: Scenario) -> Self {
+    pub(crate) fn new(scenario: Scenario) -> Self {
         let mut sum = 0.0;
         let cumulative: Vec<f64> = (1..=scenario.models)
             .map(|rank| {
@@ -197,6 +217,7 @@ impl World {
                 max_batch_tasks: MATES,
                 max_batch_rows: 2 * MATES,
                 memory_bytes: Some(MEMORY_BYTES),
+                shares_memory: false,
                 resident: Vec::new(),
                 running: Vec::new(),
             })
@@ -273,8 +294,30 @@ impl World {
         u32::from_str_radix(&text[text.len() - 8..], 16).unwrap()
     }
 
+    /// Times one call of `plan()` with the backlog waiting: the first, with every device idle, and then, with every device full but one, the
+    /// median of many. Every tenant has a cap that does not bind, so that running tasks are counted.
+    pub(crate) fn time_plan(mut self) -> (Duration, Duration) {
+        for number in 0..self.scenario.backlog + self.scenario.devices * MATES as usize {
+            self.submit((number % (self.scenario.heavy + self.scenario.light)) as u32, 0);
+        }
+        self.decide(0);
+        let first = self.report.longest_plan;
+        let last = self.fleet.devices.len() - 1;
+        self.fleet.devices[last].running.clear();
+        let mut times: Vec<Duration> = (0..41)
+            .map(|_| {
+                let begun = Instant::now();
+                let decision = plan(&self.queue, &self.fleet, &Facts, &Capped, UnixMs(1_000));
+                assert!(decision.dispatches.iter().any(|dispatch| dispatch.device == last));
+                begun.elapsed()
+            })
+            .collect();
+        times.sort_unstable();
+        (first, times[times.len() / 2])
+    }
+
     /// Runs to the end of the backlog; light tenants submit until then.
-    pub fn run(mut self) -> Report {
+    pub(crate) fn run(mut self) -> Report {
         let before = resident_bytes();
         for number in 0..self.scenario.backlog {
             self.submit((number % self.scenario.heavy) as u32, 0);
@@ -375,8 +418,9 @@ impl World {
         for dispatch in decision.dispatches {
             self.carry_out(&dispatch, now_ms);
         }
-        if self.waiting_by_heavy == 0 && self.report.backlog_end_ms == 0 {
+        if self.queue.len() < self.scenario.devices * MATES as usize && self.report.backlog_end_ms == 0 {
             self.report.backlog_end_ms = now_ms;
+            self.report.backlog_loads = self.report.loads;
         }
     }
 

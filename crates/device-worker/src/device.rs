@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use framewright_engine::ops::{KernelPath, Ops, Precision};
+use framewright_engine::weights::packed::PackedCache;
 use serde::{Deserialize, Serialize};
 
 use crate::fake::{FakeDevice, FakeSetup, Stage};
@@ -108,6 +109,8 @@ pub struct DeviceOptions {
     pub max_batch_rows: usize,
     /// Where packed weights lie, shared by all workers of the machine; absent means that each worker packs its own.
     pub packed_directory: Option<PathBuf>,
+    /// Nothing is packed into a file of more bytes; absent means no bound.
+    pub max_packed_bytes: Option<u64>,
     /// Pace and memory of a fake device.
     pub fake: FakeSetup,
 }
@@ -120,6 +123,7 @@ impl Default for DeviceOptions {
             unload_after_task: false,
             max_batch_rows: 16,
             packed_directory: None,
+            max_packed_bytes: None,
             fake: FakeSetup::default(),
         }
     }
@@ -171,7 +175,10 @@ pub fn open(kind: DeviceKind, options: &DeviceOptions, pulse: Pulse, stage: Stag
     let options = SdxlOptions {
         unload_after_task: options.unload_after_task,
         max_batch_rows: options.max_batch_rows.max(1),
-        packed_directory: options.packed_directory.clone(),
+        packed: options
+            .packed_directory
+            .clone()
+            .map(|directory| PackedCache::new(directory).with_most_file_bytes(options.max_packed_bytes.unwrap_or(u64::MAX))),
     };
     Ok(Box::new(SdxlDevice::new(ops, Box::new(move || meter.memory().map(|memory| memory.free_bytes)), options, pulse)))
 }

@@ -23,6 +23,12 @@ pub mod worker;
 
 mod preview;
 
+/// The version, and numbers for the sources of the engine and of this package. Server and worker are of one build, and what a task keeps
+/// is good for the same build alone.
+pub fn build() -> String {
+    format!("{}.{}", framewright_engine::BUILD, env!("FRAMEWRIGHT_SOURCES"))
+}
+
 pub use device::{BatchDevice, DeviceKind, DeviceOptions, LoadedModel, open};
 pub use pulse::Pulse;
 pub use task::{

@@ -2,7 +2,7 @@
 
 /// FNV-1a, 64 bits. Tells honest mistakes apart, not attacks.
 #[derive(Debug)]
-pub(crate) struct Fingerprint(u64);
+pub struct Fingerprint(u64);
 
 impl Default for Fingerprint {
     fn default() -> Self {
@@ -12,16 +12,18 @@ impl Default for Fingerprint {
 
 impl Fingerprint {
     /// The length goes in too, so that neighbours do not run into each other.
-    pub(crate) fn bytes(&mut self, bytes: &[u8]) {
+    pub fn bytes(&mut self, bytes: &[u8]) {
         self.number(bytes.len() as u64);
         self.absorb(bytes);
     }
 
-    pub(crate) fn number(&mut self, number: u64) {
+    /// Eight bytes, little-endian.
+    pub fn number(&mut self, number: u64) {
         self.absorb(&number.to_le_bytes());
     }
 
-    pub(crate) fn finish(&self) -> u64 {
+    /// The sum of all that went in.
+    pub fn finish(&self) -> u64 {
         self.0
     }
 

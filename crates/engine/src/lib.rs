@@ -16,7 +16,7 @@
 
 pub mod activation;
 pub mod error;
-mod fingerprint;
+pub mod fingerprint;
 pub mod latent;
 pub mod noise;
 pub mod ops;
@@ -31,3 +31,6 @@ pub mod vision;
 pub mod weights;
 
 pub use error::{Error, Result};
+
+/// The version, and a number for the sources of this package: another build may compute, and pack weights, differently.
+pub const BUILD: &str = concat!(env!("CARGO_PKG_VERSION"), "+", env!("FRAMEWRIGHT_SOURCES"));

@@ -6,7 +6,8 @@ use axum::response::{IntoResponse, Response};
 
 use crate::api::error::ApiError;
 use crate::api::state::ApiState;
-use crate::scheduler::Scheduler;
+use crate::execution::ExecutorHealth;
+use crate::scheduler::{DeviceStatus, Scheduler};
 use crate::telemetry::Readings;
 use crate::telemetry::metrics::TEXT_FORMAT;
 use crate::telemetry::readings::{DeviceReading, MemoryReading, QueueReading};
@@ -30,19 +31,20 @@ fn readings(scheduler: &Scheduler) -> Readings {
         .into_iter()
         .map(|(priority, tasks, oldest_age_ms)| QueueReading { priority, tasks: tasks as u64, oldest_age_ms })
         .collect();
-    let devices = scheduler
-        .devices()
-        .into_iter()
-        .map(|device| DeviceReading {
-            name: device.name,
-            jobs: device.jobs.len() as u64,
-            memory: device
-                .executor
-                .memory
-                .map(|memory| MemoryReading { total_bytes: memory.total_bytes, free_bytes: memory.free_bytes }),
-            utilization: device.executor.utilization,
-            restarts: device.executor.restarts,
-        })
-        .collect();
-    Readings { queue, devices }
+    Readings { queue, devices: scheduler.devices().into_iter().map(reading).collect() }
+}
+
+fn reading(device: DeviceStatus) -> DeviceReading {
+    let executor = device.executor;
+    let is_up = executor.health == ExecutorHealth::Ready;
+    // What a worker said before it died is not how things stand.
+    let memory = executor.memory.filter(|_| is_up);
+    DeviceReading {
+        name: device.name,
+        is_up,
+        jobs: device.jobs.len() as u64,
+        memory: memory.map(|memory| MemoryReading { total_bytes: memory.total_bytes, free_bytes: memory.free_bytes }),
+        utilization: executor.utilization.filter(|_| is_up),
+        restarts: executor.restarts,
+    }
 }

@@ -6,8 +6,9 @@ use utoipa::ToSchema;
 
 use crate::api::links::NATIVE_LINK_SECONDS;
 use crate::api::state::ApiState;
-use crate::api::submission::forecast;
+use crate::api::submission::{forecast, forecasts};
 use crate::domain::{Artifact, ErrorCode, Job, JobError, JobResult, JobState, UnixMs};
+use crate::scheduler::forecast::Forecast;
 
 /// A task: what was made of a request.
 #[derive(Debug, Serialize, ToSchema)]
@@ -98,12 +99,22 @@ pub(in crate::api) struct TaskError {
 impl TaskDocument {
     /// The document of `job`, its links beginning with `base_url`.
     pub(super) fn new(job: Job, state: &ApiState, base_url: &str) -> Self {
+        let forecast = forecast(state, &job);
+        Self::foretold(job, forecast, state, base_url)
+    }
+
+    /// The documents of a page of jobs.
+    pub(super) fn of_page(jobs: Vec<Job>, state: &ApiState, base_url: &str) -> Vec<Self> {
+        let forecasts = forecasts(state, &jobs);
+        jobs.into_iter().zip(forecasts).map(|(job, forecast)| Self::foretold(job, forecast, state, base_url)).collect()
+    }
+
+    fn foretold(job: Job, forecast: Option<Forecast>, state: &ApiState, base_url: &str) -> Self {
         let progress = match job.state {
             JobState::Completed => 1.0,
             _ => rounded_fraction(job.progress.step, job.progress.steps),
         };
         let id = job.id.to_string();
-        let forecast = forecast(state, &job);
         Self {
             status: job.state.as_str(),
             user_id: job.user.to_string(),

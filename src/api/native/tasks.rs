@@ -114,8 +114,7 @@ pub(in crate::api) async fn list_tasks(
         states: page.status.as_deref().map_or_else(|| Ok(Vec::new()), parse_states)?,
     };
     let Page { jobs, next } = Page::read(&state, &principal, filter, page.limit, page.before.as_deref()).await?;
-    let tasks = jobs.into_iter().map(|job| TaskDocument::new(job, &state, &base_url)).collect();
-    Ok(Json(TaskList { tasks, next }))
+    Ok(Json(TaskList { tasks: TaskDocument::of_page(jobs, &state, &base_url), next }))
 }
 
 /// Look at a task

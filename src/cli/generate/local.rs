@@ -21,8 +21,8 @@ use crate::execution::{
     Executor, ExecutorHealth, ExecutorOptions, ImageOutput, ImageTask, Report, TaskEvent, TaskFailure, WorkerKind, open_executors,
 };
 use crate::media::encode::PngText;
-use crate::models::IdentityCache;
 use crate::models::parameters::resolve_image_request;
+use crate::models::{IdentityCache, files_fingerprint};
 
 /// Checks the request, loads the model, makes the pictures and writes the files.
 pub(super) fn generate(
@@ -56,13 +56,15 @@ fn run(
 ) -> Outcome<ImageOutput> {
     let device = *config.devices.first().ok_or_else(|| Failure::Other(anyhow!("no device is configured")))?;
     let workers = if matches!(device, DeviceName::Cuda(_)) { WorkerKind::Process } else { WorkerKind::Thread };
-    let options = ExecutorOptions { workers, ..compute::executor_options(config) };
+    // A single picture leaves no weights behind: what is called `data` here may be somebody's own.
+    let options = ExecutorOptions { workers, packed_directory: None, ..compute::executor_options(config) };
     let task = ImageTask {
         id: TaskId::generate(),
         unload: Vec::new(),
         work_directory: work_directory.to_owned(),
         request: request.clone(),
         model_directory: model.directory.clone(),
+        model_fingerprint: files_fingerprint(&model.directory),
         init_image: init_image.map(|image| Arc::new(picture(image))),
         interrupt: Interrupt::default(),
         previews: PreviewDemand::default(),

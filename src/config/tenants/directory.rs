@@ -35,16 +35,17 @@ pub(super) struct Look {
 }
 
 /// The `.yaml` files of a directory, by name. Hidden files, and those that end otherwise, are none of ours, but for `.yml` and
-/// `.YAML`, which are refused rather than passed over: a limit that is not read is a limit that does not hold.
-pub(super) fn files(directory: &Path) -> Result<Vec<TenantFile>, ConfigError> {
+/// `.YAML`, which are refused rather than passed over: a limit that is not read is a limit that does not hold. `None`: there is no such
+/// directory.
+pub(super) fn files(directory: &Path) -> Result<Option<Vec<TenantFile>>, ConfigError> {
     files_up_to(MOST_FILES, directory)
 }
 
-fn files_up_to(most: usize, directory: &Path) -> Result<Vec<TenantFile>, ConfigError> {
+fn files_up_to(most: usize, directory: &Path) -> Result<Option<Vec<TenantFile>>, ConfigError> {
     let unreadable = |source| ConfigError::Unlisted { path: directory.to_owned(), source };
     let entries = match fs::read_dir(directory) {
         Ok(entries) => entries,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(unreadable(error)),
     };
     let mut files = Vec::new();
@@ -70,7 +71,7 @@ fn files_up_to(most: usize, directory: &Path) -> Result<Vec<TenantFile>, ConfigE
         }
     }
     files.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(files)
+    Ok(Some(files))
 }
 
 impl TenantFile {
@@ -132,9 +133,10 @@ mod tests {
         for name in ["b.yaml", "a.yaml", "README", ".c.yaml", "c.yaml"] {
             fs::write(place.path().join(name), "").unwrap();
         }
-        let names: Vec<String> = files_up_to(3, place.path()).unwrap().into_iter().map(|file| file.name).collect();
+        let names: Vec<String> = files_up_to(3, place.path()).unwrap().unwrap().into_iter().map(|file| file.name).collect();
         assert_eq!(names, ["a.yaml", "b.yaml", "c.yaml"]);
         let message = files_up_to(2, place.path()).unwrap_err().to_string();
         assert!(message.ends_with(": has more than 2 .yaml files"), "{message}");
+        assert!(files(&place.path().join("nowhere")).unwrap().is_none());
     }
 }

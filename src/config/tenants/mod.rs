@@ -26,8 +26,23 @@ const DEFAULT_USER: &str = "default";
 
 /// Reads every file of `users/` and `projects/` below `directory`; an absent directory has no files. Blocking.
 pub fn load(directory: &Path) -> Result<TenantPolicies, ConfigError> {
+    read(directory).map(|(policies, _)| policies)
+}
+
+/// The directories that there are, of `users/` and `projects/`.
+type Present = BTreeSet<&'static str>;
+
+/// The policies, and the directories that they are from.
+fn read(directory: &Path) -> Result<(TenantPolicies, Present), ConfigError> {
+    let mut present = Present::new();
+    let mut files = |name| {
+        let files = directory::files(&directory.join(name))?;
+        present.extend(files.is_some().then_some(name));
+        Ok::<_, ConfigError>(files.unwrap_or_default())
+    };
+    let (users, projects_files) = (files(USERS)?, files(PROJECTS)?);
     let mut policies = TenantPolicies::default();
-    for file in directory::files(&directory.join(USERS))? {
+    for file in users {
         let user: UserId = identifier(&file)?;
         let policy = parse::<UserDocument>(&file)?.into_policy();
         if user.as_str() == DEFAULT_USER {
@@ -36,8 +51,8 @@ pub fn load(directory: &Path) -> Result<TenantPolicies, ConfigError> {
             policies.users.insert(user, policy);
         }
     }
-    policies.projects = projects(&directory.join(PROJECTS))?;
-    Ok(policies)
+    policies.projects = projects(&projects_files)?;
+    Ok((policies, present))
 }
 
 /// Settings that are in force without effect, for the log: each once, however many projects set it.
@@ -55,18 +70,24 @@ pub fn notices(policies: &TenantPolicies) -> Vec<Notice> {
     .collect()
 }
 
-/// The projects of a directory. Files that a project names as its profiles lie there too, and are no projects.
-fn projects(directory: &Path) -> Result<BTreeMap<ProjectId, ProjectPolicy>, ConfigError> {
-    let files = directory::files(directory)?;
-    let parsed: Vec<_> = files.iter().map(|file| (file, project(file))).collect();
-    let profiles: BTreeSet<String> = parsed
-        .iter()
-        .filter_map(|(_, outcome)| outcome.as_ref().ok())
-        .flat_map(|(_, project)| [&project.character_profiles, &project.scene_profiles])
-        .flatten()
-        .cloned()
-        .collect();
-    parsed.into_iter().filter(|(file, _)| !profiles.contains(&file.name)).map(|(_, outcome)| outcome).collect()
+/// The projects of a directory's files. Files that a project names as its profiles lie there too, and are no projects; but a project must
+/// not vanish, with its limits, because another one names its file.
+fn projects(files: &[TenantFile]) -> Result<BTreeMap<ProjectId, ProjectPolicy>, ConfigError> {
+    let mut parsed: BTreeMap<&str, _> = files.iter().map(|file| (file.name.as_str(), project(file))).collect();
+    let mut profiles = BTreeSet::new();
+    for file in files {
+        let Some(Ok((_, project))) = parsed.get(file.name.as_str()) else { continue };
+        let named = [("character_profiles", &project.character_profiles), ("scene_profiles", &project.scene_profiles)];
+        for (setting, name) in named.into_iter().filter_map(|(setting, name)| Some((setting, name.as_deref()?))) {
+            if matches!(parsed.get(name), Some(Ok(_))) {
+                let reason = "a project's own; put profiles into a directory of their own, such as profiles/characters.yaml";
+                return Err(file.refused(format!("{setting}: {name} is {reason}")));
+            }
+            profiles.insert(name.to_owned());
+        }
+    }
+    parsed.retain(|name, _| !profiles.contains(*name));
+    parsed.into_values().collect()
 }
 
 fn project(file: &TenantFile) -> Result<(ProjectId, ProjectPolicy), ConfigError> {

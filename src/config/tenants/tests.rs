@@ -206,6 +206,23 @@ fn broken_files_are_named_with_their_place() {
     "#);
 }
 
+#[rstest::rstest]
+#[case::another("b.yaml", "quotas: { images_per_day: 5 }\n")]
+#[case::an_empty_one("b.yaml", "")]
+#[case::itself("a.yaml", "")]
+fn a_project_cannot_name_another_away(#[case] named: &str, #[case] other: &str) {
+    for setting in ["character_profiles", "scene_profiles"] {
+        let place = Place::new(&[("projects/a.yaml", &format!("{setting}: {named}\n")), ("projects/b.yaml", other)]);
+        let expected = format!(
+            "projects/a.yaml: {setting}: {named} is a project's own; put profiles into a directory of their own, such as \
+             profiles/characters.yaml"
+        );
+        assert_eq!(place.load().unwrap_err(), expected);
+    }
+    let place = Place::new(&[("projects/a.yaml", "scene_profiles: profiles/b.yaml\n"), ("projects/profiles/b.yaml", "")]);
+    assert_eq!(place.load().unwrap().projects.len(), 1);
+}
+
 #[test]
 fn files_are_bounded_and_regular() {
     let place = Place::new(&[("users/anna.yaml", &format!("# {}\n", "x".repeat(64 * 1024)))]);
@@ -263,8 +280,37 @@ fn changes_are_taken_once_and_only_when_they_are_whole() {
     assert_eq!(images(&mut files), Some(60));
     place.remove("users/anna.yaml");
     assert_eq!(images(&mut files), Some(1), "an added and a removed file are changes");
-    fs::remove_dir_all(place.path().join("users")).unwrap();
+    place.remove("users/default.yaml");
     assert_eq!(images(&mut files), None);
+}
+
+#[test]
+fn a_directory_that_vanishes_takes_no_limits_away() {
+    let place = Place::new(&[("users/anna.yaml", "quotas: { images_per_day: 5 }\n")]);
+    let (mut files, _) = TenantFiles::open(Some(place.path())).unwrap();
+    // What was never there is not missed, and may come.
+    fs::create_dir(place.path().join("projects")).unwrap();
+    assert_eq!(images(&mut files), Some(5));
+    for gone in ["users", "projects"] {
+        let (from, to) = (place.path().join(gone), place.path().join("elsewhere"));
+        fs::rename(&from, &to).unwrap();
+        match settle(&mut files) {
+            Some(Change::Broken(error)) => {
+                let message = error.to_string();
+                assert!(message.starts_with(&format!("{}: is not there any more; ", from.display())), "{message}");
+            }
+            other => panic!("{other:?}"),
+        }
+        assert!(files.changed().is_none(), "said once");
+        fs::rename(to, from).unwrap();
+        assert!(matches!(settle(&mut files), Some(Change::Policies { mended: true, .. })), "{gone} is back");
+    }
+    // Nor do both at once, as when the whole directory is on a disk that goes.
+    let elsewhere = tempfile::tempdir().unwrap();
+    fs::rename(place.path(), elsewhere.path().join("all")).unwrap();
+    assert!(matches!(settle(&mut files), Some(Change::Broken(_))));
+    fs::rename(elsewhere.path().join("all"), place.path()).unwrap();
+    assert!(matches!(settle(&mut files), Some(Change::Policies { mended: true, .. })));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::directory::{self, Look, TenantFile};
-use super::{PROJECTS, USERS, load};
+use super::{PROJECTS, Present, USERS, read};
 use crate::config::ConfigError;
 use crate::domain::TenantPolicies;
 
@@ -14,6 +14,8 @@ pub struct TenantFiles {
     directory: Option<PathBuf>,
     /// How the files looked when they were last read.
     read: Looks,
+    /// The directories that were there when the policies in force were read.
+    present: Present,
     /// How they looked the last time, if that was not how they were last read.
     pending: Option<Looks>,
     /// Why they could not be taken when they were last read.
@@ -39,8 +41,8 @@ impl TenantFiles {
     /// broken file is an error. Blocking.
     pub fn open(directory: Option<&Path>) -> Result<(Self, TenantPolicies), ConfigError> {
         let read = directory.map_or_else(Vec::new, looks);
-        let policies = directory.map_or_else(|| Ok(TenantPolicies::default()), load)?;
-        Ok((Self { directory: directory.map(Path::to_owned), read, pending: None, broken: None }, policies))
+        let (policies, present) = directory.map_or_else(|| Ok(Default::default()), super::read)?;
+        Ok((Self { directory: directory.map(Path::to_owned), read, present, pending: None, broken: None }, policies))
     }
 
     /// What changed since the last call. A change is taken when the files look the same on two calls in a row, so that a file which is
@@ -61,14 +63,33 @@ impl TenantFiles {
         // Looked at before they are read: what is written meanwhile is seen as another change.
         self.read = now;
         self.pending = None;
-        match load(directory) {
-            Ok(policies) => Some(Change::Policies { policies: Box::new(policies), mended: self.broken.take().is_some() }),
+        match read(directory).and_then(|found| self.with_all_directories(directory, found)) {
+            Ok((policies, present)) => {
+                self.present = present;
+                Some(Change::Policies { policies: Box::new(policies), mended: self.broken.take().is_some() })
+            }
             Err(error) => {
                 let reason = error.to_string();
                 let is_known = self.broken.as_ref() == Some(&reason);
                 self.broken = Some(reason);
                 (!is_known).then_some(Change::Broken(error))
             }
+        }
+    }
+
+    /// What was found, unless a directory is missing that was there: one that is not mounted any more would mean no limits for anybody.
+    fn with_all_directories(
+        &self,
+        directory: &Path,
+        found: (TenantPolicies, Present),
+    ) -> Result<(TenantPolicies, Present), ConfigError> {
+        match self.present.difference(&found.1).next() {
+            None => Ok(found),
+            Some(gone) => Err(ConfigError::Refused {
+                path: directory.join(gone),
+                reason: "is not there any more; bring it back (empty, if that is meant), or start the server again without it"
+                    .to_owned(),
+            }),
         }
     }
 }
@@ -80,7 +101,8 @@ fn looks(directory: &Path) -> Looks {
     let mut looks = Vec::new();
     for name in [USERS, PROJECTS] {
         match directory::files(&directory.join(name)) {
-            Ok(files) => looks.extend(files.iter().map(TenantFile::look)),
+            Ok(Some(files)) => looks.extend(files.iter().map(TenantFile::look)),
+            Ok(None) => looks.push(Err(format!("no {name}"))),
             Err(error) => looks.push(Err(error.to_string())),
         }
     }

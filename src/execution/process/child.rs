@@ -23,6 +23,19 @@ const MOST_LINE_BYTES: usize = 2000;
 /// How long the last words of a dead process are waited for: a process that it started may hold the stream.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
+/// What a device has no need of, and a program that it loads should not find.
+const SECRET_VARIABLES: [&str; 9] = [
+    "API_KEY",
+    "API_MASTER_KEY",
+    "SECRET_KEY",
+    "DATABASE_URL",
+    "HF_TOKEN",
+    "ALIYUN_API_KEY",
+    "ZHIPUAI_API_KEY",
+    "MINIMAX_API_KEY",
+    "MINDVIDEO_AUTH_TOKEN_1",
+];
+
 /// What to start.
 #[derive(Clone, Debug)]
 pub(super) struct Program {
@@ -48,7 +61,12 @@ impl WorkerProcess {
         let (ours, theirs) = StdUnixStream::pair()?;
         // Stray prints of libraries must not meet the protocol: both usual outputs go to the log.
         let (log_reader, log_writer) = io::pipe()?;
-        let child = Command::new(&program.path)
+        let mut command = Command::new(&program.path);
+        // The server's secrets are none of a device's business.
+        for secret in SECRET_VARIABLES {
+            command.env_remove(secret);
+        }
+        let child = command
             .args(&program.arguments)
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::from(OwnedFd::from(log_writer.try_clone()?)))
@@ -74,6 +92,12 @@ impl WorkerProcess {
     /// Sends a message; to a process that has gone, nothing happens.
     pub(super) fn send(&self, message: ToWorker) {
         let _ = self.messages.send(message);
+    }
+
+    /// Kills the process, which ends as soon as the system can.
+    pub(super) fn kill(&mut self) {
+        // One that has ended is not killed again.
+        let _ = self.child.start_kill();
     }
 
     /// The last line that the process printed, after its death.

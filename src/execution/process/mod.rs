@@ -4,6 +4,7 @@ mod child;
 mod supervisor;
 mod watch;
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +19,6 @@ use tokio_util::task::TaskTracker;
 
 use self::child::Program;
 use self::supervisor::Supervisor;
-use super::model_files::SeenModels;
 use super::options::{DeviceError, ExecutorOptions, device_kind};
 use super::tasks::TaskTable;
 use super::{Executor, ExecutorStatus, ExecutorUnavailable, ImageTask, TaskEvent, TaskFailure, translate};
@@ -38,7 +38,6 @@ pub struct ProcessExecutor {
     table: Arc<TaskTable>,
     status: watching::Receiver<ExecutorStatus>,
     orders: mpsc::UnboundedSender<ToWorker>,
-    models: SeenModels,
     tracker: TaskTracker,
     stop: CancellationToken,
     _stop_when_dropped: DropGuard,
@@ -76,7 +75,6 @@ impl ProcessExecutor {
             table,
             status: status_receiver,
             orders,
-            models: SeenModels::default(),
             tracker,
             _stop_when_dropped: stop.clone().drop_guard(),
             stop,
@@ -105,10 +103,10 @@ impl Executor for ProcessExecutor {
 
     fn start(&self, task: ImageTask) -> Result<mpsc::Receiver<TaskEvent>, ExecutorUnavailable> {
         let (number, events) = self.table.add(&task)?;
-        let mut order = translate::order(&task, self.models.fingerprint(&task.model_directory));
+        let mut order = translate::order(&task);
         order.init_image = None;
         let previews = task.previews.exists();
-        let send = |orders: &mpsc::UnboundedSender<ToWorker>, order| {
+        let send = move |orders: &mpsc::UnboundedSender<ToWorker>, order| {
             orders.send(ToWorker::Run { number, order: Box::new(order), previews }).is_ok()
         };
         let Some(picture) = task.init_image else {
@@ -119,19 +117,20 @@ impl Executor for ProcessExecutor {
         self.tracker.spawn_blocking(move || match keep_init_image(&order.work_directory, &picture) {
             Ok(file) => {
                 order.init_image = Some(Picture::File(file));
-                orders.send(ToWorker::Run { number, order: Box::new(order), previews }).is_ok()
+                // Whoever takes no more orders has ended every task.
+                let _ = send(&orders, order);
             }
             Err(error) => {
                 let message = format!("cannot keep the initial picture in {}: {error}", order.work_directory.display());
                 let class = translate::failure_class(ErrorCode::StorageFailed);
-                table.end(number, Err(framewright_device_worker::Failure::new(class, message)))
+                // The task may have been lost meanwhile.
+                let _ = table.end(number, Err(framewright_device_worker::Failure::new(class, message)));
             }
         });
         Ok(events)
     }
 
-    async fn load(&self, model: &ModelId, directory: &Path) -> Result<(), TaskFailure> {
-        let fingerprint = self.models.fingerprint(directory);
+    async fn load(&self, model: &ModelId, directory: &Path, fingerprint: u64) -> Result<(), TaskFailure> {
         let model = ModelFiles { name: model.to_string(), directory: directory.to_owned(), fingerprint };
         self.ask(|ticket| ToWorker::Load { ticket, model }).await
     }
@@ -178,7 +177,17 @@ fn program(name: &str, device: DeviceName, options: &ExecutorOptions) -> Result<
 /// A GPU is one for the whole machine; a processor has room for the workers of several servers.
 fn lock_path(name: &str, device: DeviceName, run_directory: &Path) -> PathBuf {
     match device {
-        DeviceName::Cuda(index) => std::env::temp_dir().join(format!("framewright-cuda-{index}.lock")),
+        DeviceName::Cuda(index) => machine_lock_directory().join(format!("framewright-cuda-{index}.lock")),
         DeviceName::Cpu | DeviceName::Fake => run_directory.join(format!("{}.lock", name.replace('#', "-"))),
     }
+}
+
+/// A directory where every user of the machine finds and may make locks: the same one, whoever asks and whatever `TMPDIR` says.
+fn machine_lock_directory() -> PathBuf {
+    const WRITABLE_FOR_ALL: u32 = 0o002;
+    let usual = PathBuf::from("/run/lock");
+    let is_for_all = |directory: &Path| {
+        directory.metadata().is_ok_and(|found| found.is_dir() && found.permissions().mode() & WRITABLE_FOR_ALL != 0)
+    };
+    if is_for_all(&usual) { usual } else { PathBuf::from("/tmp") }
 }

@@ -43,6 +43,8 @@ impl BackOff {
 pub(super) struct Watchdog {
     stall: Duration,
     silence: Duration,
+    /// Since when its device is being opened, until it is open.
+    opening: Option<Instant>,
     heard: Instant,
     ticks: u64,
     progressed: Instant,
@@ -50,12 +52,17 @@ pub(super) struct Watchdog {
 
 impl Watchdog {
     pub(super) fn new(now: Instant, stall: Duration, silence: Duration) -> Self {
-        Self { stall, silence, heard: now, ticks: 0, progressed: now }
+        Self { stall, silence, opening: Some(now), heard: now, ticks: 0, progressed: now }
     }
 
     /// It said something.
     pub(super) fn heard(&mut self, now: Instant) {
         self.heard = now;
+    }
+
+    /// Its device is open.
+    pub(super) fn opened(&mut self) {
+        self.opening = None;
     }
 
     /// It said how far its device is.
@@ -73,6 +80,11 @@ impl Watchdog {
         }
         if now.duration_since(self.heard) >= self.silence {
             return Some(format!("it said nothing for {} s", self.silence.as_secs_f64()));
+        }
+        // Nobody is killed for being slow sooner than for being silent.
+        let most = self.stall.max(self.silence);
+        if self.opening.is_some_and(|since| now.duration_since(since) >= most) {
+            return Some(format!("its device did not open within {} s", most.as_secs_f64()));
         }
         let stalled = now.duration_since(self.progressed) >= self.stall;
         stalled.then(|| format!("it made no progress for {} s", self.stall.as_secs_f64()))
@@ -124,10 +136,11 @@ mod tests {
     fn silence_and_standstill_are_told_apart() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        let mut dog = Watchdog::new(start, Duration::from_secs(60), Duration::from_secs(10));
+        let mut dog = Watchdog::new(start, Duration::from_mins(1), Duration::from_secs(10));
         assert_eq!(dog.verdict(at(9), true), None);
         assert_eq!(dog.verdict(at(10), false).unwrap(), "it said nothing for 10 s");
-        let mut dog = Watchdog::new(start, Duration::from_secs(60), Duration::from_secs(10));
+        let mut dog = Watchdog::new(start, Duration::from_mins(1), Duration::from_secs(10));
+        dog.opened();
         for second in 1..200 {
             dog.heard(at(second));
             dog.ticks(at(second), second.min(100));
@@ -136,6 +149,24 @@ mod tests {
         }
         assert_eq!(dog.verdict(at(200), false), None, "it has nothing to do");
         assert_eq!(dog.verdict(at(201), true), None, "and now begins");
+    }
+
+    #[test]
+    fn a_device_that_does_not_open_is_given_up_however_lively_its_process_is() {
+        let start = Instant::now();
+        for (stall, silence, most) in [(60, 10, 60), (1, 10, 10)] {
+            let mut dog = Watchdog::new(start, Duration::from_secs(stall), Duration::from_secs(silence));
+            let mut open = dog;
+            open.opened();
+            for second in 1..=most {
+                let now = start + Duration::from_secs(second);
+                dog.heard(now);
+                open.heard(now);
+                let expected = (second == most).then(|| format!("its device did not open within {most} s"));
+                assert_eq!(dog.verdict(now, false), expected, "{second}");
+                assert_eq!(open.verdict(now, false), None);
+            }
+        }
     }
 
     #[test]

@@ -36,16 +36,23 @@ where
 
 /// The jobs of those rows that can be read; the others are logged.
 pub(super) fn readable(rows: Vec<JobRow>) -> Vec<Job> {
-    let read = |row: JobRow| {
+    split(rows).0
+}
+
+/// The jobs of those rows that can be read, and the identifiers of the others, which are logged.
+pub(super) fn split(rows: Vec<JobRow>) -> (Vec<Job>, Vec<String>) {
+    let (mut jobs, mut unreadable) = (Vec::with_capacity(rows.len()), Vec::new());
+    for row in rows {
         let id = row.id.clone();
-        let error = match row.into_job() {
-            Ok(job) => return Some(job),
-            Err(error) => error,
-        };
-        tracing::error!(job.id = id, error = %error, "Job {id} is left out: {error}");
-        None
-    };
-    rows.into_iter().filter_map(read).collect()
+        match row.into_job() {
+            Ok(job) => jobs.push(job),
+            Err(error) => {
+                tracing::error!(job.id = id, error = %error, "Job {id} is left out: {error}");
+                unreadable.push(id);
+            }
+        }
+    }
+    (jobs, unreadable)
 }
 
 /// The tasks that can be read, and the identifiers of those that cannot.
@@ -63,11 +70,11 @@ pub(super) fn readable_tasks(rows: &[QueuedRow]) -> (Vec<QueuedTask>, Vec<String
     (tasks, unreadable)
 }
 
-/// The jobs of removed rows, whose files can be removed too, and what the counters of kept bytes give up for it.
-pub(super) fn forgotten(rows: Vec<AccountRow>) -> (Vec<Job>, Vec<Adjustment>) {
+/// What the counters of kept bytes give up for removed jobs.
+pub(super) fn given_up(rows: &[AccountRow]) -> Vec<Adjustment> {
     let mut removed = Vec::new();
-    for row in &rows {
+    for row in rows {
         removed.extend(ledger::removal(&row.reservations(), &row.spent()));
     }
-    (readable(rows.into_iter().map(|row| row.job).collect()), ledger::merged(removed))
+    ledger::merged(removed)
 }

@@ -1,7 +1,8 @@
 //! The durable store of jobs and tasks: one trait, one conformance suite, one file per database.
 //!
 //! Invariants:
-//! - every change of state is one transaction, and goes only where [`JobState::may_become`] allows;
+//! - every change of state is one transaction, whose statements name the state that they change from: none but the changes of
+//!   [`JobState::may_become`] are written;
 //! - a task is claimed by compare-and-swap; the claim's `attempt` is a fencing token, and every later write of the runner names it
 //!   ([`Fence`]): a runner that lost its task learns so ([`StoreError::LeaseLost`]) and changes nothing;
 //! - times are integers that come from the caller; no SQL reads a clock.
@@ -15,6 +16,7 @@ pub mod sqlite;
 #[cfg(test)]
 mod conformance;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -32,6 +34,10 @@ pub use sqlite::SqliteJobStore;
 /// Longer than any pause before a retry, milliseconds. A task that shall wait longer than that from now was put back by a clock that
 /// ran ahead, and is due.
 pub const LONGEST_PAUSE_MS: i64 = 10 * 60 * 1000;
+
+/// A lease that ends later than this from now, milliseconds, was written by a clock that has been put back since, and has ended: none is
+/// longer than 600 s, and servers' clocks differ by less than the rest.
+pub const FARTHEST_LEASE_END_MS: i64 = 15 * 60 * 1000;
 
 /// The jobs of a database. To be called once for a database: what this returns may keep in memory what it has counted.
 pub fn open(database: &Database) -> Arc<dyn JobStore> {
@@ -176,6 +182,8 @@ pub enum Renewed {
         /// Somebody asked the job to stop.
         cancel_requested: bool,
     },
+    /// It was not extended, because somebody else is changing the job at this moment. To be asked again soon.
+    Busy,
     /// It is not; its output must be discarded.
     Lost,
 }
@@ -252,6 +260,12 @@ pub trait JobStore: Send + Sync + std::fmt::Debug {
     /// A job.
     async fn job(&self, id: JobId) -> Result<Job, StoreError>;
 
+    /// Those of these jobs that are there and can be read, in no order.
+    async fn jobs_of(&self, ids: &[JobId]) -> Result<Vec<Job>, StoreError>;
+
+    /// Those of these jobs that are there, whether they can be read or not.
+    async fn stored(&self, ids: &[JobId]) -> Result<HashSet<JobId>, StoreError>;
+
     /// The newest jobs that `filter` lets through, newest first, older than `before` if given. Rows that this version cannot read are
     /// logged and left out.
     async fn jobs(&self, filter: &JobFilter, before: Option<JobId>, limit: u32) -> Result<Vec<Job>, StoreError>;
@@ -264,7 +278,8 @@ pub trait JobStore: Send + Sync + std::fmt::Debug {
     /// one that does not wait is left alone. Gives the job after the call.
     async fn set_priority(&self, id: JobId, priority: i32, now: UnixMs) -> Result<Job, StoreError>;
 
-    /// How many jobs are in each state; states without jobs are left out.
+    /// How many jobs are in each state that is not terminal; states without jobs are left out. Its cost does not grow with the jobs that
+    /// have ended.
     async fn counts(&self) -> Result<Vec<(JobState, u64)>, StoreError>;
 
     /// Waiting tasks that joined the queue after `after`, in the order in which they joined. Tasks that cannot be read fail with their
@@ -286,17 +301,21 @@ pub trait JobStore: Send + Sync + std::fmt::Debug {
     /// Gives a claimed task back to the queue (cancels it if that was asked for meanwhile).
     async fn release(&self, fence: &Fence, release: &Release, now: UnixMs) -> Result<Job, StoreError>;
 
-    /// Gives back, uncharged, every running task whose lease ended before `now` and that is not `owner`'s; with `all`, whatever its
-    /// lease says (at start, where no other server can be running). Gives the claims that were cut off, so that their files can be
+    /// Gives back, uncharged, every running task whose lease ended before `now` (or, [`FARTHEST_LEASE_END_MS`] says, was given by a clock
+    /// that ran ahead) and that is not `owner`'s; with `all`, whatever its lease says (at start, where no other server can be running). Gives the claims that were cut off, so that their files can be
     /// removed, with their jobs as they are now.
     async fn give_back_expired(&self, owner: &str, all: bool, now: UnixMs) -> Result<Vec<Claim>, StoreError>;
 
     /// What these counters hold; counters that nothing was ever added to are left out.
     async fn usage(&self, counters: &[CounterKey]) -> Result<Vec<(CounterKey, i64)>, StoreError>;
 
-    /// Removes at most `limit` terminal jobs that ended before `before`, and takes their bytes from the storage counters. Gives what
-    /// was removed, so that their files can be.
-    async fn forget(&self, before: UnixMs, limit: u32) -> Result<Vec<Job>, StoreError>;
+    /// At most `limit` terminal jobs that ended before `before`, the oldest first. Those that cannot be read are forgotten: nobody could
+    /// ever say what their files are.
+    async fn ended(&self, before: UnixMs, limit: u32) -> Result<Vec<Job>, StoreError>;
+
+    /// Removes those of these jobs that are terminal, and takes their bytes from the storage counters; gives their number. Their files
+    /// are removed before that: once their rows have gone, nobody knows of the files.
+    async fn forget(&self, jobs: &[JobId]) -> Result<u64, StoreError>;
 
     /// Removes counters whose window began before `before`; gives their number.
     async fn forget_counters(&self, before: UnixMs) -> Result<u64, StoreError>;

@@ -164,7 +164,7 @@ impl ClaimRow {
 }
 
 /// The claims whose leases a statement has extended.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct HeldTasks(HashMap<TaskId, (i64, String)>);
 
 impl HeldTasks {
@@ -237,6 +237,12 @@ pub(super) struct EndRow {
 }
 
 impl EndRow {
+    /// Whether a job's row has this ending: the write that is made again after a lost answer has happened already. Compares texts: a
+    /// number that is read back from a text need not be the number that was written.
+    pub(super) fn is_of(&self, job: &JobRow) -> bool {
+        job.state == self.state && job.result == self.result && job.error == self.error
+    }
+
     pub(super) fn of(outcome: &Outcome, spent: &Spent) -> Result<Self, StoreError> {
         let (result, error) = match outcome {
             Outcome::Completed(result) => (Some(to_json(result)?), None),
@@ -246,16 +252,6 @@ impl EndRow {
         let failures = i64::from(matches!(outcome, Outcome::Failed(_)));
         Ok(Self { state: outcome.state().as_str(), result, error, spent: to_json(spent)?, failures })
     }
-}
-
-/// Whether `job` ended as `outcome` says: the write that is made again after a lost answer has happened already.
-pub(super) fn ended_so(job: &Job, outcome: &Outcome) -> bool {
-    job.state == outcome.state()
-        && match outcome {
-            Outcome::Completed(result) => job.result.as_ref() == Some(result),
-            Outcome::Failed(error) => job.error.as_ref() == Some(error),
-            Outcome::Cancelled => true,
-        }
 }
 
 /// The error, as JSON, of a job whose row cannot be read.

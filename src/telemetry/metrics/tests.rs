@@ -30,6 +30,7 @@ fn everything() -> String {
         queue: vec![waiting(-5, 1, 500), waiting(0, 4, 1500), waiting(10, 2, 100), waiting(20, 3, 2500)],
         devices: vec![DeviceReading {
             name: "cuda:0".to_owned(),
+            is_up: true,
             jobs: 2,
             memory: Some(MemoryReading { total_bytes: 100, free_bytes: 30 }),
             utilization: Some(0.75),
@@ -66,6 +67,7 @@ fn numbers_are_rendered_as_text() {
         r#"framewright_device_memory_bytes{device="cuda:0",state="free"} 30"#,
         r#"framewright_device_utilization_ratio{device="cuda:0"} 0.75"#,
         r#"framewright_device_busy{device="cuda:0"} 1"#,
+        r#"framewright_device_up{device="cuda:0"} 1"#,
         r#"framewright_worker_restarts_total{device="cuda:0"} 4"#,
         r#"framewright_model_load_duration_seconds_sum{model="demo"} 1.5"#,
         "framewright_model_cache_hits_total 1",
@@ -94,6 +96,31 @@ fn a_queue_that_empties_falls_back_to_zero() {
     ] {
         assert!(text.lines().any(|seen| seen == line), "{line} is not in\n{text}");
     }
+}
+
+#[test]
+fn a_device_that_died_shows_no_readings_of_its_life() {
+    let metrics = Metrics::new("1").unwrap();
+    let memory = Some(MemoryReading { total_bytes: 100, free_bytes: 30 });
+    let device = |device| Readings { devices: vec![device], ..Readings::default() };
+    let name = "cuda:0".to_owned();
+    let alive = DeviceReading { name: name.clone(), is_up: true, memory, utilization: Some(0.5), ..DeviceReading::default() };
+    let series = |text: &str| -> Vec<String> {
+        let of_device = |line: &&str| line.starts_with("framewright_device_") && !line.contains("device_busy");
+        text.lines().filter(of_device).map(|line| line.trim_start_matches("framewright_device_").to_owned()).collect()
+    };
+    let living = [
+        r#"memory_bytes{device="cuda:0",state="free"} 30"#,
+        r#"memory_bytes{device="cuda:0",state="used"} 70"#,
+        r#"up{device="cuda:0"} 1"#,
+        r#"utilization_ratio{device="cuda:0"} 0.5"#,
+    ];
+    assert_eq!(series(&metrics.render(&device(alive.clone())).unwrap()), living);
+    let dead = device(DeviceReading { name, ..DeviceReading::default() });
+    for _ in 0..2 {
+        assert_eq!(series(&metrics.render(&dead).unwrap()), [r#"up{device="cuda:0"} 0"#]);
+    }
+    assert_eq!(series(&metrics.render(&device(alive)).unwrap()), living, "and it comes back");
 }
 
 /// Names of this server's metrics in a text.

@@ -101,6 +101,7 @@ async fn a_key_ends_by_itself() {
 #[case::unwanted_project("project", json!({"user": "dora", "scope": "admin", "project": "film"}), StatusCode::UNPROCESSABLE_ENTITY)]
 #[case::never("expires_in_days", json!({"user": "dora", "expires_in_days": 0}), StatusCode::UNPROCESSABLE_ENTITY)]
 #[case::too_late("expires_in_days", json!({"user": "dora", "expires_in_days": 1e300}), StatusCode::UNPROCESSABLE_ENTITY)]
+#[case::one_day_too_late("expires_in_days", json!({"user": "dora", "expires_in_days": 3651}), StatusCode::UNPROCESSABLE_ENTITY)]
 #[case::unknown_field("role", json!({"user": "dora", "role": "admin"}), StatusCode::UNPROCESSABLE_ENTITY)]
 #[tokio::test]
 async fn keys_that_cannot_be_made(#[case] field: &str, #[case] body: Value, #[case] status: StatusCode) {
@@ -140,6 +141,49 @@ async fn users_and_projects_are_shown_with_policy_and_usage() {
 }
 
 #[tokio::test]
+async fn tenants_are_listed_a_page_at_a_time() {
+    let policy =
+        |images| TenantPolicy { quotas: Quotas { images_per_day: Some(images), ..Quotas::default() }, ..TenantPolicy::default() };
+    let project = |images| ProjectPolicy { policy: policy(images), ..ProjectPolicy::default() };
+    let policies = TenantPolicies {
+        users: (0..230).map(|n| (format!("user-{n:03}").parse().unwrap(), policy(n + 1))).collect(),
+        projects: (0..230).map(|n| (format!("film-{n:03}").parse().unwrap(), project(n + 1))).collect(),
+        ..TenantPolicies::default()
+    };
+    let server = TestServer::start_with(Options { has_device: false, policies, ..Options::default() }).await;
+    let key = server.key_of("user-150", None).await;
+    let order = json!({"prompt": "x", "project_id": "film-150"});
+    assert_eq!(server.send_as(&key, Method::POST, "/api/v1/images/generate", Some(&order)).await.status, StatusCode::ACCEPTED);
+    for (list, name, first) in [("users", "user", Some("anna")), ("projects", "film", None)] {
+        let (mut seen, mut pages, mut query) = (Vec::new(), 0, "limit=100".to_owned());
+        loop {
+            let page = administrate(&server, Method::GET, &format!("/api/v1/admin/{list}?{query}"), None).await;
+            seen.extend(page[list].as_array().unwrap().clone());
+            pages += 1;
+            let Some(next) = page["next"].as_str() else { break };
+            query = format!("limit=100&after={next}");
+        }
+        let ids: Vec<&str> = seen.iter().map(|entry| entry["id"].as_str().unwrap()).collect();
+        let names = (0..230).map(|n| format!("{name}-{n:03}"));
+        let expected: Vec<String> = first.map(str::to_owned).into_iter().chain(names).collect();
+        assert_eq!((ids, pages), (expected.iter().map(String::as_str).collect(), 3));
+        // Each has its own counters.
+        for entry in seen.iter().filter(|entry| entry["id"] != "anna") {
+            let images = entry["usage"].as_array().unwrap().iter().find(|counter| counter["meter"] == "images").unwrap();
+            let (id, number) = (entry["id"].as_str().unwrap(), entry["policy"]["quotas"]["images_per_day"].as_i64().unwrap() - 1);
+            assert!(id.ends_with(&format!("-{number:03}")) && images["holder"].as_str().unwrap().ends_with(id), "{entry}");
+            assert_eq!((&images["limit"], &images["used"]), (&json!(number + 1), &json!(i32::from(number == 150))), "{entry}");
+        }
+        let short = administrate(&server, Method::GET, &format!("/api/v1/admin/{list}"), None).await;
+        assert_eq!(short[list].as_array().unwrap().len(), 20);
+        for query in ["limit=0", "limit=101", "limit=x", "offset=1"] {
+            let answer = server.administrate(Method::GET, &format!("/api/v1/admin/{list}?{query}"), None).await;
+            assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY, "{query}: {}", answer.text());
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_drained_device_takes_nothing_new() {
     let server = TestServer::start().await;
     let drained = administrate(&server, Method::POST, "/api/v1/admin/devices/fake/drain", None).await;
@@ -167,11 +211,23 @@ async fn models_are_loaded_pinned_and_unloaded_by_hand() {
     let seen = server.get("/api/v1/devices").await.json();
     assert_eq!(seen["devices"][0]["models"][0]["pinned"], true, "{seen}");
     assert_eq!(seen["devices"][0]["tasks"], Value::Null, "which tasks run is for administrators");
+    let refused = server.administrate(Method::POST, "/api/v1/admin/models/demo-sdxl/unload", None).await;
+    assert_eq!((refused.status, &refused.json()["code"]), (StatusCode::CONFLICT, &json!("device_refused")));
     order("unpin", None).await;
     order("unload", Some(json!({"device": "fake"}))).await;
     assert_eq!(server.get("/api/v1/devices").await.json()["devices"][0]["models"], json!([]));
-    for (path, body) in [("nope/load", json!({})), ("..%2Fx/load", json!({})), ("demo-sdxl/load", json!({"device": "cuda:9"}))] {
-        let answer = server.administrate(Method::POST, &format!("/api/v1/admin/models/{path}"), Some(&body)).await;
+    let elsewhere = json!({"device": "cuda:9"});
+    for (path, body) in [
+        ("nope/load", None),
+        ("nope/unload", None),
+        ("nope/pin", None),
+        ("nope/unpin", None),
+        ("..%2Fx/load", None),
+        ("..%2Fx/pin", None),
+        ("demo-sdxl/load", Some(&elsewhere)),
+        ("demo-sdxl/unload", Some(&elsewhere)),
+    ] {
+        let answer = server.administrate(Method::POST, &format!("/api/v1/admin/models/{path}"), body).await;
         assert_eq!(answer.status, StatusCode::NOT_FOUND, "{path}: {}", answer.text());
     }
 }
@@ -189,13 +245,21 @@ async fn the_queue_is_shown_and_reordered() {
     // The scheduler hears of changes a moment later.
     let queue = loop {
         let queue = administrate(&server, Method::GET, "/api/v1/admin/queue", None).await;
-        if queue["tasks"][0]["position"] == json!(1) {
+        if queue["tasks"][0]["task_id"] == json!(last) && queue["waiting"] == json!(2) {
             break queue;
         }
         tokio::task::yield_now().await;
     };
-    assert_eq!((&queue["tasks"][0]["task_id"], &queue["tasks"][1]["task_id"]), (&json!(last), &json!(first)));
-    assert_eq!((&queue["tasks"][1]["position"], &queue["waiting"], &queue["next"]), (&json!(2), &json!(2), &Value::Null));
+    assert_eq!((&queue["tasks"][1]["task_id"], &queue["tasks"][1]["position"]), (&json!(first), &json!(2)));
+    assert_eq!((&queue["tasks"][0]["position"], &queue["next"]), (&json!(1), &Value::Null));
+    let page = administrate(&server, Method::GET, "/api/v1/admin/queue?limit=1", None).await;
+    assert_eq!((&page["tasks"][0]["task_id"], &page["next"]), (&json!(last), &json!(1)));
+    let page = administrate(&server, Method::GET, "/api/v1/admin/queue?limit=1&offset=1", None).await;
+    assert_eq!((&page["tasks"][0]["task_id"], &page["next"]), (&json!(first), &Value::Null));
+    for query in ["limit=0", "limit=101", "offset=9901", "offset=-1", "before=x"] {
+        let answer = server.administrate(Method::GET, &format!("/api/v1/admin/queue?{query}"), None).await;
+        assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY, "{query}: {}", answer.text());
+    }
 
     let cancelled = server.administrate(Method::POST, &format!("/api/v1/tasks/{first}/cancel"), None).await;
     assert_eq!(cancelled.status, StatusCode::OK, "administrators stop anybody's task");

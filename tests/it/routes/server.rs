@@ -44,6 +44,30 @@ async fn metrics_count_requests_and_jobs() {
 }
 
 #[tokio::test]
+async fn a_device_that_stopped_is_seen_in_the_metrics() {
+    let server = TestServer::start_with(Options { memory_bytes: Some(1_000_000_000), ..Options::default() }).await;
+    let of_device = async || {
+        let text = server.get_openly("/metrics").await.text();
+        let is_reading = |line: &&str| line.starts_with("framewright_device_up") || line.starts_with("framewright_device_memory");
+        text.lines().filter(is_reading).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let free = r#"framewright_device_memory_bytes{device="fake",state="free"} 1000000000"#;
+    let used = r#"framewright_device_memory_bytes{device="fake",state="used"} 0"#;
+    let up = r#"framewright_device_up{device="fake"} 1"#;
+    assert_eq!(of_device().await, [free, used, up]);
+    server.state.scheduler.shut_down(std::time::Duration::ZERO).await;
+    // The device's thread ends a moment later.
+    let left = loop {
+        let left = of_device().await;
+        if !left.iter().any(|line| line == up) {
+            break left;
+        }
+        tokio::task::yield_now().await;
+    };
+    assert_eq!(left, [r#"framewright_device_up{device="fake"} 0"#]);
+}
+
+#[tokio::test]
 async fn the_openapi_document_is_reviewed_when_it_changes() {
     let server = TestServer::start().await;
     let document = server.get_openly("/docs/openapi.json").await;

@@ -15,8 +15,8 @@ use crate::support::picture::Picture;
 use crate::support::server::Server;
 use crate::support::trial;
 
-/// Small enough to be filled at once.
-const SIZE: &str = "size=24m";
+/// Room for the bundled model and little more, so that it is filled at once.
+const SIZE: &str = "size=64m";
 
 /// A file system of its own, if this user may mount one.
 struct SmallDisk(TempDir);
@@ -98,7 +98,8 @@ fn a_full_data_directory_refuses_and_recovers() {
     let _alone = trial::alone();
     let Some(disk) = SmallDisk::mount() else { return };
     let yaml = "gpu_pool: {devices: [fake, fake], fake: {step_ms: 50}}\n";
-    let mut server = Server::new(disk.path(), yaml, &[]);
+    let directory = tempfile::tempdir().unwrap();
+    let mut server = Server::new(directory.path(), yaml, &[]).with_data(disk.path().join("data"));
     server.start();
     let client = server.user("anna");
     let mut accepted: Vec<String> = (0..4).map(|index| client.submit(&order(&format!("before {index}")))).collect();

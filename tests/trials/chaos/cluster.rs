@@ -96,10 +96,10 @@ impl Cluster {
 
 fn system_file(outputs: &Path) -> String {
     format!(
-        "gpu_pool: {{devices: [fake, fake, fake, fake], stall_seconds: 20, fake: {{step_ms: 15}}}}\n\
+        "gpu_pool: {{devices: [fake, fake, fake, fake], stall_seconds: 20, fake: {{step_ms: 40}}}}\n\
          storage: {{type: local, base_path: {}}}\n\
          database: {{lease_seconds: 2}}\n\
-         log: {{filter: info}}\n",
+         log: {{filter: \"info,framewright::api=warn\"}}\n",
         outputs.display()
     )
 }

@@ -47,19 +47,17 @@ pub(super) fn go_on(run: &Run, random: &mut Random, finished: impl Fn() -> bool)
     // Spread evenly over the kills.
     let every = scale.kills / (scale.database_kills + 1) + 1;
     while !finished() {
-        thread::sleep(Duration::from_millis(random.between(50, 700)));
-        let is_time = tally.kills() / every > tally.database_kills();
-        if let (Store::Postgres(postgres, _), true) = (&cluster.store, is_time) {
+        thread::sleep(Duration::from_millis(random.between(100, 900)));
+        if let Store::Postgres(postgres, _) = &cluster.store
+            && tally.kills() / every > tally.database_kills()
+        {
             postgres.kill();
             thread::sleep(Duration::from_millis(random.between(50, 1500)));
             postgres.start();
             tally.database.fetch_add(1, Ordering::Relaxed);
-        } else if is_time {
-            // SQLite has no process of its own to kill.
-            tally.database.fetch_add(1, Ordering::Relaxed);
         }
         let victim = random.pick(&cluster.servers);
-        if random.percent(35) {
+        if random.percent(30) {
             kill_server(victim, random, tally);
         } else {
             let workers = victim.lock().workers();

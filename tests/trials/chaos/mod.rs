@@ -42,12 +42,14 @@ struct Scale {
 }
 
 impl Scale {
-    fn wanted() -> Self {
-        if trial::is_long() {
-            Self { jobs: 240, kills: 120, database_kills: 4, limit: Duration::from_mins(20) }
+    fn wanted(store: &Store) -> Self {
+        let scale = if trial::is_long() {
+            Self { jobs: 400, kills: 250, database_kills: 6, limit: Duration::from_mins(20) }
         } else {
-            Self { jobs: 60, kills: 25, database_kills: 1, limit: Duration::from_mins(3) }
-        }
+            Self { jobs: 60, kills: 40, database_kills: 1, limit: Duration::from_mins(3) }
+        };
+        // SQLite has no process of its own to kill.
+        Self { database_kills: if matches!(store, Store::Sqlite) { 0 } else { scale.database_kills }, ..scale }
     }
 }
 
@@ -66,7 +68,7 @@ fn nothing_is_lost_or_done_twice_on_postgresql_with_two_servers() {
 }
 
 fn run(store: Store) {
-    let (seed, scale) = (Random::seed(), Scale::wanted());
+    let (seed, scale) = (Random::seed(), Scale::wanted(&store));
     trial::say(&format!("chaos on {store}: FRAMEWRIGHT_SEED={seed}, {scale:?}"));
     let mut random = Random::new(seed);
     let run = Run {

@@ -50,10 +50,10 @@ impl Book {
         let random = &mut self.random;
         self.made += 1;
         let images = random.between(1, 4);
-        let steps = random.between(8, 40);
+        let steps = random.between(5, 30);
         let (fate, word) = match random.between(0, 100) {
-            0..4 => (Fate::Poison, format!("fake:crash_at={}", random.between(0, steps))),
-            4..8 => (Fate::Fails, format!("fake:fail_at={}", random.between(0, steps))),
+            0..4 => (Fate::Poison, format!("fake:crash_at={}", random.between(1, steps))),
+            4..8 => (Fate::Fails, format!("fake:fail_at={}", random.between(1, steps))),
             8..18 => (Fate::Cancelled(Duration::from_millis(random.between(0, 1500))), String::new()),
             _ => (Fate::Plain, String::new()),
         };

@@ -26,6 +26,7 @@ const LOG_LINES: usize = 30;
 #[derive(Debug)]
 pub(crate) struct Server {
     directory: PathBuf,
+    data: PathBuf,
     address: SocketAddr,
     variables: Vec<(String, String)>,
     child: Option<Child>,
@@ -37,7 +38,13 @@ impl Server {
         let config = directory.join("config");
         fs::create_dir_all(&config).unwrap();
         fs::write(config.join("system.yaml"), yaml).unwrap();
-        Self { directory: directory.to_owned(), address: free_address(), variables: variables.to_vec(), child: None }
+        Self {
+            directory: directory.to_owned(),
+            data: directory.join("data"),
+            address: free_address(),
+            variables: variables.to_vec(),
+            child: None,
+        }
     }
 
     /// Writes a file beside the system file, as an editor does: `users/anna.yaml`.
@@ -58,18 +65,20 @@ impl Server {
         self.address
     }
 
-    pub(crate) fn data(&self) -> PathBuf {
-        self.directory.join("data")
+    /// The same server with its data directory elsewhere.
+    pub(crate) fn with_data(mut self, data: PathBuf) -> Self {
+        self.data = data;
+        self
     }
 
     /// Its storage, unless the system file says otherwise.
     pub(crate) fn outputs(&self) -> PathBuf {
-        self.data().join("outputs")
+        self.data.join("outputs")
     }
 
     /// The work directories of tasks that are under way, or were.
     pub(crate) fn work_left(&self) -> Vec<PathBuf> {
-        fs::read_dir(self.data().join("work"))
+        fs::read_dir(self.data.join("work"))
             .map_or_else(|_| Vec::new(), |entries| entries.flatten().map(|entry| entry.path()).collect())
     }
 
@@ -92,7 +101,7 @@ impl Server {
             .arg("--config")
             .arg(self.directory.join("config/system.yaml"))
             .arg("--data-dir")
-            .arg(self.data())
+            .arg(&self.data)
             .args(["--listen", &self.address.to_string()])
             .current_dir(&self.directory)
             .env_clear()
@@ -179,7 +188,9 @@ impl Drop for Server {
         if std::thread::panicking() {
             let log = self.log();
             let lines: Vec<&str> = log.lines().collect();
-            trial::say(&format!("the end of {}:", self.log_path().display()));
+            let kept = std::env::temp_dir().join(format!("framewright-trial-{}.log", self.address.port()));
+            let _ = fs::copy(self.log_path(), &kept);
+            trial::say(&format!("the log is kept in {}; it ends with:", kept.display()));
             for line in &lines[lines.len().saturating_sub(LOG_LINES)..] {
                 trial::say(&format!("  {line}"));
             }

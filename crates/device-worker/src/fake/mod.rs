@@ -375,7 +375,7 @@ impl Run {
 fn resumed_step(work: &WorkDirectory) -> Option<u32> {
     match work.read(0, 0, 0)? {
         Kept::Machine(bytes) => Some(u32::from_le_bytes(bytes.try_into().ok()?)),
-        Kept::Finished(_) => None,
+        Kept::Finished { .. } => None,
     }
 }
 

@@ -82,7 +82,7 @@ pub enum ToServer {
     Hello {
         /// [`PROTOCOL`].
         protocol: u32,
-        /// The worker's version.
+        /// The worker's [build](crate::build).
         version: String,
         /// What the device is.
         description: String,

@@ -91,13 +91,15 @@ fn work() -> Result<(), ProcessError> {
     let rest: Vec<ToWorker> = first.collect();
     spawn("read commands", move || ear.listen(reader, rest))?;
 
-    let opened =
-        lock::Lock::take(&start.lock_path, start.device, start.lock_wait_ms).map_err(ProcessError::from).and_then(|lock| {
-            let sabotage = Arc::new(Sabotage { outbox: Arc::clone(&outbox), lies: AtomicBool::new(false) });
-            let stage = Stage::Process(Arc::<Sabotage>::clone(&sabotage));
-            Ok((lock, device::open(start.device, &start.options, pulse.clone(), stage)?, sabotage))
-        });
-    let (_lock, mut device, sabotage) = match opened {
+    let sabotage = Arc::new(Sabotage { outbox: Arc::clone(&outbox), lies: AtomicBool::new(false) });
+    // Before the device is there: waiting for it and opening it may take longer than silence is borne.
+    let (beating, beat_pulse, heart) = (Arc::clone(&outbox), pulse.clone(), Heart::new(&start, Arc::clone(&sabotage)));
+    spawn("heartbeat", move || heart.beat(&beating, &beat_pulse))?;
+
+    let opened = lock::Lock::take(&start.lock_path, start.device, start.lock_wait_ms)
+        .map_err(ProcessError::from)
+        .and_then(|lock| Ok((lock, device::open(start.device, &start.options, pulse, Stage::Process(sabotage))?)));
+    let (_lock, mut device) = match opened {
         Ok(opened) => opened,
         Err(error) => {
             outbox.push(ToServer::Refused { reason: error.to_string() });
@@ -105,13 +107,7 @@ fn work() -> Result<(), ProcessError> {
             return Err(error);
         }
     };
-    outbox.push(ToServer::Hello {
-        protocol: PROTOCOL,
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        description: device.description(),
-    });
-    let (beating, beat_pulse, heart) = (Arc::clone(&outbox), pulse, Heart::new(&start, sabotage));
-    spawn("heartbeat", move || heart.beat(&beating, &beat_pulse))?;
+    outbox.push(ToServer::Hello { protocol: PROTOCOL, version: crate::build(), description: device.description() });
 
     worker::serve(&mut *device, &receiver, &mut |event| {
         outbox.push(match event {
@@ -215,7 +211,6 @@ fn exit(status: i32) -> ! {
 struct Heart {
     interval: Duration,
     kind: DeviceKind,
-    meter: Meter,
     fake_memory_bytes: Option<u64>,
     sabotage: Arc<Sabotage>,
 }
@@ -225,23 +220,25 @@ impl Heart {
         Self {
             interval: Duration::from_millis(start.heartbeat_ms.max(1)),
             kind: start.device,
-            meter: Meter::new(start.device),
             fake_memory_bytes: start.options.fake.memory_bytes,
             sabotage,
         }
     }
 
     fn beat(&self, outbox: &Outbox, pulse: &Pulse) {
+        // Life first: a driver may need seconds until it measures anything.
+        outbox.push(ToServer::Beat { ticks: pulse.ticks(), vitals: Vitals::default() });
+        let meter = Meter::new(self.kind);
         loop {
             // Who cancelled a task may have looked before its work was entered.
             pulse.settle();
-            outbox.push(ToServer::Beat { ticks: pulse.ticks(), vitals: self.vitals(outbox) });
+            outbox.push(ToServer::Beat { ticks: pulse.ticks(), vitals: self.vitals(&meter, outbox) });
             thread::sleep(self.interval);
         }
     }
 
-    fn vitals(&self, outbox: &Outbox) -> Vitals {
-        let mut vitals = self.meter.read();
+    fn vitals(&self, meter: &Meter, outbox: &Outbox) -> Vitals {
+        let mut vitals = meter.read();
         if self.kind == DeviceKind::Fake {
             let taken = outbox.loaded_bytes();
             let memory = |total_bytes: u64| Memory { total_bytes, free_bytes: total_bytes.saturating_sub(taken) };

@@ -10,12 +10,12 @@ mod tests;
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Instant;
 
 use framewright_engine::ops::{Interrupt, Ops};
 use framewright_engine::pipelines::sdxl::SdxlModel;
+use framewright_engine::weights::packed::PackedCache;
 
 use crate::device::{BatchDevice, Ended, LoadedModel, in_use};
 use crate::pulse::Pulse;
@@ -32,7 +32,7 @@ pub struct SdxlOptions {
     /// Rows of an evaluation at most.
     pub max_batch_rows: usize,
     /// Where packed weights lie; absent: not shared.
-    pub packed_directory: Option<PathBuf>,
+    pub packed: Option<PackedCache>,
 }
 
 /// Bytes of memory that are free on the device; `None` where that is not known.
@@ -60,7 +60,7 @@ impl fmt::Debug for SdxlDevice {
 impl SdxlDevice {
     /// A device without a model. What needs more memory than `free_bytes` says is refused.
     pub fn new(ops: Ops, free_bytes: FreeBytes, options: SdxlOptions, pulse: Pulse) -> Self {
-        let shelf = Shelf::new(options.packed_directory.clone());
+        let shelf = Shelf::new(options.packed.clone());
         Self {
             ops,
             free_bytes,

@@ -1,6 +1,5 @@
 //! The models in a device's memory.
 
-use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use framewright_engine::ops::{Interrupt, Ops, Precision};
@@ -14,7 +13,7 @@ use crate::task::ModelFiles;
 /// Loaded models; one that a task holds is in use.
 #[derive(Debug)]
 pub(super) struct Shelf {
-    packed_directory: Option<PathBuf>,
+    packed: Option<PackedCache>,
     models: Vec<Resident>,
     uses: u64,
 }
@@ -36,8 +35,8 @@ impl Resident {
 }
 
 impl Shelf {
-    pub(super) fn new(packed_directory: Option<PathBuf>) -> Self {
-        Self { packed_directory, models: Vec::new(), uses: 0 }
+    pub(super) fn new(packed: Option<PackedCache>) -> Self {
+        Self { packed, models: Vec::new(), uses: 0 }
     }
 
     /// The model if it is loaded from the files as they are now.
@@ -60,7 +59,7 @@ impl Shelf {
         interrupt: &Interrupt,
     ) -> framewright_engine::Result<Rc<SdxlModel>> {
         self.mark_stale(files);
-        let model = Rc::new(load(files, ops, self.packed_directory.as_deref(), interrupt)?);
+        let model = Rc::new(load(files, ops, self.packed.as_ref(), interrupt)?);
         // The weights' share of an estimate does not depend on the request.
         let weights_bytes = model.info().memory_estimate(&smallest_request(), ops).weights_bytes;
         self.uses += 1;
@@ -111,16 +110,15 @@ impl Shelf {
 fn load(
     files: &ModelFiles,
     ops: &Ops,
-    packed_directory: Option<&Path>,
+    packed: Option<&PackedCache>,
     interrupt: &Interrupt,
 ) -> framewright_engine::Result<SdxlModel> {
     let variant = match ops.precision() {
         Precision::F16 => Variant::Half,
         Precision::F32 | Precision::Bf16 => Variant::Plain,
     };
-    let Some(packed) = packed_directory else { return SdxlModel::load(&files.directory, ops, variant, interrupt) };
-    let cache = PackedCache::new(packed.to_owned());
-    let (model, used) = SdxlModel::load_shared(&files.directory, ops, variant, &cache, interrupt)?;
+    let Some(cache) = packed else { return SdxlModel::load(&files.directory, ops, variant, interrupt) };
+    let (model, used) = SdxlModel::load_shared(&files.directory, ops, variant, cache, interrupt)?;
     tracing::info!(model.id = %files.name, ?used, "Loaded model {}", files.name);
     Ok(model)
 }

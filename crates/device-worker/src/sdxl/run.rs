@@ -76,8 +76,11 @@ impl Run {
             }
             evaluations = machine.progress().1;
             pictures.push(match work.read(index, order.request.width, order.request.height) {
-                Some(Kept::Finished(file)) => {
+                Some(Kept::Finished { file, tiled }) => {
                     facts.resumed_steps += evaluations as u32;
+                    if tiled {
+                        facts.warnings.push(tiled_warning(index));
+                    }
                     Canvas::Finished(file)
                 }
                 Some(Kept::Machine(state)) => {
@@ -195,10 +198,9 @@ impl Run {
             let begun = Instant::now();
             let decoded = self.model.decode_within(&latent, free_bytes, interrupt)?;
             if decoded.tiled {
-                let text = format!("picture {index} was decoded in tiles: too little memory was free for whole layers");
-                self.facts.warnings.push(text);
+                self.facts.warnings.push(tiled_warning(index as u32));
             }
-            let kept = self.work.keep_picture(index as u32, &decoded.picture.to_rgb());
+            let kept = self.work.keep_picture(index as u32, &decoded.picture.to_rgb(), decoded.tiled);
             let file = kept.map_err(|error| {
                 let directory = self.task.order.work_directory.display();
                 Failure::new(FailureClass::StorageFailed, format!("cannot keep the finished picture in {directory}: {error}"))
@@ -235,6 +237,10 @@ impl Run {
         };
         Outcome::Done(ImageOutput { pictures: self.pictures.into_iter().filter_map(finished).collect(), facts: self.facts })
     }
+}
+
+fn tiled_warning(index: u32) -> String {
+    format!("picture {index} was decoded in tiles: too little memory was free for whole layers")
 }
 
 /// The initial picture at the request's size.

@@ -1,5 +1,5 @@
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use framewright_engine::ops::{KernelPath, Precision};
 
@@ -12,7 +12,7 @@ fn demo() -> PathBuf {
 
 fn device_with(free_bytes: impl Fn() -> Option<u64> + 'static, max_batch_rows: usize) -> SdxlDevice {
     let ops = Ops::cpu(Precision::F32, Some(KernelPath::Gemm)).unwrap();
-    let options = SdxlOptions { unload_after_task: false, max_batch_rows, packed_directory: None };
+    let options = SdxlOptions { unload_after_task: false, max_batch_rows, packed: None };
     SdxlDevice::new(ops, Box::new(free_bytes), options, Pulse::default())
 }
 
@@ -257,11 +257,25 @@ fn devices_that_share_packed_weights_give_the_same_pictures() {
     let own = alone(same_prompt("own"));
     for place in ["first", "second"] {
         let mut device = device();
-        device.shelf = Shelf::new(Some(packed.clone()));
+        device.shelf = Shelf::new(Some(PackedCache::new(packed.clone())));
         device.begin(TaskNumber(1), same_prompt(place), &mut |_, _| {}).unwrap();
         let mut ended = BTreeMap::new();
         finish(&mut device, &mut ended);
         assert_eq!(pixels(ended[&TaskNumber(1)].as_ref().unwrap()), pixels(&own), "{place}");
     }
     assert!(std::fs::read_dir(&packed).unwrap().count() > 0);
+}
+
+#[test]
+fn a_picture_that_was_decoded_in_tiles_says_so_to_whoever_resumes_it() {
+    let work = tempfile::tempdir().unwrap();
+    let asked = || task("a red circle", 1, 5.0, 7, work.path());
+    assert!(alone(asked()).facts.warnings.is_empty());
+    let order = asked().order;
+    let kept = crate::work::WorkDirectory::new(&order.work_directory, &device().description(), &order.model, &order.request);
+    let Some(crate::work::Kept::Finished { file, tiled: false }) = kept.read(0, 64, 64) else { panic!("it was not kept") };
+    kept.keep_picture(0, &file.read().unwrap(), true).unwrap();
+    let resumed = alone(asked()).facts;
+    assert_eq!(resumed.resumed_steps, 1);
+    assert!(resumed.warnings[0].contains("picture 0 was decoded in tiles"), "{:?}", resumed.warnings);
 }

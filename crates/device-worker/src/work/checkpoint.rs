@@ -2,11 +2,13 @@
 //!
 //! `FWCP`, version, kind, picture (u32), length of the tag (u32), the tag, length of the state (u64), the state, checksum (u64).
 
+use framewright_engine::fingerprint::Fingerprint;
+
 /// Larger files are not read. The largest machine, of 2048 pixels and a sampler with three steps of history, has five megabytes.
 pub(super) const MOST_BYTES: u64 = 64 << 20;
 
 const MAGIC: [u8; 4] = *b"FWCP";
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const MACHINE: u8 = 0;
 const FINISHED: u8 = 1;
 
@@ -15,16 +17,17 @@ const FINISHED: u8 = 1;
 pub(super) enum State<'a> {
     /// A step machine's own bytes.
     Machine(&'a [u8]),
-    /// The picture lies beside it, with this checksum.
-    Finished { checksum: u64 },
+    /// The picture lies beside it, with this checksum; whether it was decoded in tiles.
+    Finished { checksum: u64, tiled: bool },
 }
 
 pub(super) fn encode(tag: &str, index: u32, state: State<'_>) -> Vec<u8> {
     let stored;
     let (kind, payload): (u8, &[u8]) = match state {
         State::Machine(bytes) => (MACHINE, bytes),
-        State::Finished { checksum } => {
-            stored = checksum.to_le_bytes();
+        State::Finished { checksum, tiled } => {
+            let [a, b, c, d, e, f, g, h] = checksum.to_le_bytes();
+            stored = [a, b, c, d, e, f, g, h, u8::from(tiled)];
             (FINISHED, &stored)
         }
     };
@@ -57,12 +60,17 @@ pub(super) fn decode<'a>(bytes: &'a [u8], tag: &str, index: u32) -> Option<State
     }
     match kind {
         MACHINE => Some(State::Machine(payload)),
-        FINISHED => Some(State::Finished { checksum: u64::from_le_bytes(payload.try_into().ok()?) }),
+        FINISHED => {
+            let (sum, [tiled]) = payload.split_first_chunk()? else { return None };
+            Some(State::Finished { checksum: u64::from_le_bytes(*sum), tiled: *tiled != 0 })
+        }
         _ => None,
     }
 }
 
-/// FNV-1a, 64 bits: against damage, not against attacks; who can write here can as well write the picture.
+/// Against damage, not against attacks; who can write here can as well write the picture.
 pub(super) fn checksum(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+    let mut hash = Fingerprint::default();
+    hash.bytes(bytes);
+    hash.finish()
 }

@@ -22,7 +22,12 @@ pub enum Kept {
     /// A step machine's state.
     Machine(Vec<u8>),
     /// The finished picture.
-    Finished(PictureFile),
+    Finished {
+        /// Where it lies.
+        file: PictureFile,
+        /// Whether it was decoded in tiles, which its viewer should know.
+        tiled: bool,
+    },
 }
 
 /// A task's directory, for one kind of device and one request.
@@ -37,12 +42,7 @@ impl WorkDirectory {
     /// kernels and precision), model files and request alone.
     pub fn new(path: &Path, device: &str, model: &ModelFiles, request: &ImageRequest) -> Self {
         let request = serde_json::to_string(request).unwrap_or_default();
-        let tag = format!(
-            "framewright {} | {device} | {} {:016x} | {request}",
-            env!("CARGO_PKG_VERSION"),
-            model.name,
-            model.fingerprint
-        );
+        let tag = format!("framewright {} | {device} | {} {:016x} | {request}", crate::build(), model.name, model.fingerprint);
         Self { path: path.to_owned(), tag }
     }
 
@@ -51,10 +51,10 @@ impl WorkDirectory {
         let bytes = read_at_most(&self.checkpoint_path(index), MOST_BYTES)?;
         match checkpoint::decode(&bytes, &self.tag, index)? {
             State::Machine(state) => Some(Kept::Machine(state.to_vec())),
-            State::Finished { checksum } => {
+            State::Finished { checksum, tiled } => {
                 let file = PictureFile { path: self.picture_path(index), width, height };
                 let picture = file.read().ok()?;
-                (checkpoint::checksum(&picture.bytes) == checksum).then_some(Kept::Finished(file))
+                (checkpoint::checksum(&picture.bytes) == checksum).then_some(Kept::Finished { file, tiled })
             }
         }
     }
@@ -65,11 +65,11 @@ impl WorkDirectory {
         self.write(&self.checkpoint_path(index), &bytes)
     }
 
-    /// Keeps a finished picture.
-    pub fn keep_picture(&self, index: u32, picture: &RgbPicture) -> io::Result<PictureFile> {
+    /// Keeps a finished picture; `tiled`: it was decoded in tiles.
+    pub fn keep_picture(&self, index: u32, picture: &RgbPicture, tiled: bool) -> io::Result<PictureFile> {
         let file = PictureFile { path: self.picture_path(index), width: picture.width as u32, height: picture.height as u32 };
         self.write(&file.path, &picture.bytes)?;
-        let finished = State::Finished { checksum: checkpoint::checksum(&picture.bytes) };
+        let finished = State::Finished { checksum: checkpoint::checksum(&picture.bytes), tiled };
         self.write(&self.checkpoint_path(index), &checkpoint::encode(&self.tag, index, finished))?;
         Ok(file)
     }
@@ -143,9 +143,12 @@ mod tests {
         assert_eq!(work.read(0, 2, 1), None);
         work.keep_machine(0, b"state").unwrap();
         let picture = RgbPicture { height: 1, width: 2, bytes: vec![1, 2, 3, 4, 5, 6] };
-        let file = work.keep_picture(1, &picture).unwrap();
+        for tiled in [false, true] {
+            let file = work.keep_picture(1, &picture, tiled).unwrap();
+            assert_eq!(work.read(1, 2, 1), Some(Kept::Finished { file, tiled }));
+        }
+        let file = work.keep_picture(1, &picture, true).unwrap();
         assert_eq!(work.read(0, 2, 1), Some(Kept::Machine(b"state".to_vec())));
-        assert_eq!(work.read(1, 2, 1), Some(Kept::Finished(file.clone())));
         assert_eq!(file.read().unwrap(), picture);
 
         let other_request = ImageRequest { seed: 2, ..request() };

@@ -15,10 +15,7 @@ use crate::api::state::ApiState;
 use crate::api::tenancy::{find_project, parse_project};
 use crate::api::whole_number::WholeNumber;
 use crate::domain::KeyId;
-use crate::tenants::{KeyRecord, KeyScope, NewKey};
-
-/// Longest life of a key that ends by itself, days.
-const MOST_DAYS: u32 = 3650;
+use crate::tenants::{KeyRecord, KeyScope, MOST_KEY_DAYS, NewKey};
 
 /// A key, without the key.
 #[derive(Debug, Serialize, ToSchema)]
@@ -113,8 +110,8 @@ impl CreateKeyRequest {
         let days = match self.expires_in_days {
             None => None,
             Some(WholeNumber(days)) => match u32::try_from(days) {
-                Ok(days) if (1..=MOST_DAYS).contains(&days) => Some(days),
-                _ => return Err(ApiError::invalid("expires_in_days", format!("is {days}; allowed: 1 to {MOST_DAYS}"))),
+                Ok(days) if (1..=MOST_KEY_DAYS).contains(&days) => Some(days),
+                _ => return Err(ApiError::invalid("expires_in_days", format!("is {days}; allowed: 1 to {MOST_KEY_DAYS}"))),
             },
         };
         let in_place = |error: ApiError| error.with_field("project");

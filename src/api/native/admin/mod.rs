@@ -3,6 +3,7 @@
 pub(in crate::api) mod devices;
 pub(in crate::api) mod keys;
 pub(in crate::api) mod models;
+mod page;
 mod policy_document;
 pub(in crate::api) mod projects;
 pub(in crate::api) mod queue;

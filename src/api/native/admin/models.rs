@@ -60,7 +60,7 @@ pub(in crate::api) async fn load_model(
     responses(
         (status = 200, description = "The devices that were told", body = DeviceList),
         (status = 404, description = "No such model or device", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "It cannot be unloaded there", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "It is pinned", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(in crate::api) async fn unload_model(
@@ -75,7 +75,8 @@ pub(in crate::api) async fn unload_model(
 
 /// Keep a model loaded
 ///
-/// It stays wherever it is loaded, whatever else needs room, until it is unpinned.
+/// It stays wherever it is loaded, until it is unpinned: neither other models nor idleness has it unloaded. A worker that finds less
+/// memory than was planned with may still drop it, rather than fail a task.
 #[utoipa::path(
     post, path = "/api/v1/admin/models/{id}/pin", tag = "administration",
     params(("id" = String, Path, description = "The model")),
@@ -89,7 +90,7 @@ pub(in crate::api) async fn pin_model(
     Caller(principal): Caller,
     Path(id): Path<String>,
 ) -> Result<Json<DeviceList>, ApiError> {
-    let devices = state.scheduler.pin_model(&parse_model(&id)?, true)?;
+    let devices = state.scheduler.pin_model(&parse_model(&id)?, true).await?;
     answer(&state, &principal, devices)
 }
 
@@ -107,6 +108,6 @@ pub(in crate::api) async fn unpin_model(
     Caller(principal): Caller,
     Path(id): Path<String>,
 ) -> Result<Json<DeviceList>, ApiError> {
-    let devices = state.scheduler.pin_model(&parse_model(&id)?, false)?;
+    let devices = state.scheduler.pin_model(&parse_model(&id)?, false).await?;
     answer(&state, &principal, devices)
 }

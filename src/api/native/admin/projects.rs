@@ -5,12 +5,14 @@ use axum::extract::{Path, State};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::page::NamePage;
 use super::policy_document::PolicyDocument;
 use crate::api::error::{ApiError, Problem};
+use crate::api::extract::QueryParameters;
 use crate::api::quota_document::{QuotaDocument, Standing};
 use crate::api::state::ApiState;
 use crate::api::tenancy::{find_project, parse_project};
-use crate::domain::{Holder, ProjectId, ProjectPolicy};
+use crate::domain::{Holder, ProjectId, ProjectPolicy, Reservation};
 use crate::quota;
 
 /// A project.
@@ -28,41 +30,54 @@ pub(in crate::api) struct ProjectDocument {
     usage: Vec<QuotaDocument>,
 }
 
-/// Every project.
+/// Projects.
 #[derive(Debug, Serialize, ToSchema)]
 pub(in crate::api) struct ProjectList {
     /// By name.
     projects: Vec<ProjectDocument>,
+    /// `after` of the next page; null on the last.
+    next: Option<String>,
+}
+
+fn meters(state: &ApiState, id: &ProjectId, project: &ProjectPolicy) -> Vec<Reservation> {
+    quota::meters(&Holder::Project(id.clone()), &project.policy, state.tenants.zone(), state.clock.now())
 }
 
 /// The counters of a project as they stand.
 pub(super) async fn usage_of(state: &ApiState, id: &ProjectId, project: &ProjectPolicy) -> Result<Vec<QuotaDocument>, ApiError> {
-    let holder = Holder::Project(id.clone());
-    let meters = quota::meters(&holder, &project.policy, state.tenants.zone(), state.clock.now());
-    Ok(Standing::read(state, meters).await?.documents())
+    Ok(Standing::read(state, meters(state, id, project)).await?.documents())
 }
 
 impl ProjectDocument {
-    async fn read(state: &ApiState, id: &ProjectId, project: &ProjectPolicy) -> Result<Self, ApiError> {
-        Ok(Self {
+    fn new(id: &ProjectId, project: &ProjectPolicy, usage: Vec<QuotaDocument>) -> Self {
+        Self {
             id: id.to_string(),
             default_engine: project.default_engine.clone(),
             style: project.style.clone(),
             policy: (&project.policy).into(),
-            usage: usage_of(state, id, project).await?,
-        })
+            usage,
+        }
     }
 }
 
 /// List the projects
-#[utoipa::path(get, path = "/api/v1/admin/projects", tag = "administration", responses((status = 200, description = "By name", body = ProjectList)))]
-pub(in crate::api) async fn list_projects(State(state): State<ApiState>) -> Result<Json<ProjectList>, ApiError> {
+#[utoipa::path(
+    get, path = "/api/v1/admin/projects", tag = "administration", params(NamePage),
+    responses(
+        (status = 200, description = "By name", body = ProjectList),
+        (status = 422, description = "A parameter cannot be used", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(in crate::api) async fn list_projects(
+    State(state): State<ApiState>,
+    QueryParameters(page): QueryParameters<NamePage>,
+) -> Result<Json<ProjectList>, ApiError> {
     let policies = state.tenants.policies();
-    let mut projects = Vec::with_capacity(policies.projects.len());
-    for (id, project) in &policies.projects {
-        projects.push(ProjectDocument::read(&state, id, project).await?);
-    }
-    Ok(Json(ProjectList { projects }))
+    let (projects, next) = page.of(&policies.projects, |(id, _)| id.as_str())?;
+    let standings =
+        Standing::read_each(&state, projects.iter().map(|(id, project)| meters(&state, id, project)).collect()).await?;
+    let document = |((id, project), standing): (_, Standing)| ProjectDocument::new(id, project, standing.documents());
+    Ok(Json(ProjectList { projects: projects.into_iter().zip(standings).map(document).collect(), next }))
 }
 
 /// Look at a project
@@ -79,5 +94,5 @@ pub(in crate::api) async fn get_project(
 ) -> Result<Json<ProjectDocument>, ApiError> {
     let (id, policies) = (parse_project(&id)?, state.tenants.policies());
     let project = find_project(&policies, &id, true)?;
-    Ok(Json(ProjectDocument::read(&state, &id, project).await?))
+    Ok(Json(ProjectDocument::new(&id, project, usage_of(&state, &id, project).await?)))
 }

@@ -6,17 +6,23 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::api::error::{ApiError, ErrorKind, Problem};
-use crate::api::extract::{Caller, JsonBody, QueryParameters};
+use crate::api::extract::{JsonBody, QueryParameters};
 use crate::api::native::task_document::rounded_seconds;
-use crate::api::native::tasks::{Page, parse_task_id};
+use crate::api::native::tasks::parse_task_id;
 use crate::api::state::ApiState;
 use crate::api::submission::forecast;
 use crate::api::whole_number::{WholeNumber, priority_within};
-use crate::domain::{Job, JobState};
-use crate::jobs::store::JobFilter;
+use crate::domain::{Job, JobState, UnixMs};
+use crate::jobs::store::QueuedTask;
+use crate::scheduler::forecast::Forecast;
 
 /// Priorities that administrators may give: beyond what any user can ask for.
 const MOST_PRIORITY: i128 = 1000;
+
+/// Waiting tasks that one answer may walk over: what lies behind them will move before it is its turn.
+const MOST_LISTED: usize = 10_000;
+const DEFAULT_PAGE: usize = 20;
+const MAX_PAGE: usize = 100;
 
 /// Which part of the queue.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
@@ -24,9 +30,9 @@ const MOST_PRIORITY: i128 = 1000;
 #[into_params(parameter_in = Query)]
 pub(in crate::api) struct QueueQuery {
     /// How many, 1 to 100; absent: 20.
-    limit: Option<u32>,
-    /// Only tasks accepted before this one: the `next` of the page before.
-    before: Option<String>,
+    limit: Option<usize>,
+    /// How many to pass over, 0 to 9900: the `next` of the page before.
+    offset: Option<usize>,
 }
 
 /// A waiting task.
@@ -53,15 +59,15 @@ pub(in crate::api) struct QueueEntry {
     created_at: String,
 }
 
-/// A page of the queue: the last accepted first.
+/// A page of the queue, in the order in which tasks will probably start.
 #[derive(Debug, Serialize, ToSchema)]
 pub(in crate::api) struct QueuePage {
     /// How many tasks wait in all.
     waiting: usize,
     /// The waiting tasks.
     tasks: Vec<QueueEntry>,
-    /// `before` of the next page; null on the last.
-    next: Option<String>,
+    /// `offset` of the next page; null on the last, and behind the ten thousandth task.
+    next: Option<usize>,
 }
 
 /// A new priority.
@@ -76,7 +82,6 @@ pub(in crate::api) struct PriorityRequest {
 impl QueueEntry {
     fn new(state: &ApiState, job: &Job) -> Self {
         let forecast = forecast(state, job);
-        let age_ms = state.clock.now().0.saturating_sub(job.created.0).max(0);
         Self {
             task_id: job.id.to_string(),
             position: forecast.map(|forecast| forecast.position),
@@ -84,31 +89,57 @@ impl QueueEntry {
             project_id: job.project.as_ref().map(ToString::to_string),
             model: job.request.model.to_string(),
             priority: job.priority,
-            age_seconds: age_ms as f64 / 1e3,
+            age_seconds: age_seconds(state, job.created),
             estimated_time: forecast.and_then(|forecast| forecast.seconds).map(rounded_seconds),
             created_at: job.created.to_string(),
         }
     }
+
+    fn waiting(state: &ApiState, task: &QueuedTask, position: usize, forecast: Option<Forecast>) -> Self {
+        Self {
+            task_id: task.job.to_string(),
+            position: Some(position),
+            user_id: task.user.to_string(),
+            project_id: task.project.as_ref().map(ToString::to_string),
+            model: task.batch.model.to_string(),
+            priority: task.priority,
+            age_seconds: age_seconds(state, task.created),
+            estimated_time: forecast.and_then(|forecast| forecast.seconds).map(rounded_seconds),
+            created_at: task.created.to_string(),
+        }
+    }
+}
+
+fn age_seconds(state: &ApiState, created: UnixMs) -> f64 {
+    state.clock.now().0.saturating_sub(created.0).max(0) as f64 / 1e3
 }
 
 /// List what waits
 #[utoipa::path(
     get, path = "/api/v1/admin/queue", tag = "administration", params(QueueQuery),
     responses(
-        (status = 200, description = "The last accepted first; `position` says what starts next", body = QueuePage),
+        (status = 200, description = "What will probably start next first", body = QueuePage),
         (status = 422, description = "A parameter cannot be used", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(in crate::api) async fn list_queue(
     State(state): State<ApiState>,
-    Caller(principal): Caller,
     QueryParameters(query): QueryParameters<QueueQuery>,
 ) -> Result<Json<QueuePage>, ApiError> {
-    let filter = JobFilter { states: vec![JobState::Queued], ..JobFilter::default() };
-    let page = Page::read(&state, &principal, filter, query.limit, query.before.as_deref()).await?;
-    let waiting = state.scheduler.queue_depths().iter().map(|(_, tasks, _)| tasks).sum();
-    let tasks = page.jobs.iter().map(|job| QueueEntry::new(&state, job)).collect();
-    Ok(Json(QueuePage { waiting, tasks, next: page.next }))
+    let (limit, offset) = (query.limit.unwrap_or(DEFAULT_PAGE), query.offset.unwrap_or(0));
+    if !(1..=MAX_PAGE).contains(&limit) {
+        return Err(ApiError::invalid("limit", format!("is {limit}; allowed: 1 to {MAX_PAGE}")));
+    }
+    if offset > MOST_LISTED - MAX_PAGE {
+        return Err(ApiError::invalid("offset", format!("is {offset}; allowed: 0 to {}", MOST_LISTED - MAX_PAGE)));
+    }
+    let (waiting, tasks) = state.scheduler.queue(offset, limit);
+    let end = offset + tasks.len();
+    let forecasts = state.scheduler.forecasts(&tasks.iter().map(|task| task.job).collect::<Vec<_>>());
+    let entry = |((position, task), forecast)| QueueEntry::waiting(&state, task, position, forecast);
+    let tasks = (offset + 1..).zip(&tasks).zip(forecasts).map(entry).collect();
+    let next = (end < waiting && end <= MOST_LISTED - MAX_PAGE).then_some(end);
+    Ok(Json(QueuePage { waiting, tasks, next }))
 }
 
 /// Move a task within the queue

@@ -8,13 +8,15 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::keys::KeyDocument;
+use super::page::NamePage;
 use super::parse_user;
 use super::policy_document::PolicyDocument;
 use crate::api::error::{ApiError, Problem};
+use crate::api::extract::QueryParameters;
 use crate::api::quota_document::{QuotaDocument, Standing};
 use crate::api::state::ApiState;
 use crate::api::tenancy::Tenancy;
-use crate::domain::UserId;
+use crate::domain::{TenantPolicies, UserId};
 
 /// A user.
 #[derive(Debug, Serialize, ToSchema)]
@@ -29,11 +31,13 @@ pub(in crate::api) struct UserDocument {
     usage: Vec<QuotaDocument>,
 }
 
-/// Every user with a file or a key.
+/// Users with a file or a key.
 #[derive(Debug, Serialize, ToSchema)]
 pub(in crate::api) struct UserList {
     /// By name.
     users: Vec<UserDocument>,
+    /// `after` of the next page; null on the last.
+    next: Option<String>,
 }
 
 /// A user and the user's keys.
@@ -46,27 +50,39 @@ pub(in crate::api) struct UserDetails {
 }
 
 impl UserDocument {
-    async fn read(state: &ApiState, user: UserId) -> Result<Self, ApiError> {
-        let policies = state.tenants.policies();
-        let (id, has_file) = (user.to_string(), policies.users.contains_key(&user));
-        let policy = policies.user(&user).into();
-        let standing = Standing::read(state, Tenancy::of_user(state, user).meters(state)).await?;
-        Ok(Self { id, has_file, policy, usage: standing.documents() })
+    /// What is known of `users`, in their order, as of one look at the policies and one at the counters.
+    async fn read(state: &ApiState, policies: &TenantPolicies, users: Vec<UserId>) -> Result<Vec<Self>, ApiError> {
+        let meters = users.iter().map(|user| Tenancy::of_user(state, user.clone()).meters(state)).collect();
+        let standings = Standing::read_each(state, meters).await?;
+        let document = |(user, standing): (UserId, Standing)| Self {
+            id: user.to_string(),
+            has_file: policies.users.contains_key(&user),
+            policy: policies.user(&user).into(),
+            usage: standing.documents(),
+        };
+        Ok(users.into_iter().zip(standings).map(document).collect())
     }
 }
 
 /// List the users
 ///
 /// Everybody with a file in `users/` or with a key.
-#[utoipa::path(get, path = "/api/v1/admin/users", tag = "administration", responses((status = 200, description = "By name", body = UserList)))]
-pub(in crate::api) async fn list_users(State(state): State<ApiState>) -> Result<Json<UserList>, ApiError> {
+#[utoipa::path(
+    get, path = "/api/v1/admin/users", tag = "administration", params(NamePage),
+    responses(
+        (status = 200, description = "By name", body = UserList),
+        (status = 422, description = "A parameter cannot be used", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(in crate::api) async fn list_users(
+    State(state): State<ApiState>,
+    QueryParameters(page): QueryParameters<NamePage>,
+) -> Result<Json<UserList>, ApiError> {
     let with_key = state.keys.list(None).await?.into_iter().map(|key| key.user);
-    let names: BTreeSet<UserId> = state.tenants.policies().users.keys().cloned().chain(with_key).collect();
-    let mut users = Vec::with_capacity(names.len());
-    for name in names {
-        users.push(UserDocument::read(&state, name).await?);
-    }
-    Ok(Json(UserList { users }))
+    let policies = state.tenants.policies();
+    let names: BTreeSet<UserId> = policies.users.keys().cloned().chain(with_key).collect();
+    let (names, next) = page.of(names, UserId::as_str)?;
+    Ok(Json(UserList { users: UserDocument::read(&state, &policies, names).await?, next }))
 }
 
 /// Look at a user
@@ -83,5 +99,7 @@ pub(in crate::api) async fn get_user(
 ) -> Result<Json<UserDetails>, ApiError> {
     let user = parse_user(&id)?;
     let keys = state.keys.list(Some(&user)).await?.into_iter().map(KeyDocument::from).collect();
-    Ok(Json(UserDetails { user: UserDocument::read(&state, user).await?, keys }))
+    let mut found = UserDocument::read(&state, &state.tenants.policies(), vec![user]).await?;
+    let user = found.pop().ok_or_else(|| ApiError::internal("a user was asked for, and none was read"))?;
+    Ok(Json(UserDetails { user, keys }))
 }

@@ -107,6 +107,46 @@ async fn ended_leases_go_back_but_never_ones_own(#[values(Adapter::Sqlite, Adapt
 
 #[rstest]
 #[tokio::test]
+async fn a_lease_of_a_clock_that_ran_ahead_has_ended(#[values(Adapter::Sqlite, Adapter::Postgres)] adapter: Adapter) {
+    let Some((store, _test)) = empty(adapter).await else { return };
+    let (ahead, mine) = (inserted(&*store).await, inserted(&*store).await);
+    let end = UnixMs(NOW.0 + FARTHEST_LEASE_END_MS + 1);
+    store.claim(&[ahead.task], "dead", NOW, end).await.unwrap();
+    store.claim(&[mine.task], "me", NOW, end).await.unwrap();
+    assert!(store.give_back_expired("me", false, UnixMs(NOW.0 + 1)).await.unwrap().is_empty());
+    let back = store.give_back_expired("me", false, NOW).await.unwrap();
+    assert_eq!(back.iter().map(|claim| claim.fence.task).collect::<Vec<_>>(), [ahead.task]);
+}
+
+/// Only PostgreSQL lets somebody else change a job meanwhile.
+#[tokio::test]
+async fn a_job_that_somebody_changes_holds_up_no_other() {
+    let Some((store, test)) = empty(Adapter::Postgres).await else { return };
+    let Database::Postgres(database) = &test.database else { unreachable!() };
+    let (busy, free, gone) = (inserted(&*store).await, inserted(&*store).await, inserted(&*store).await);
+    let mut renewals = Vec::new();
+    for record in [&busy, &free, &gone] {
+        renewals.push(Renewal { fence: claim(&*store, record).await.fence, progress: Progress { step: 2, steps: 4 } });
+    }
+    sqlx::query("DELETE FROM jobs WHERE id = $1").bind(gone.job.id.to_string()).execute(database.pool()).await.unwrap();
+    let mut elsewhere = database.pool().begin().await.unwrap();
+    let lock = "SELECT 1 FROM jobs WHERE id = $1 FOR UPDATE";
+    sqlx::query(lock).bind(busy.job.id.to_string()).execute(&mut *elsewhere).await.unwrap();
+    let held = Renewed::Held { cancel_requested: false };
+    let renewed = store.renew(&renewals, UnixMs(3_000), UnixMs(20_000)).await.unwrap();
+    assert_eq!(renewed, [Renewed::Busy, held, Renewed::Lost]);
+    elsewhere.rollback().await.unwrap();
+    assert_eq!(store.job(busy.job.id).await.unwrap().progress.step, 0);
+    assert_eq!(store.renew(&renewals, UnixMs(3_000), UnixMs(20_000)).await.unwrap(), [held, held, Renewed::Lost]);
+    // Where it is known to be lost, a lock makes no difference.
+    renewals[0].fence.attempt += 1;
+    let mut elsewhere = database.pool().begin().await.unwrap();
+    sqlx::query(lock).bind(busy.job.id.to_string()).execute(&mut *elsewhere).await.unwrap();
+    assert_eq!(store.renew(&renewals, UnixMs(3_000), UnixMs(20_000)).await.unwrap(), [Renewed::Lost, held, Renewed::Lost]);
+}
+
+#[rstest]
+#[tokio::test]
 async fn a_renewed_lease_does_not_end(#[values(Adapter::Sqlite, Adapter::Postgres)] adapter: Adapter) {
     let Some((store, _test)) = empty(adapter).await else { return };
     let record = inserted(&*store).await;

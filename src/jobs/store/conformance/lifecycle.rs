@@ -7,7 +7,7 @@ use super::*;
 #[rstest]
 #[tokio::test]
 async fn what_is_stored_comes_back(#[values(Adapter::Sqlite, Adapter::Postgres)] adapter: Adapter) {
-    let Some((store, _test)) = empty(adapter).await else { return };
+    let Some((store, test)) = empty(adapter).await else { return };
     let mut record = record("ann");
     record.job.project = Some("film".parse().unwrap());
     record.job.retry_of = Some(JobId::generate());
@@ -48,20 +48,20 @@ async fn what_is_stored_comes_back(#[values(Adapter::Sqlite, Adapter::Postgres)]
     assert_eq!(done.result, Some(result));
     assert_eq!((done.state, done.finished, done.progress.step), (JobState::Completed, Some(UnixMs(3_000)), 4));
     assert_eq!(store.job(record.job.id).await.unwrap(), done);
-    assert_eq!(store.counts().await.unwrap(), [(JobState::Completed, 1)]);
+    assert_eq!((store.counts().await.unwrap(), test.jobs("completed").await), (Vec::new(), 1));
 }
 
 #[rstest]
 #[tokio::test]
 async fn every_outcome_is_final(#[values(Adapter::Sqlite, Adapter::Postgres)] adapter: Adapter) {
     let Some((store, test)) = empty(adapter).await else { return };
-    for outcome in [completed(), failed(), Outcome::Cancelled] {
+    for outcome in [completed(), completed_oddly(), failed(), Outcome::Cancelled] {
         let record = inserted(&*store).await;
         let fence = claim(&*store, &record).await.fence;
         let ended = store.finish(&ending(&fence, outcome.clone()), UnixMs(3_000)).await.unwrap();
         assert_eq!(ended.state, outcome.state());
         assert_eq!(ended.error.is_some(), ended.state == JobState::Failed);
-        for again in [completed(), failed(), Outcome::Cancelled] {
+        for again in [completed(), completed_oddly(), failed(), Outcome::Cancelled] {
             let late = store.finish(&ending(&fence, again.clone()), UnixMs(4_000)).await;
             if again == outcome {
                 // The answer to the first time may have been lost.
@@ -145,6 +145,22 @@ async fn cancel_depends_on_the_state(#[values(Adapter::Sqlite, Adapter::Postgres
     assert!(waiting(&*store).await.is_empty());
     let unknown = store.request_cancel(JobId::generate(), UnixMs(1)).await;
     assert!(matches!(unknown, Err(StoreError::NotFound(_))));
+}
+
+#[rstest]
+#[tokio::test]
+async fn jobs_are_looked_up_many_at_a_time(#[values(Adapter::Sqlite, Adapter::Postgres)] adapter: Adapter) {
+    let Some((store, test)) = empty(adapter).await else { return };
+    let (first, second, broken) = (inserted(&*store).await, inserted(&*store).await, record("bad"));
+    store.insert(&broken, LIMIT).await.unwrap();
+    test.execute("UPDATE jobs SET request = '{}' WHERE user_id = 'bad'").await.unwrap();
+    let asked = [second.job.id, JobId::generate(), first.job.id, broken.job.id];
+    let mut found = store.jobs_of(&asked).await.unwrap();
+    found.sort_by_key(|job| job.id);
+    assert_eq!(found, [first.job.clone(), second.job.clone()]);
+    let stored = store.stored(&asked).await.unwrap();
+    assert_eq!(stored, HashSet::from([first.job.id, second.job.id, broken.job.id]), "what cannot be read is there all the same");
+    assert_eq!(store.jobs_of(&[]).await.unwrap(), []);
 }
 
 #[rstest]

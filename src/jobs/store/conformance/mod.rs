@@ -81,6 +81,11 @@ fn completed() -> Outcome {
     })
 }
 
+/// With a number that, unlike most, is another one when it is read back from its text.
+fn completed_oddly() -> Outcome {
+    Outcome::Completed(JobResult { artifacts: Vec::new(), manifest: serde_json::json!({"scale": 94.527_069_555_392_23}) })
+}
+
 fn failed() -> Outcome {
     Outcome::Failed(JobError { code: ErrorCode::OutOfMemory, message: "too big".to_owned() })
 }

@@ -142,10 +142,14 @@ async fn forgotten_jobs_give_their_bytes_back(#[values(Adapter::Sqlite, Adapter:
     }
     let waits = with(reservations);
     store.insert(&waits, LIMIT).await.unwrap();
-    assert_eq!(store.forget(UnixMs(3_000), 9).await.unwrap(), []);
-    assert_eq!(store.forget(UnixMs(5_000), 1).await.unwrap(), ended[..1], "the oldest first");
+    assert_eq!(store.ended(UnixMs(3_000), 9).await.unwrap(), []);
+    assert_eq!(store.ended(UnixMs(5_000), 1).await.unwrap(), ended[..1], "the oldest first");
+    assert_eq!(used(&*store, &bytes).await, Some(30), "a look removes nothing");
+    assert_eq!(store.forget(&[ended[0].id, waits.job.id]).await.unwrap(), 1, "what waits stays");
     assert_eq!(used(&*store, &bytes).await, Some(20));
-    assert_eq!(store.forget(UnixMs(i64::MAX), 9).await.unwrap(), ended[1..]);
+    assert_eq!(store.forget(&[ended[0].id]).await.unwrap(), 0, "once more changes nothing");
+    assert_eq!(store.ended(UnixMs(i64::MAX), 9).await.unwrap(), ended[1..]);
+    assert_eq!(store.forget(&[ended[1].id, ended[2].id]).await.unwrap(), 2);
     assert_eq!(used(&*store, &bytes).await, Some(0));
     assert_eq!(used(&*store, &key("ann", Meter::Images, 5)).await, Some(4), "what was made stays counted");
     assert!(matches!(store.job(ended[0].id).await, Err(StoreError::NotFound(_))));

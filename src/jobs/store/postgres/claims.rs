@@ -1,6 +1,6 @@
 //! How tasks are taken from the queue and held.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use sqlx::PgConnection;
 
@@ -105,7 +105,7 @@ pub(super) async fn fail_waiting(database: &PostgresDatabase, tasks: &[String]) 
     let mut transaction = database.pool().begin().await?;
     let jobs: Vec<(String, String, i64)> = sqlx::query_as(
         "SELECT jobs.id, jobs.reservations, jobs.updated_ms FROM tasks JOIN jobs ON jobs.id = tasks.job_id
-         WHERE tasks.id = ANY($1) AND tasks.state = 'queued' ORDER BY jobs.id FOR UPDATE",
+         WHERE tasks.id = ANY($1) AND tasks.state = 'queued' AND jobs.state = 'queued' ORDER BY jobs.id FOR UPDATE OF jobs",
     )
     .bind(tasks)
     .fetch_all(&mut *transaction)
@@ -117,6 +117,7 @@ pub(super) async fn fail_waiting(database: &PostgresDatabase, tasks: &[String]) 
     Ok(())
 }
 
+/// What somebody else is changing at this moment is left out, so this waits for nobody and one job holds up no other.
 pub(super) async fn renew(
     database: &PostgresDatabase,
     renewals: &[Renewal],
@@ -125,22 +126,28 @@ pub(super) async fn renew(
 ) -> Result<Vec<Renewed>, StoreError> {
     let jobs: Vec<String> = renewals.iter().map(|renewal| renewal.fence.job.to_string()).collect();
     let mut transaction = database.pool().begin().await?;
-    sqlx::query("SELECT 1 FROM jobs WHERE id = ANY($1) ORDER BY id FOR UPDATE").bind(&jobs).execute(&mut *transaction).await?;
+    let locked: Vec<String> = sqlx::query_scalar("SELECT id FROM jobs WHERE id = ANY($1) ORDER BY id FOR UPDATE SKIP LOCKED")
+        .bind(&jobs)
+        .fetch_all(&mut *transaction)
+        .await?;
+    let locked: HashSet<JobId> = locked.iter().map(|job| parse(job)).collect::<Result<_, StoreError>>()?;
+    let (free, busy): (Vec<&Renewal>, Vec<&Renewal>) = renewals.iter().partition(|renewal| locked.contains(&renewal.fence.job));
+    let (tasks, attempts, owners) = fence_columns(&free);
     let held: Vec<(String, i64, String)> = sqlx::query_as(
         "UPDATE tasks SET lease_until_ms = $4, updated_ms = $5
          FROM unnest($1::text[], $2::bigint[], $3::text[]) AS fence (task_id, attempt, owner)
          WHERE tasks.id = fence.task_id AND state = 'running' AND tasks.attempt = fence.attempt AND lease_owner = fence.owner
          RETURNING tasks.id, tasks.attempt, lease_owner",
     )
-    .bind(renewals.iter().map(|renewal| renewal.fence.task.to_string()).collect::<Vec<_>>())
-    .bind(renewals.iter().map(|renewal| renewal.fence.attempt).collect::<Vec<_>>())
-    .bind(renewals.iter().map(|renewal| renewal.fence.owner.as_str()).collect::<Vec<_>>())
+    .bind(tasks)
+    .bind(attempts)
+    .bind(owners)
     .bind(lease_until.0)
     .bind(now.0)
     .fetch_all(&mut *transaction)
     .await?;
     let held = HeldTasks::read(held)?;
-    let kept: Vec<&Renewal> = renewals.iter().filter(|renewal| held.has(&renewal.fence)).collect();
+    let kept: Vec<&Renewal> = free.into_iter().filter(|renewal| held.has(&renewal.fence)).collect();
     let marked: Vec<(String, bool)> = sqlx::query_as(
         "UPDATE jobs SET progress_step = now.step, progress_steps = now.steps, updated_ms = $4
          FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS now (job_id, step, steps)
@@ -153,13 +160,44 @@ pub(super) async fn renew(
     .fetch_all(&mut *transaction)
     .await?;
     transaction.commit().await?;
+    let undecided = undecided(database, &busy).await?;
     let marked: HashMap<JobId, bool> =
         marked.into_iter().map(|(job, cancel)| Ok((parse(&job)?, cancel))).collect::<Result<_, StoreError>>()?;
     Ok(renewals
         .iter()
         .map(|Renewal { fence, .. }| match marked.get(&fence.job) {
             Some(cancel_requested) if held.has(fence) => Renewed::Held { cancel_requested: *cancel_requested },
+            _ if undecided.has(fence) => Renewed::Busy,
             _ => Renewed::Lost,
         })
         .collect())
+}
+
+/// Those of the tasks whose jobs could not be locked that are held as far as anything is committed; a job that is not there cannot be
+/// locked either.
+async fn undecided(database: &PostgresDatabase, busy: &[&Renewal]) -> Result<HeldTasks, StoreError> {
+    if busy.is_empty() {
+        return Ok(HeldTasks::default());
+    }
+    let (tasks, attempts, owners) = fence_columns(busy);
+    let held = sqlx::query_as(
+        "SELECT tasks.id, tasks.attempt, lease_owner
+         FROM tasks, unnest($1::text[], $2::bigint[], $3::text[]) AS fence (task_id, attempt, owner)
+         WHERE tasks.id = fence.task_id AND state = 'running' AND tasks.attempt = fence.attempt AND lease_owner = fence.owner",
+    )
+    .bind(tasks)
+    .bind(attempts)
+    .bind(owners)
+    .fetch_all(database.pool())
+    .await?;
+    HeldTasks::read(held)
+}
+
+fn fence_columns<'a>(renewals: &[&'a Renewal]) -> (Vec<String>, Vec<i64>, Vec<&'a str>) {
+    let fences = || renewals.iter().map(|renewal| &renewal.fence);
+    (
+        fences().map(|fence| fence.task.to_string()).collect(),
+        fences().map(|fence| fence.attempt).collect(),
+        fences().map(|fence| fence.owner.as_str()).collect(),
+    )
 }

@@ -5,8 +5,8 @@ use sqlx::PgConnection;
 use super::{quotas, reads};
 use crate::database::PostgresDatabase;
 use crate::domain::{Job, JobId, JobState, Spent, UnixMs};
-use crate::jobs::store::rows::{AccountRow, EndRow, JobRow, corrupt, ended_so, job_columns, parse, to_json};
-use crate::jobs::store::{Claim, Ending, Fence, Release, StoreError, filter, ledger};
+use crate::jobs::store::rows::{AccountRow, EndRow, JobRow, corrupt, job_columns, parse, to_json};
+use crate::jobs::store::{Claim, Ending, FARTHEST_LEASE_END_MS, Fence, Release, StoreError, ledger};
 use crate::quota;
 
 const FINISH: &str = concat!(
@@ -43,7 +43,7 @@ pub(super) async fn finish(database: &PostgresDatabase, ending: &Ending, now: Un
     let row = EndRow::of(outcome, spent)?;
     let mut transaction = database.pool().begin().await?;
     if !lock_running(&mut transaction, fence.job).await? {
-        return ended_already(&mut transaction, ending).await;
+        return ended_already(&mut transaction, fence, &row).await;
     }
     // The owner stays: it tells who may ask again what became of this.
     let left = sqlx::query(
@@ -80,8 +80,7 @@ pub(super) async fn finish(database: &PostgresDatabase, ending: &Ending, now: Un
 }
 
 /// The job, if this very ending has been written already and only its answer was lost.
-async fn ended_already(connection: &mut PgConnection, ending: &Ending) -> Result<Job, StoreError> {
-    let fence = &ending.fence;
+async fn ended_already(connection: &mut PgConnection, fence: &Fence, end: &EndRow) -> Result<Job, StoreError> {
     let row: Option<JobRow> = sqlx::query_as(concat!(
         "SELECT ",
         job_columns!(),
@@ -92,11 +91,10 @@ async fn ended_already(connection: &mut PgConnection, ending: &Ending) -> Result
     .bind(fence.task.to_string())
     .bind(fence.attempt)
     .bind(&fence.owner)
-    .bind(ending.outcome.state().as_str())
+    .bind(end.state)
     .fetch_optional(connection)
     .await?;
-    let job = row.ok_or(StoreError::LeaseLost)?.into_job()?;
-    if ended_so(&job, &ending.outcome) { Ok(job) } else { Err(StoreError::LeaseLost) }
+    row.filter(|row| end.is_of(row)).ok_or(StoreError::LeaseLost)?.into_job()
 }
 
 pub(super) async fn release(
@@ -163,12 +161,13 @@ pub(super) async fn give_back_expired(
     let expired: Vec<(String, String, i64, Option<String>, i64, bool)> = sqlx::query_as(
         "SELECT tasks.id, job_id, attempt, lease_owner, failures, alone FROM tasks JOIN jobs ON jobs.id = tasks.job_id
          WHERE tasks.state = 'running' AND jobs.state = 'running' AND lease_owner IS DISTINCT FROM $1
-             AND ($2 OR lease_until_ms IS NULL OR lease_until_ms < $3)
+             AND ($2 OR lease_until_ms IS NULL OR lease_until_ms < $3 OR lease_until_ms > $4)
          ORDER BY job_id FOR UPDATE SKIP LOCKED",
     )
     .bind(owner)
     .bind(all)
     .bind(now.0)
+    .bind(now.0.saturating_add(FARTHEST_LEASE_END_MS))
     .fetch_all(&mut *transaction)
     .await?;
     if expired.is_empty() {
@@ -241,24 +240,4 @@ pub(super) async fn request_cancel(database: &PostgresDatabase, id: JobId, now: 
     database.notify(&mut transaction).await?;
     transaction.commit().await?;
     Ok((before.state, after))
-}
-
-pub(super) async fn forget(database: &PostgresDatabase, before: UnixMs, limit: u32) -> Result<Vec<Job>, StoreError> {
-    let mut transaction = database.pool().begin().await?;
-    let rows: Vec<AccountRow> = sqlx::query_as(concat!(
-        "SELECT reservations, spent, ",
-        job_columns!(),
-        " FROM jobs WHERE finished_ms < $1 AND state IN ('completed', 'failed', 'cancelled') ORDER BY finished_ms LIMIT $2
-         FOR UPDATE SKIP LOCKED"
-    ))
-    .bind(before.0)
-    .bind(i64::from(limit))
-    .fetch_all(&mut *transaction)
-    .await?;
-    let ids: Vec<&str> = rows.iter().map(|row| row.job.id.as_str()).collect();
-    sqlx::query("DELETE FROM jobs WHERE id = ANY($1)").bind(ids).execute(&mut *transaction).await?;
-    let (jobs, adjustments) = filter::forgotten(rows);
-    quotas::adjust(&mut transaction, &adjustments).await?;
-    transaction.commit().await?;
-    Ok(jobs)
 }

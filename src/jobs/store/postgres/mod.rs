@@ -1,5 +1,7 @@
 //! Jobs in PostgreSQL, for several servers at once.
 //!
+//! Every call is given up after a while ([`in_time`]): a database that vanished says nothing, and whoever calls goes on trying.
+//!
 //! Locks are taken in one order, so that nobody waits in a circle: a job's row, then its task's, then counters as they sort. A job's
 //! row is the lock of all that belongs to the job. Who wants many jobs either skips the locked ones or takes them as they sort.
 
@@ -8,7 +10,9 @@ mod endings;
 mod insert;
 mod quotas;
 mod reads;
+mod retention;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -18,7 +22,7 @@ use super::{
     Claim, Ending, Fence, Inserted, JobFilter, JobStore, NewRecord, QueuePosition, QueuedTask, Release, Renewal, Renewed,
     StoreError,
 };
-use crate::database::PostgresDatabase;
+use crate::database::{PostgresDatabase, in_time};
 use crate::domain::{CounterKey, Job, JobId, JobState, TaskId, UnixMs};
 
 /// [`JobStore`] over a [`PostgresDatabase`]. Cheap to clone.
@@ -41,80 +45,94 @@ impl PostgresJobStore {
 #[async_trait]
 impl JobStore for PostgresJobStore {
     async fn insert(&self, record: &NewRecord, queue_limit: u64) -> Result<Inserted, StoreError> {
-        insert::insert(&self.database, record, queue_limit, &self.uncounted).await
+        in_time(insert::insert(&self.database, record, queue_limit, &self.uncounted)).await
     }
 
     async fn job(&self, id: JobId) -> Result<Job, StoreError> {
-        let mut connection = self.database.pool().acquire().await?;
-        reads::job(&mut connection, id).await
+        in_time(async { reads::job(&mut *self.database.pool().acquire().await?, id).await }).await
+    }
+
+    async fn jobs_of(&self, ids: &[JobId]) -> Result<Vec<Job>, StoreError> {
+        in_time(async { reads::jobs_of(&mut *self.database.pool().acquire().await?, ids).await }).await
+    }
+
+    async fn stored(&self, ids: &[JobId]) -> Result<HashSet<JobId>, StoreError> {
+        in_time(async { reads::stored(&mut *self.database.pool().acquire().await?, ids).await }).await
     }
 
     async fn jobs(&self, filter: &JobFilter, before: Option<JobId>, limit: u32) -> Result<Vec<Job>, StoreError> {
-        let mut connection = self.database.pool().acquire().await?;
-        reads::jobs(&mut connection, filter, before, limit).await
+        in_time(async { reads::jobs(&mut *self.database.pool().acquire().await?, filter, before, limit).await }).await
     }
 
     async fn request_cancel(&self, id: JobId, now: UnixMs) -> Result<(JobState, Job), StoreError> {
-        endings::request_cancel(&self.database, id, now).await
+        in_time(endings::request_cancel(&self.database, id, now)).await
     }
 
     async fn set_priority(&self, id: JobId, priority: i32, now: UnixMs) -> Result<Job, StoreError> {
-        insert::set_priority(&self.database, id, priority, now).await
+        in_time(insert::set_priority(&self.database, id, priority, now)).await
     }
 
     async fn counts(&self) -> Result<Vec<(JobState, u64)>, StoreError> {
-        let mut connection = self.database.pool().acquire().await?;
-        reads::counts(&mut connection).await
+        in_time(async { reads::counts(&mut *self.database.pool().acquire().await?).await }).await
     }
 
     async fn queued(&self, after: QueuePosition, limit: u32) -> Result<Vec<QueuedTask>, StoreError> {
         loop {
-            let mut connection = self.database.pool().acquire().await?;
-            let (tasks, unreadable) = reads::queued(&mut connection, after, limit).await?;
-            drop(connection);
+            let read = async { reads::queued(&mut *self.database.pool().acquire().await?, after, limit).await };
+            let (tasks, unreadable) = in_time(read).await?;
             if unreadable.is_empty() {
                 return Ok(tasks);
             }
             // They would wait for ever. Without them the page is another.
-            claims::fail_waiting(&self.database, &unreadable).await?;
+            in_time(claims::fail_waiting(&self.database, &unreadable)).await?;
         }
     }
 
     async fn claim(&self, tasks: &[TaskId], owner: &str, now: UnixMs, lease_until: UnixMs) -> Result<Vec<Claim>, StoreError> {
-        claims::claim(&self.database, tasks, owner, now, lease_until).await
+        in_time(claims::claim(&self.database, tasks, owner, now, lease_until)).await
     }
 
     async fn renew(&self, renewals: &[Renewal], now: UnixMs, lease_until: UnixMs) -> Result<Vec<Renewed>, StoreError> {
         if renewals.is_empty() {
             return Ok(Vec::new());
         }
-        claims::renew(&self.database, renewals, now, lease_until).await
+        in_time(claims::renew(&self.database, renewals, now, lease_until)).await
     }
 
     async fn finish(&self, ending: &Ending, now: UnixMs) -> Result<Job, StoreError> {
-        endings::finish(&self.database, ending, now).await
+        in_time(endings::finish(&self.database, ending, now)).await
     }
 
     async fn release(&self, fence: &Fence, release: &Release, now: UnixMs) -> Result<Job, StoreError> {
-        endings::release(&self.database, fence, release, now).await
+        in_time(endings::release(&self.database, fence, release, now)).await
     }
 
     async fn give_back_expired(&self, owner: &str, all: bool, now: UnixMs) -> Result<Vec<Claim>, StoreError> {
-        endings::give_back_expired(&self.database, owner, all, now).await
+        in_time(endings::give_back_expired(&self.database, owner, all, now)).await
     }
 
     async fn usage(&self, counters: &[CounterKey]) -> Result<Vec<(CounterKey, i64)>, StoreError> {
-        let mut connection = self.database.pool().acquire().await?;
-        quotas::usage(&mut connection, counters).await
+        in_time(async { quotas::usage(&mut *self.database.pool().acquire().await?, counters).await }).await
     }
 
-    async fn forget(&self, before: UnixMs, limit: u32) -> Result<Vec<Job>, StoreError> {
-        endings::forget(&self.database, before, limit).await
+    async fn ended(&self, before: UnixMs, limit: u32) -> Result<Vec<Job>, StoreError> {
+        loop {
+            let read = async { retention::ended(&mut *self.database.pool().acquire().await?, before, limit).await };
+            let (jobs, unreadable) = in_time(read).await?;
+            // Those that somebody has locked are for the next time.
+            if unreadable.is_empty() || in_time(retention::forget(&self.database, &unreadable)).await? == 0 {
+                return Ok(jobs);
+            }
+        }
+    }
+
+    async fn forget(&self, jobs: &[JobId]) -> Result<u64, StoreError> {
+        let jobs: Vec<String> = jobs.iter().map(ToString::to_string).collect();
+        in_time(retention::forget(&self.database, &jobs)).await
     }
 
     async fn forget_counters(&self, before: UnixMs) -> Result<u64, StoreError> {
-        let mut connection = self.database.pool().acquire().await?;
-        quotas::forget(&mut connection, before).await
+        in_time(async { quotas::forget(&mut *self.database.pool().acquire().await?, before).await }).await
     }
 
     async fn changed_elsewhere(&self) {
@@ -122,10 +140,10 @@ impl JobStore for PostgresJobStore {
     }
 
     async fn clock_offset_ms(&self, local_now: UnixMs) -> Result<i64, StoreError> {
-        Ok(self.database.clock_offset_ms(local_now).await?)
+        Ok(in_time(self.database.clock_offset_ms(local_now)).await?)
     }
 
     async fn lead_upkeep(&self) -> Result<bool, StoreError> {
-        Ok(self.database.lead().await?)
+        Ok(in_time(self.database.lead()).await?)
     }
 }

@@ -1,10 +1,12 @@
 //! What is looked up and changes nothing.
 
+use std::collections::HashSet;
+
 use sqlx::{PgConnection, QueryBuilder};
 
 use crate::domain::{Job, JobId, JobState};
 use crate::jobs::store::filter;
-use crate::jobs::store::rows::{JobRow, QueuedRow, job_columns, parse_state, queued_columns};
+use crate::jobs::store::rows::{JobRow, QueuedRow, job_columns, parse, parse_state, queued_columns};
 use crate::jobs::store::{JobFilter, QueuePosition, QueuedTask, StoreError};
 
 pub(super) async fn job(connection: &mut PgConnection, id: JobId) -> Result<Job, StoreError> {
@@ -26,6 +28,24 @@ pub(super) async fn locked(connection: &mut PgConnection, id: JobId) -> Result<J
         .into_job()
 }
 
+pub(super) async fn jobs_of(connection: &mut PgConnection, ids: &[JobId]) -> Result<Vec<Job>, StoreError> {
+    let rows: Vec<JobRow> = sqlx::query_as(concat!("SELECT ", job_columns!(), " FROM jobs WHERE id = ANY($1)"))
+        .bind(texts(ids))
+        .fetch_all(connection)
+        .await?;
+    Ok(filter::readable(rows))
+}
+
+pub(super) async fn stored(connection: &mut PgConnection, ids: &[JobId]) -> Result<HashSet<JobId>, StoreError> {
+    let found: Vec<String> =
+        sqlx::query_scalar("SELECT id FROM jobs WHERE id = ANY($1)").bind(texts(ids)).fetch_all(connection).await?;
+    found.iter().map(|id| parse(id)).collect()
+}
+
+fn texts(ids: &[JobId]) -> Vec<String> {
+    ids.iter().map(ToString::to_string).collect()
+}
+
 pub(super) async fn jobs(
     connection: &mut PgConnection,
     filter: &JobFilter,
@@ -39,9 +59,11 @@ pub(super) async fn jobs(
 }
 
 pub(super) async fn counts(connection: &mut PgConnection) -> Result<Vec<(JobState, u64)>, StoreError> {
-    let rows: Vec<(String, i64)> = sqlx::query_as("SELECT state, COUNT(*) FROM jobs GROUP BY state ORDER BY state COLLATE \"C\"")
-        .fetch_all(connection)
-        .await?;
+    let rows: Vec<(String, i64)> = sqlx::query_as(
+        "SELECT state, COUNT(*) FROM jobs WHERE state IN ('queued', 'running') GROUP BY state ORDER BY state COLLATE \"C\"",
+    )
+    .fetch_all(connection)
+    .await?;
     rows.into_iter().map(|(state, count)| Ok((parse_state(&state)?, count.unsigned_abs()))).collect()
 }
 

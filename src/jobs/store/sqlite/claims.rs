@@ -90,7 +90,8 @@ async fn fail_unreadable(
     quotas::adjust(connection, &quota::settle(&read_reservations(job, reservations), &Spent::default())).await
 }
 
-/// Fails waiting tasks that cannot be read, and their jobs. Their time of ending is that of their arrival: nobody says the present one.
+/// Fails waiting tasks that cannot be read, and their jobs. Their time of ending is that of their last change: nobody says the present
+/// one.
 pub(super) async fn fail_waiting(
     connection: &mut SqliteConnection,
     tasks: &[String],

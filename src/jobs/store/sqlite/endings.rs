@@ -5,8 +5,8 @@ use sqlx::SqliteConnection;
 use super::waiting::Waiting;
 use super::{quotas, reads};
 use crate::domain::{Job, JobId, JobState, Spent, UnixMs};
-use crate::jobs::store::rows::{AccountRow, EndRow, JobRow, corrupt, ended_so, job_columns, parse, to_json};
-use crate::jobs::store::{Claim, Ending, Fence, Release, StoreError, filter, ledger};
+use crate::jobs::store::rows::{AccountRow, EndRow, JobRow, corrupt, job_columns, parse, to_json};
+use crate::jobs::store::{Claim, Ending, FARTHEST_LEASE_END_MS, Fence, Release, StoreError, ledger};
 use crate::quota;
 
 /// The job of `?1`, if the claim `?2`, `?3`, `?4` (task, attempt, owner) still runs it.
@@ -17,12 +17,17 @@ macro_rules! held_job {
     };
 }
 
+/// The task first, then the job of a task that has just ended so. The owner stays: it tells who may ask again what became of this.
 const FINISH: &str = concat!(
-    "UPDATE jobs SET state = ?5, result = ?6, error = ?7, spent = ?8, finished_ms = ?9, updated_ms = ?9, progress_step = ?10,
-         progress_steps = ?11
-     WHERE",
+    "UPDATE tasks SET state = ?5, failures = failures + ?12, lease_until_ms = NULL, updated_ms = ?9
+     WHERE id = ?2 AND EXISTS (SELECT 1 FROM jobs WHERE",
     held_job!(),
-    " RETURNING reservations, spent, ",
+    ");
+     UPDATE jobs SET state = ?5, result = ?6, error = ?7, spent = ?8, finished_ms = ?9, updated_ms = ?9, progress_step = ?10,
+         progress_steps = ?11
+     WHERE id = ?1 AND state = 'running' AND EXISTS (SELECT 1 FROM tasks
+         WHERE tasks.id = ?2 AND tasks.job_id = ?1 AND tasks.state = ?5 AND tasks.attempt = ?3 AND tasks.lease_owner = ?4)
+     RETURNING reservations, spent, ",
     job_columns!()
 );
 
@@ -59,24 +64,16 @@ pub(super) async fn finish(
         .bind(now.0)
         .bind(progress.step)
         .bind(progress.steps)
+        .bind(row.failures)
         .fetch_optional(&mut *connection)
         .await?;
-    let Some(ended) = ended else { return ended_already(connection, ending).await };
-    // The owner stays: it tells who may ask again what became of this.
-    sqlx::query("UPDATE tasks SET state = ?1, failures = failures + ?2, lease_until_ms = NULL, updated_ms = ?3 WHERE id = ?4")
-        .bind(row.state)
-        .bind(row.failures)
-        .bind(now.0)
-        .bind(fence.task.to_string())
-        .execute(&mut *connection)
-        .await?;
+    let Some(ended) = ended else { return ended_already(connection, fence, row).await };
     quotas::adjust(connection, &quota::settle(&ended.reservations(), spent)).await?;
     ended.job.into_job()
 }
 
 /// The job, if this very ending has been written already and only its answer was lost.
-async fn ended_already(connection: &mut SqliteConnection, ending: &Ending) -> Result<Job, StoreError> {
-    let fence = &ending.fence;
+async fn ended_already(connection: &mut SqliteConnection, fence: &Fence, end: &EndRow) -> Result<Job, StoreError> {
     let row: Option<JobRow> = sqlx::query_as(concat!(
         "SELECT ",
         job_columns!(),
@@ -87,11 +84,10 @@ async fn ended_already(connection: &mut SqliteConnection, ending: &Ending) -> Re
     .bind(fence.task.to_string())
     .bind(fence.attempt)
     .bind(&fence.owner)
-    .bind(ending.outcome.state().as_str())
+    .bind(end.state)
     .fetch_optional(connection)
     .await?;
-    let job = row.ok_or(StoreError::LeaseLost)?.into_job()?;
-    if ended_so(&job, &ending.outcome) { Ok(job) } else { Err(StoreError::LeaseLost) }
+    row.filter(|row| end.is_of(row)).ok_or(StoreError::LeaseLost)?.into_job()
 }
 
 pub(super) async fn release(
@@ -143,11 +139,14 @@ pub(super) async fn give_back_expired(
 ) -> Result<Vec<Claim>, StoreError> {
     let expired: Vec<(String, String, i64, Option<String>, i64, bool)> = sqlx::query_as(
         "SELECT id, job_id, attempt, lease_owner, failures, alone FROM tasks
-         WHERE state = 'running' AND lease_owner IS NOT ?1 AND (?2 OR lease_until_ms IS NULL OR lease_until_ms < ?3) ORDER BY id",
+         WHERE state = 'running' AND lease_owner IS NOT ?1 AND (?2 OR lease_until_ms IS NULL OR lease_until_ms < ?3
+             OR lease_until_ms > ?4)
+         ORDER BY id",
     )
     .bind(owner)
     .bind(all)
     .bind(now.0)
+    .bind(now.0.saturating_add(FARTHEST_LEASE_END_MS))
     .fetch_all(&mut *connection)
     .await?;
     let (mut claims, mut joined, mut adjustments) = (Vec::with_capacity(expired.len()), 0, Vec::new());
@@ -235,24 +234,4 @@ pub(super) async fn request_cancel(
         }
         JobState::Completed | JobState::Failed | JobState::Cancelled => Ok((before.state, before)),
     }
-}
-
-pub(super) async fn forget(connection: &mut SqliteConnection, before: UnixMs, limit: u32) -> Result<Vec<Job>, StoreError> {
-    let rows: Vec<AccountRow> = sqlx::query_as(concat!(
-        "SELECT reservations, spent, ",
-        job_columns!(),
-        " FROM jobs WHERE finished_ms < ?1 AND state IN ('completed', 'failed', 'cancelled') ORDER BY finished_ms LIMIT ?2"
-    ))
-    .bind(before.0)
-    .bind(limit)
-    .fetch_all(&mut *connection)
-    .await?;
-    let ids: Vec<&str> = rows.iter().map(|row| row.job.id.as_str()).collect();
-    sqlx::query("DELETE FROM jobs WHERE id IN (SELECT value FROM json_each(?1))")
-        .bind(to_json(&ids)?)
-        .execute(&mut *connection)
-        .await?;
-    let (jobs, adjustments) = filter::forgotten(rows);
-    quotas::adjust(connection, &adjustments).await?;
-    Ok(jobs)
 }

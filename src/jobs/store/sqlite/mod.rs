@@ -8,7 +8,10 @@ mod endings;
 mod insert;
 mod quotas;
 mod reads;
+mod retention;
 mod waiting;
+
+use std::collections::HashSet;
 
 use async_trait::async_trait;
 
@@ -48,6 +51,16 @@ impl JobStore for SqliteJobStore {
     async fn job(&self, id: JobId) -> Result<Job, StoreError> {
         let mut connection = self.database.read().acquire().await?;
         reads::job(&mut connection, id).await
+    }
+
+    async fn jobs_of(&self, ids: &[JobId]) -> Result<Vec<Job>, StoreError> {
+        let mut connection = self.database.read().acquire().await?;
+        reads::jobs_of(&mut connection, ids).await
+    }
+
+    async fn stored(&self, ids: &[JobId]) -> Result<HashSet<JobId>, StoreError> {
+        let mut connection = self.database.read().acquire().await?;
+        reads::stored(&mut connection, ids).await
     }
 
     async fn jobs(&self, filter: &JobFilter, before: Option<JobId>, limit: u32) -> Result<Vec<Job>, StoreError> {
@@ -120,8 +133,21 @@ impl JobStore for SqliteJobStore {
         quotas::usage(&mut connection, counters).await
     }
 
-    async fn forget(&self, before: UnixMs, limit: u32) -> Result<Vec<Job>, StoreError> {
-        self.database.write(async move |connection| endings::forget(connection, before, limit).await).await
+    async fn ended(&self, before: UnixMs, limit: u32) -> Result<Vec<Job>, StoreError> {
+        loop {
+            let mut connection = self.database.read().acquire().await?;
+            let (jobs, unreadable) = retention::ended(&mut connection, before, limit).await?;
+            drop(connection);
+            if unreadable.is_empty() {
+                return Ok(jobs);
+            }
+            self.database.write(async move |connection| retention::forget(connection, &unreadable).await).await?;
+        }
+    }
+
+    async fn forget(&self, jobs: &[JobId]) -> Result<u64, StoreError> {
+        let jobs: Vec<String> = jobs.iter().map(ToString::to_string).collect();
+        self.database.write(async move |connection| retention::forget(connection, &jobs).await).await
     }
 
     async fn forget_counters(&self, before: UnixMs) -> Result<u64, StoreError> {

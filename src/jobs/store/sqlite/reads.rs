@@ -1,10 +1,12 @@
 //! What is looked up and changes nothing.
 
+use std::collections::HashSet;
+
 use sqlx::{QueryBuilder, SqliteConnection};
 
 use crate::domain::{Job, JobId, JobState};
 use crate::jobs::store::filter;
-use crate::jobs::store::rows::{JobRow, QueuedRow, job_columns, parse_state, queued_columns};
+use crate::jobs::store::rows::{JobRow, QueuedRow, job_columns, parse, parse_state, queued_columns, to_json};
 use crate::jobs::store::{JobFilter, QueuePosition, QueuedTask, StoreError};
 
 pub(super) async fn job(connection: &mut SqliteConnection, id: JobId) -> Result<Job, StoreError> {
@@ -14,6 +16,23 @@ pub(super) async fn job(connection: &mut SqliteConnection, id: JobId) -> Result<
         .await?
         .ok_or(StoreError::NotFound(id))?
         .into_job()
+}
+
+pub(super) async fn jobs_of(connection: &mut SqliteConnection, ids: &[JobId]) -> Result<Vec<Job>, StoreError> {
+    let rows: Vec<JobRow> =
+        sqlx::query_as(concat!("SELECT ", job_columns!(), " FROM jobs WHERE id IN (SELECT value FROM json_each(?1))"))
+            .bind(to_json(&ids)?)
+            .fetch_all(connection)
+            .await?;
+    Ok(filter::readable(rows))
+}
+
+pub(super) async fn stored(connection: &mut SqliteConnection, ids: &[JobId]) -> Result<HashSet<JobId>, StoreError> {
+    let found: Vec<String> = sqlx::query_scalar("SELECT id FROM jobs WHERE id IN (SELECT value FROM json_each(?1))")
+        .bind(to_json(&ids)?)
+        .fetch_all(connection)
+        .await?;
+    found.iter().map(|id| parse(id)).collect()
 }
 
 pub(super) async fn jobs(
@@ -30,7 +49,9 @@ pub(super) async fn jobs(
 
 pub(super) async fn counts(connection: &mut SqliteConnection) -> Result<Vec<(JobState, u64)>, StoreError> {
     let rows: Vec<(String, i64)> =
-        sqlx::query_as("SELECT state, COUNT(*) FROM jobs GROUP BY state ORDER BY state").fetch_all(connection).await?;
+        sqlx::query_as("SELECT state, COUNT(*) FROM jobs WHERE state IN ('queued', 'running') GROUP BY state ORDER BY state")
+            .fetch_all(connection)
+            .await?;
     rows.into_iter().map(|(state, count)| Ok((parse_state(&state)?, count.unsigned_abs()))).collect()
 }
 

@@ -50,7 +50,8 @@ pub struct PackedListing {
     pub last_used: SystemTime,
     /// The directory of the model that it was packed from, without links; `None` when the file is damaged.
     pub model: Option<PathBuf>,
-    /// Whether it is still good for anything: the model's files are as they were, and this build packs as that one did.
+    /// `false` when it is certain that it is good for nothing: it is damaged, the model's files have changed, or another build packed
+    /// it. A model whose files cannot be looked at has not changed.
     pub current: bool,
 }
 
@@ -84,7 +85,7 @@ impl PackedCache {
         &self.directory
     }
 
-    /// Every file of packed weights, in the order of names. Reads what each was packed from, and looks whether that is still so.
+    /// Every file of packed weights, in the order of names. Reads what each was packed from, and looks whether that has changed.
     pub fn list(&self) -> io::Result<Vec<PackedListing>> {
         let mut listed = Vec::new();
         for path in self.files(PACKED)? {
@@ -94,7 +95,7 @@ impl PackedCache {
             listed.push(PackedListing {
                 bytes: metadata.len(),
                 last_used: metadata.modified()?,
-                current: identity.as_ref().is_some_and(Identity::is_current),
+                current: identity.as_ref().is_some_and(|identity| !identity.is_outdated()),
                 model: identity.map(|identity| identity.directory().to_owned()),
                 path,
             });
@@ -170,6 +171,12 @@ impl PackedCache {
         };
         if let Err(error) = build(Some(Packed::Writing(&writer))) {
             return writer.failure().map(Attempt::Refused).ok_or(error);
+        }
+        // What was packed while the model was replaced is of neither model.
+        match identity.holds() {
+            Ok(true) => {}
+            Ok(false) => return Ok(Attempt::Refused("the model's files changed while they were packed".to_owned())),
+            Err(error) => return Ok(Attempt::Refused(error.to_string())),
         }
         if let Err(error) = writer.publish(&target, identity) {
             return Ok(Attempt::Refused(error.to_string()));

@@ -1,5 +1,8 @@
 //! What a file of packed weights was packed from, and for what.
 
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -81,12 +84,18 @@ impl Identity {
         &self.directory
     }
 
-    /// Whether packing the same model now would give the same file.
-    pub(crate) fn is_current(&self) -> bool {
+    /// Whether the model is still what it was when this was read of it, looked at as closely as then.
+    pub(crate) fn holds(&self) -> Result<bool> {
         let variant = if self.half_variant { Variant::Half } else { Variant::Plain };
         let components = self.components.iter().map(|component| (component.name.as_str(), component.stem.as_str()));
-        let now = Self::of(&self.directory, components, variant, self.kernels.clone(), self.precision.clone());
-        now.is_ok_and(|now| now == *self)
+        let now = Self::of(&self.directory, components, variant, self.kernels.clone(), self.precision.clone())?;
+        Ok(now == *self)
+    }
+
+    /// Whether it is certain that packing the same model now would give another file. What cannot be looked at (a disk that is not
+    /// there, a server of files that does not answer) is not certain. Looks at names, lengths and times alone: weights are not read.
+    pub(crate) fn is_outdated(&self) -> bool {
+        self.build != build() || self.components.iter().any(|component| component.has_changed(&self.directory))
     }
 
     /// The name of the file: for people the model, the precision and the kernels; then a number for all of the identity.
@@ -119,9 +128,25 @@ impl Component {
         let files = files.collect::<Result<_>>()?;
         Ok(Self { name: name.to_owned(), stem: stem.to_owned(), configuration: configuration.finish(), files })
     }
+
+    /// Whether it can be seen that a file is another, or is missing from a directory that is there.
+    fn has_changed(&self, model: &Path) -> bool {
+        let directory = model.join(&self.name);
+        if let Ok(Some(text)) = small_file::read(&directory.join("config.json"), MOST_CONFIGURATION_BYTES) {
+            let mut configuration = Fingerprint::default();
+            configuration.bytes(text.as_bytes());
+            if configuration.finish() != self.configuration {
+                return true;
+            }
+        }
+        self.files.iter().any(|file| match fs::metadata(directory.join(&file.name)) {
+            Ok(found) => found.len() != file.length_bytes || (found.mtime(), found.mtime_nsec()) != file.modified,
+            Err(error) => error.kind() == io::ErrorKind::NotFound && directory.is_dir(),
+        })
+    }
 }
 
 fn build() -> String {
     let order = if cfg!(target_endian = "little") { "little" } else { "big" };
-    format!("{} {}, packing {}, {order} endian", env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"), packing_format())
+    format!("{} {}, packing {}, {order} endian", env!("CARGO_PKG_NAME"), crate::BUILD, packing_format())
 }

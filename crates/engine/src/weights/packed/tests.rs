@@ -156,7 +156,7 @@ fn other_weights_configurations_kernels_and_precisions_are_other_files() {
     model.write_weights("second", &["norm.weight", "norm.bias", "linear.weight", "linear.bias"]);
     set_modified(&model.weights(), modified);
     assert_ne!(model.identity().file_name(), before.file_name());
-    assert!(!cache.list().unwrap()[0].current);
+    assert!(cache.list().unwrap()[0].current, "a list does not read weights: who loads finds out");
     let (network, packed_use) = model.share(&cache);
     assert!(packed_use.packed_now);
     assert_eq!(network.output(), model.owned_output());
@@ -332,6 +332,56 @@ fn who_waits_for_another_to_pack_can_be_stopped() {
     assert!(model.share(&cache).1.packed_now);
     assert_eq!(cache.remove_leftovers().unwrap(), 0);
     assert_eq!(names(&cache, "packed").len(), 1);
+}
+
+#[test]
+fn only_what_has_certainly_changed_is_outdated() {
+    let (model, (parent, cache)) = (Model::new(), cache());
+    model.share(&cache);
+    let is_current = || cache.list().unwrap()[0].current;
+    assert!(is_current());
+
+    // A disk that is not there.
+    let (unet, away) = (model.path().join("unet"), parent.path().join("away"));
+    fs::rename(&unet, &away).unwrap();
+    assert!(is_current());
+    fs::rename(&away, &unet).unwrap();
+
+    let modified = fs::metadata(model.weights()).unwrap().modified().unwrap();
+    set_modified(&model.weights(), modified + Duration::from_nanos(1));
+    assert!(!is_current(), "another time");
+    set_modified(&model.weights(), modified);
+    assert!(is_current());
+    fs::write(unet.join("config.json"), "{ }").unwrap();
+    assert!(!is_current(), "another configuration");
+    fs::write(unet.join("config.json"), "{}").unwrap();
+    assert!(is_current());
+    fs::remove_file(model.weights()).unwrap();
+    assert!(!is_current(), "its directory is there, and the file is not");
+}
+
+#[test]
+fn what_is_packed_while_the_model_changes_is_not_kept() {
+    let (model, (_parent, cache)) = (Model::new(), cache());
+    let interrupt = Interrupt::default();
+    let (network, packed_use) = cache
+        .share(&model.identity(), &interrupt, |packed| {
+            let is_packing = matches!(packed, Some(Packed::Writing(_)));
+            let built = model.build(packed, &interrupt);
+            if is_packing {
+                model.write_weights("second", &["norm.weight", "norm.bias", "linear.weight", "linear.bias"]);
+            }
+            built
+        })
+        .unwrap();
+    assert!(
+        !packed_use.shared && packed_use.reason.clone().unwrap().contains("changed while they were packed"),
+        "{packed_use:?}"
+    );
+    assert_eq!(network.output(), model.owned_output());
+    assert_eq!(names(&cache, "packed"), [""; 0]);
+    assert_eq!(names(&cache, "unfinished"), [""; 0]);
+    assert!(model.share(&cache).1.packed_now);
 }
 
 #[test]

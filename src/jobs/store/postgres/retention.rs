@@ -1,0 +1,45 @@
+//! What is kept no longer.
+
+use sqlx::PgConnection;
+
+use super::quotas;
+use crate::database::PostgresDatabase;
+use crate::domain::{Job, UnixMs};
+use crate::jobs::store::rows::{AccountRow, JobRow, job_columns};
+use crate::jobs::store::{StoreError, filter};
+
+/// Old jobs, and the identifiers of those that cannot be read.
+pub(super) async fn ended(
+    connection: &mut PgConnection,
+    before: UnixMs,
+    limit: u32,
+) -> Result<(Vec<Job>, Vec<String>), StoreError> {
+    let rows: Vec<JobRow> = sqlx::query_as(concat!(
+        "SELECT ",
+        job_columns!(),
+        " FROM jobs WHERE finished_ms < $1 AND state IN ('completed', 'failed', 'cancelled') ORDER BY finished_ms LIMIT $2"
+    ))
+    .bind(before.0)
+    .bind(i64::from(limit))
+    .fetch_all(connection)
+    .await?;
+    Ok(filter::split(rows))
+}
+
+/// Removes terminal jobs; those that somebody has locked stay until the next time.
+pub(super) async fn forget(database: &PostgresDatabase, jobs: &[String]) -> Result<u64, StoreError> {
+    let mut transaction = database.pool().begin().await?;
+    let gone: Vec<AccountRow> = sqlx::query_as(concat!(
+        "WITH old AS (
+             SELECT id FROM jobs WHERE id = ANY($1) AND state IN ('completed', 'failed', 'cancelled') ORDER BY id FOR UPDATE SKIP LOCKED
+         )
+         DELETE FROM jobs USING old WHERE jobs.id = old.id RETURNING reservations, spent, ",
+        job_columns!()
+    ))
+    .bind(jobs)
+    .fetch_all(&mut *transaction)
+    .await?;
+    quotas::adjust(&mut transaction, &filter::given_up(&gone)).await?;
+    transaction.commit().await?;
+    Ok(gone.len() as u64)
+}

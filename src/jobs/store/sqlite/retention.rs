@@ -1,0 +1,40 @@
+//! What is kept no longer.
+
+use sqlx::SqliteConnection;
+
+use super::quotas;
+use crate::domain::{Job, UnixMs};
+use crate::jobs::store::rows::{AccountRow, JobRow, job_columns, to_json};
+use crate::jobs::store::{StoreError, filter};
+
+/// Old jobs, and the identifiers of those that cannot be read.
+pub(super) async fn ended(
+    connection: &mut SqliteConnection,
+    before: UnixMs,
+    limit: u32,
+) -> Result<(Vec<Job>, Vec<String>), StoreError> {
+    let rows: Vec<JobRow> = sqlx::query_as(concat!(
+        "SELECT ",
+        job_columns!(),
+        " FROM jobs WHERE finished_ms < ?1 AND state IN ('completed', 'failed', 'cancelled') ORDER BY finished_ms LIMIT ?2"
+    ))
+    .bind(before.0)
+    .bind(limit)
+    .fetch_all(connection)
+    .await?;
+    Ok(filter::split(rows))
+}
+
+/// Removes terminal jobs.
+pub(super) async fn forget(connection: &mut SqliteConnection, jobs: &[String]) -> Result<u64, StoreError> {
+    let gone: Vec<AccountRow> = sqlx::query_as(concat!(
+        "DELETE FROM jobs WHERE id IN (SELECT value FROM json_each(?1)) AND state IN ('completed', 'failed', 'cancelled')
+         RETURNING reservations, spent, ",
+        job_columns!()
+    ))
+    .bind(to_json(&jobs)?)
+    .fetch_all(&mut *connection)
+    .await?;
+    quotas::adjust(connection, &filter::given_up(&gone)).await?;
+    Ok(gone.len() as u64)
+}
