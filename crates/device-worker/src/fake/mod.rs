@@ -115,6 +115,8 @@ struct Run {
     task: ImageTask,
     words: Words,
     work: WorkDirectory,
+    /// It takes part in the evaluation under way: it was there when that began.
+    is_evaluated: bool,
     /// Evaluations of each picture done.
     done: u32,
     resumed: u32,
@@ -217,6 +219,7 @@ impl FakeDevice {
             let outcome = if self.tasks[position].task.interrupt.is_cancelled() {
                 Err(Failure::Cancelled)
             } else if self.step_begun.is_none() {
+                self.tasks[position].is_evaluated = true;
                 self.misbehave(position)
             } else {
                 Ok(())
@@ -269,6 +272,7 @@ impl BatchDevice for FakeDevice {
             number,
             words,
             work,
+            is_evaluated: false,
             done: resumed,
             resumed,
             batched_with: 1,
@@ -286,12 +290,12 @@ impl BatchDevice for FakeDevice {
         let Some(seconds) = self.step_is_over() else { return ended };
         // Progress, as a watchdog sees it.
         self.pulse.enter(&[]);
-        let moving = self.tasks.iter().filter(|run| !run.words.is_stuck(run.done)).count() as u32;
+        let moving = self.tasks.iter().filter(|run| run.moves()).count() as u32;
         if moving == 0 {
             std::thread::sleep(LOOK_INTERVAL);
         }
         for run in &mut self.tasks {
-            if !run.words.is_stuck(run.done) {
+            if run.moves() {
                 run.advance(seconds, moving, &mut self.write_cost, report);
             }
         }
@@ -323,6 +327,11 @@ impl BatchDevice for FakeDevice {
 }
 
 impl Run {
+    /// Whether the evaluation under way brings it on.
+    fn moves(&self) -> bool {
+        self.is_evaluated && !self.words.is_stuck(self.done)
+    }
+
     /// One evaluation of every picture, which took `seconds` and was shared by `tasks`.
     fn advance(&mut self, seconds: f64, tasks: u32, cost: &mut WriteCost, report: &mut dyn FnMut(TaskNumber, Report)) {
         let request = &self.task.order.request;

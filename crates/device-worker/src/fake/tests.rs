@@ -144,3 +144,18 @@ fn models_take_memory_and_make_room() {
     device.unload("a").unwrap();
     assert_eq!(names(&device), [""; 0]);
 }
+
+#[test]
+fn a_task_that_comes_during_an_evaluation_waits_for_the_next_one() {
+    let work = tempfile::tempdir().unwrap();
+    let mut device = device(0);
+    let long = task("fake:step_ms=3600000", 1, work.path());
+    let stop = long.interrupt.clone();
+    device.begin(TaskNumber(1), long, &mut |_, _| {}).unwrap();
+    assert!(device.advance(&mut |_, _| {}).is_empty(), "the evaluation is under way");
+    device.begin(TaskNumber(2), task("fake:fail_at=0", 1, work.path()), &mut |_, _| {}).unwrap();
+    stop.cancel();
+    let ended = finish(&mut device);
+    assert!(matches!(ended[0].1, Err(Failure::Cancelled)));
+    assert!(matches!(ended[1].1, Err(Failure::Failed { .. })), "it went wrong before its first evaluation");
+}
