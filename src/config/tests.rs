@@ -1,7 +1,7 @@
 //! The whole file, as users write it.
 
 use super::*;
-use crate::domain::DeviceName;
+use crate::domain::{DeviceName, TenantPolicy};
 
 const MACHINE: Machine = Machine { cuda_built: true, gpus: 4 };
 
@@ -137,7 +137,7 @@ fn tenants_lie_beside_the_system_file() {
 fn the_tenants_in_configs_parse() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs");
     let policies = tenants::load(&root).unwrap();
-    assert!(policies.default_user.quotas.images_per_day.is_some());
+    assert_eq!(policies.default_user, TenantPolicy::default(), "who only tries the server meets no limits");
     assert!(policies.users.contains_key(&"anna".parse().unwrap()));
     assert!(policies.projects.contains_key(&"example_film".parse().unwrap()));
 
@@ -153,6 +153,7 @@ fn the_tenants_in_configs_parse() {
         std::fs::write(path, uncommented).unwrap();
     }
     let all = tenants::load(place.path()).unwrap();
+    assert!(all.default_user.quotas.images_per_day.is_some());
     let anna = &all.users[&"anna".parse().unwrap()];
     assert!(anna.limits.weight.is_some() && anna.limits.models.is_some() && anna.quotas.storage_bytes.is_some());
     assert!(all.projects[&"example_film".parse().unwrap()].style.is_some());
