@@ -42,6 +42,8 @@ dashboard() {
 stage "format" cargo fmt --all --check
 stage "clippy" cargo clippy --locked --workspace --all-targets -- -D warnings
 stage "tests, with SQLite and PostgreSQL" scripts/postgres.sh run cargo test --locked --workspace
+# Kills the PostgreSQL that it runs on, and so has one to itself.
+stage "a killed PostgreSQL" scripts/postgres.sh run cargo test --locked --package framewright --lib a_killed_server -- --ignored
 stage "documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
 stage "dependencies" dependencies
 stage "the server, built" cargo build --locked --bin framewright
