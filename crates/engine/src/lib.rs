@@ -4,8 +4,8 @@
 //! no environment variables, no network. It can be published and used alone.
 //!
 //! Reading order: [`activation`] (what flows between operations) → [`ops`] (the few operations that cost time, one implementation
-//! per kind of device) → [`unet`], [`vae`], [`text`] (networks, written against `ops` alone) → [`samplers`] and [`noise`] →
-//! [`pipelines`] (step machines that say what they want evaluated and never run a network themselves).
+//! per kind of device) → [`unet`], [`vae`], [`svd`], [`text`], [`vision`] (networks, written against `ops` alone) → [`samplers`] and
+//! [`noise`] → [`pipelines`] (step machines that say what they want evaluated and never run a network themselves).
 //!
 //! Invariants:
 //! - networks see [`activation::Activation`] and [`ops`]; no network calls a candle tensor method;
@@ -24,6 +24,7 @@ pub mod pipelines;
 pub mod samplers;
 mod small_file;
 mod snapshot;
+pub mod svd;
 pub mod text;
 pub mod unet;
 pub mod vae;

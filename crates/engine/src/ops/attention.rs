@@ -95,7 +95,7 @@ pub fn attention(
 
 impl Slice<'_> {
     /// Whether the activation has the slice's channels.
-    fn check(&self, what: &str, channels: usize) -> Result<()> {
+    pub(super) fn check(&self, what: &str, channels: usize) -> Result<()> {
         let has = self.activation.shape().channels;
         if self.offset.checked_add(channels).is_some_and(|end| end <= has) {
             Ok(())
@@ -113,6 +113,11 @@ impl Slice<'_> {
             Values::Bf16(values) => Values::Bf16(&values[range]),
         };
         Strided { values, stride: shape.channels, offset: self.offset }
+    }
+
+    /// All rows of the slice for the kernels; `values` are those of the whole activation.
+    pub(super) fn whole<'a>(&self, values: Values<'a>) -> Strided<'a> {
+        Strided { values, stride: self.activation.shape().channels, offset: self.offset }
     }
 
     /// `[rows, heads, positions, head_channels]` on a candle device.
@@ -210,7 +215,7 @@ fn on_candle(
 }
 
 /// Attention of `[rows, heads, positions, channels]`, a block of queries at a time so that the scores stay bounded.
-fn attend(queries: &Tensor, keys: &Tensor, values: &Tensor, mask: Mask, interrupt: &Interrupt) -> Result<Tensor> {
+pub(super) fn attend(queries: &Tensor, keys: &Tensor, values: &Tensor, mask: Mask, interrupt: &Interrupt) -> Result<Tensor> {
     const MOST_SCORES: usize = 64 << 20;
     let (rows, heads, count, _) = queries.dims4()?;
     let key_count = keys.dim(2)?;

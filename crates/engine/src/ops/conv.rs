@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 
 use super::kernels::matrix::Geometry;
-use super::matrix::{Matrix, MatrixConfig, mismatched, multiply_on_cpu};
+use super::matrix::{Matrix, MatrixConfig, Taps, mismatched, multiply_on_cpu};
 use super::storage::{Backend, expect_channels};
 use super::{Epilogue, Ops};
 use crate::activation::{Activation, Shape};
@@ -69,6 +69,15 @@ pub struct Conv2d {
 impl Conv2d {
     /// Reads and packs `weight` and `bias`.
     pub fn load(ops: &Ops, scope: &Scope<'_>, config: Conv2dConfig) -> Result<Self> {
+        Self::load_with(ops, scope, config, true)
+    }
+
+    /// Reads and packs `weight`; there is no bias.
+    pub fn load_without_bias(ops: &Ops, scope: &Scope<'_>, config: Conv2dConfig) -> Result<Self> {
+        Self::load_with(ops, scope, config, false)
+    }
+
+    fn load_with(ops: &Ops, scope: &Scope<'_>, config: Conv2dConfig, bias: bool) -> Result<Self> {
         let Conv2dConfig { in_channels, out_channels, kernel, stride, .. } = config;
         if kernel == 0 || stride == 0 {
             return Err(Error::checkpoint(
@@ -76,7 +85,7 @@ impl Conv2d {
                 format!("{}: kernel and stride must be at least 1", scope.path("weight")),
             ));
         }
-        let matrix_config = MatrixConfig { in_channels, kernel, convolution: true, bias: true, gated: false };
+        let matrix_config = MatrixConfig { in_channels, taps: Taps::Square(kernel), bias, gated: false };
         Ok(Self { config, matrix: Matrix::load(ops, &[(scope, out_channels)], matrix_config)? })
     }
 
@@ -90,15 +99,21 @@ impl Conv2d {
         self.matrix.check_epilogue(&epilogue, shape)?;
         match (&ops.backend, &self.matrix) {
             (Backend::Cpu(cpu), Matrix::Cpu(matrix)) => {
-                let geometry =
-                    Geometry { rows, input: (height, width), output, kernel, stride, padding: (padding.top, padding.left) };
+                let geometry = Geometry {
+                    rows,
+                    input: (height, width),
+                    output,
+                    kernel: (kernel, kernel),
+                    stride,
+                    padding: (padding.top, padding.left),
+                };
                 multiply_on_cpu(cpu, matrix, input, geometry, &epilogue, shape)
             }
             (Backend::Candle(candle), Matrix::Candle(matrix)) => {
                 let planes = input.tensor()?.reshape((rows, height, width, channels))?.permute((0, 3, 1, 2))?.contiguous()?;
                 let planes = planes.pad_with_zeros(2, padding.top, padding.bottom)?;
                 let planes = planes.pad_with_zeros(3, padding.left, padding.right)?;
-                let product = convolve_in_bands(&planes, &matrix.weight, kernel, stride, output)?;
+                let product = convolve_in_bands(&planes, &matrix.weight, stride, output)?;
                 let product = product.permute((0, 2, 3, 1))?.contiguous()?.reshape((rows, shape.positions(), out_channels))?;
                 matrix.finish(candle, product, &epilogue, shape)
             }
@@ -109,10 +124,11 @@ impl Conv2d {
 
 /// candle's convolution of padded planes, one row of the batch and a band of the height at a time: its im2col buffer grows with
 /// the result, and beyond 2^32 elements its CUDA kernel leaves a part unwritten.
-fn convolve_in_bands(planes: &Tensor, weight: &Tensor, kernel: usize, stride: usize, output: (usize, usize)) -> Result<Tensor> {
+pub(super) fn convolve_in_bands(planes: &Tensor, weight: &Tensor, stride: usize, output: (usize, usize)) -> Result<Tensor> {
     const MOST_COLUMN_ELEMENTS: usize = 128 << 20;
     let (rows, channels, _, _) = planes.dims4()?;
-    let line = output.1 * channels * kernel * kernel;
+    let (_, _, down, across) = weight.dims4()?;
+    let line = output.1 * channels * down * across;
     if rows * output.0 * line <= MOST_COLUMN_ELEMENTS {
         return Ok(planes.conv2d(weight, 0, stride, 1, 1)?);
     }
@@ -123,7 +139,7 @@ fn convolve_in_bands(planes: &Tensor, weight: &Tensor, kernel: usize, stride: us
         let mut bands = Vec::with_capacity(output.0.div_ceil(lines));
         for first in (0..output.0).step_by(lines) {
             let count = lines.min(output.0 - first);
-            let band = plane.narrow(2, first * stride, (count - 1) * stride + kernel)?.contiguous()?;
+            let band = plane.narrow(2, first * stride, (count - 1) * stride + down)?.contiguous()?;
             bands.push(band.conv2d(weight, 0, stride, 1, 1)?);
         }
         results.push(Tensor::cat(&bands, 2)?);

@@ -1,7 +1,7 @@
 //! Matrix products over channels: the one-tap case of a convolution.
 
 use super::kernels::matrix::Geometry;
-use super::matrix::{Matrix, MatrixConfig, mismatched, multiply_on_cpu};
+use super::matrix::{Matrix, MatrixConfig, Taps, mismatched, multiply_on_cpu};
 use super::storage::{Backend, expect_channels};
 use super::{Epilogue, Ops};
 use crate::activation::Activation;
@@ -35,7 +35,7 @@ impl Linear {
     }
 
     fn load_parts(ops: &Ops, parts: &[(&Scope<'_>, usize)], in_channels: usize, bias: bool, gated: bool) -> Result<Self> {
-        let config = MatrixConfig { in_channels, kernel: 1, convolution: false, bias, gated };
+        let config = MatrixConfig { in_channels, taps: Taps::One, bias, gated };
         Ok(Self { matrix: Matrix::load(ops, parts, config)?, in_channels })
     }
 

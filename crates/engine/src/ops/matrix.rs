@@ -10,7 +10,7 @@ use super::kernels::memory::as_bytes;
 use super::kernels::pack::{Arrangement, MatrixLayout, MatrixPacker, PackedMatrix};
 use super::kernels::{KernelPath, loops};
 use super::storage::{Backend, Candle, Cpu, TASK_VALUES, declared, expect_shape, foreign, with_result};
-use super::{Epilogue, Function, Ops, Precision};
+use super::{Blend, Epilogue, Function, Ops, Precision};
 use crate::activation::{Activation, Shape};
 use crate::error::{Error, Result};
 use crate::weights::packed::Packed;
@@ -45,6 +45,19 @@ pub(crate) fn floats(scope: &Scope<'_>, name: &str, shape: &[usize]) -> Result<O
     }
 }
 
+/// A tensor of a single number; any number where it was only declared or goes into a file.
+pub(crate) fn scalar(ops: &Ops, scope: &Scope<'_>, name: &str) -> Result<f32> {
+    let values = match &ops.backend {
+        Backend::Cpu(_) => floats(scope, name, &[1])?.map(|values| values.first().copied()),
+        Backend::Candle(_) => Some(taken(scope, name, &[1])?.first().copied()),
+        Backend::Declaring => {
+            scope.take(name, &[1])?;
+            None
+        }
+    };
+    Ok(values.flatten().unwrap_or_default())
+}
+
 /// The values of a tensor on a backend that computes.
 pub(crate) fn taken(scope: &Scope<'_>, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
     host_values(scope, name, shape)?
@@ -55,13 +68,50 @@ pub(crate) fn taken(scope: &Scope<'_>, name: &str, shape: &[usize]) -> Result<Ve
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct MatrixConfig {
     pub(crate) in_channels: usize,
-    /// Side of the kernel; 1 for a linear layer.
-    pub(crate) kernel: usize,
-    /// Whether `weight` has the two dimensions of the kernel.
-    pub(crate) convolution: bool,
+    pub(crate) taps: Taps,
     pub(crate) bias: bool,
     /// Whether the first half of the outputs are values and the second half gates.
     pub(crate) gated: bool,
+}
+
+/// The dimensions that `weight` has besides outputs and inputs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Taps {
+    /// None: a linear layer.
+    One,
+    /// Those of a square kernel of this side.
+    Square(usize),
+    /// Frames, and one position.
+    Frames(usize),
+}
+
+impl Taps {
+    /// How many there are.
+    pub(crate) const fn count(self) -> usize {
+        match self {
+            Self::One => 1,
+            Self::Square(side) => side * side,
+            Self::Frames(frames) => frames,
+        }
+    }
+
+    /// The shape of `weight`.
+    fn weight_shape(self, outputs: usize, inputs: usize) -> Vec<usize> {
+        match self {
+            Self::One => vec![outputs, inputs],
+            Self::Square(side) => vec![outputs, inputs, side, side],
+            Self::Frames(frames) => vec![outputs, inputs, frames, 1, 1],
+        }
+    }
+
+    /// The shape of the weight of a convolution of planes: frames go down.
+    fn plane_shape(self, outputs: usize, inputs: usize) -> [usize; 4] {
+        match self {
+            Self::One => [outputs, inputs, 1, 1],
+            Self::Square(side) => [outputs, inputs, side, side],
+            Self::Frames(frames) => [outputs, inputs, frames, 1],
+        }
+    }
 }
 
 /// The weights of a layer on its backend.
@@ -75,7 +125,7 @@ pub(crate) enum Matrix {
 /// Weights on a candle device.
 #[derive(Debug)]
 pub(crate) struct CandleMatrix {
-    /// `[in, out]`, or `[out, in, k, k]` of a convolution.
+    /// `[in, out]`, or `[out, in, down, across]` of a convolution.
     pub(crate) weight: Tensor,
     pub(crate) bias: Option<Tensor>,
     pub(crate) in_channels: usize,
@@ -86,15 +136,14 @@ pub(crate) struct CandleMatrix {
 impl Matrix {
     /// Takes `weight` and `bias` of every part; the parts' outputs lie side by side.
     pub(crate) fn load(ops: &Ops, parts: &[(&Scope<'_>, usize)], config: MatrixConfig) -> Result<Self> {
-        let MatrixConfig { in_channels, kernel, convolution, bias, gated } = config;
+        let MatrixConfig { in_channels, taps, bias, gated } = config;
         let weight_rows = parts.iter().map(|(_, rows)| rows).sum();
         let out_channels = if gated { weight_rows / 2 } else { weight_rows };
-        let weight_shape =
-            |rows: usize| if convolution { vec![rows, in_channels, kernel, kernel] } else { vec![rows, in_channels] };
+        let weight_shape = |rows: usize| taps.weight_shape(rows, in_channels);
         match &ops.backend {
             Backend::Cpu(cpu) => {
                 let half = cpu.precision == Precision::Bf16;
-                let layout = MatrixLayout::plan(cpu.kernels.path(), half, in_channels, kernel * kernel, weight_rows, gated)?;
+                let layout = MatrixLayout::plan(cpu.kernels.path(), half, in_channels, taps.count(), weight_rows, gated)?;
                 let Some((first, _)) = parts.first() else {
                     return Err(Error::Device("a layer of no parts".into()));
                 };
@@ -123,7 +172,10 @@ impl Matrix {
                     }
                 }
                 let weight = Tensor::cat(&weights, 0)?;
-                let weight = if convolution { weight } else { weight.t()?.contiguous()? };
+                let weight = match taps {
+                    Taps::One => weight.t()?.contiguous()?,
+                    convolution => weight.reshape(&convolution.plane_shape(weight_rows, in_channels))?,
+                };
                 let bias = if bias { Some(Tensor::cat(&biases, 0)?) } else { None };
                 Ok(Self::Candle(CandleMatrix { weight, bias, in_channels, out_channels, gated }))
             }
@@ -151,10 +203,16 @@ impl Matrix {
     /// Checks an epilogue against the shape of the result.
     pub(crate) fn check_epilogue(&self, epilogue: &Epilogue<'_>, shape: Shape) -> Result<()> {
         if let Some(per_row) = epilogue.per_row {
-            expect_shape("the vector per row", per_row.shape(), Shape::vectors(shape.rows, shape.channels))?;
+            // One for every row, or for every run of equally many.
+            let vectors = per_row.shape().rows;
+            let vectors = if vectors > 0 && shape.rows.is_multiple_of(vectors) { vectors } else { shape.rows };
+            expect_shape("the vectors per row", per_row.shape(), Shape::vectors(vectors, shape.channels))?;
         }
         if let Some(residual) = epilogue.residual {
             expect_shape("the residual", residual.shape(), shape)?;
+        }
+        if let Some(blend) = epilogue.blend {
+            expect_shape("what a result is blended with", blend.with.shape(), shape)?;
         }
         let gated = match self {
             Self::Cpu(matrix) => matrix.gated(),
@@ -211,8 +269,12 @@ pub(crate) fn multiply_on_cpu(
         residual: epilogue.residual.map(Activation::stream).transpose()?,
         function: epilogue.function,
         gated: matrix.gated(),
+        blend: epilogue.blend.map(|blend| Ok::<_, Error>((blend.with.stream()?, blend.share))).transpose()?,
         channels: matrix.out_channels(),
-        positions: geometry.positions(),
+        positions: match epilogue.per_row {
+            Some(per_row) => shape.rows * shape.positions() / per_row.shape().rows.max(1),
+            None => geometry.positions(),
+        },
     };
     let mut storage = cpu.result(shape, epilogue.output)?;
     let channels = matrix.in_channels();
@@ -265,7 +327,8 @@ impl CandleMatrix {
             product = product.broadcast_add(bias)?;
         }
         if let Some(per_row) = epilogue.per_row {
-            product = product.broadcast_add(&per_row.tensor()?)?;
+            let runs = product.reshape((per_row.shape().rows, (), shape.channels))?;
+            product = runs.broadcast_add(&per_row.tensor()?)?.reshape((shape.rows, shape.positions(), shape.channels))?;
         }
         if self.gated {
             let values = product.narrow(2, 0, self.out_channels)?;
@@ -280,6 +343,9 @@ impl CandleMatrix {
         };
         if let Some(residual) = epilogue.residual {
             product = (product + residual.tensor()?)?;
+        }
+        if let Some(Blend { with, share }) = epilogue.blend {
+            product = ((with.tensor()? * f64::from(share))? + (product * f64::from(1.0 - share))?)?;
         }
         candle.activation(&product, shape)
     }

@@ -7,6 +7,8 @@ pub mod attention;
 pub mod conv;
 pub mod elementwise;
 pub mod facts;
+pub mod frame_attention;
+pub mod frame_conv;
 pub mod interrupt;
 pub mod kernels;
 pub mod linear;
@@ -23,13 +25,15 @@ use crate::error::{Error, Result};
 pub use attention::{KeysValues, Mask, RowKeysValues, Slice, attention};
 pub use conv::{Conv2d, Conv2dConfig, Padding};
 pub use facts::DeviceFacts;
+pub use frame_attention::{QueriesKeysValues, frame_attention};
+pub use frame_conv::FrameConv;
 pub use interrupt::Interrupt;
 pub use kernels::KernelPath;
 pub use linear::Linear;
 pub use norm::{GroupNorm, LayerNorm};
 
 pub(crate) use kernels::mapped::Floats;
-pub(crate) use matrix::floats;
+pub(crate) use matrix::{floats, scalar};
 
 use storage::{Backend, Candle, Cpu, Storage};
 
@@ -80,17 +84,29 @@ pub enum Function {
     Gelu,
 }
 
-/// What happens to a matrix product before it is stored: `function(product + bias + per_row) + residual`.
+/// What happens to a matrix product before it is stored: `function(product + bias + per_row) + residual`, and that blended with
+/// another activation.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Epilogue<'a> {
-    /// One vector per row (`Shape::vectors(rows, out_channels)`, stream), added at every position.
+    /// One vector per row, or per run of equally many rows (`Shape::vectors(vectors, out_channels)`, stream), added at every position.
     pub per_row: Option<&'a Activation>,
-    /// Of the result's shape (stream), added last.
+    /// Of the result's shape (stream), added after the function.
     pub residual: Option<&'a Activation>,
     /// Applied between the two.
     pub function: Function,
+    /// What the sum is blended with, last.
+    pub blend: Option<Blend<'a>>,
     /// Where the result goes.
     pub output: Output,
+}
+
+/// `share · with + (1 − share) · value`.
+#[derive(Clone, Copy, Debug)]
+pub struct Blend<'a> {
+    /// Of the result's shape (stream).
+    pub with: &'a Activation,
+    /// Of `with` in the result, 0 to 1.
+    pub share: f32,
 }
 
 /// A device's operations: which kernels, which precision, and the scratch arena. Cheap to clone.

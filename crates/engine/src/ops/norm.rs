@@ -3,10 +3,10 @@
 use candle_core::{D, DType, Tensor};
 use rayon::prelude::*;
 
-use super::kernels::loops::{ChannelAffine, channel_sums, layer_norm, normalise};
+use super::kernels::loops::{ChannelAffine, channel_sums, layer_norm, layer_norm_shifted, normalise};
 use super::kernels::mapped::Floats;
 use super::matrix::{floats, taken};
-use super::storage::{Backend, Cpu, Storage, TASK_VALUES, declared, expect_channels, foreign, with_result};
+use super::storage::{Backend, Cpu, Storage, TASK_VALUES, declared, expect_channels, expect_shape, foreign, with_result};
 use super::{Ops, Output};
 use crate::activation::{Activation, Shape};
 use crate::error::{Error, Result};
@@ -76,8 +76,24 @@ impl GroupNorm {
 
     /// Normalises; with `silu` applies x·σ(x) after the affine part.
     pub fn forward(&self, ops: &Ops, input: &Activation, silu: bool, output: Output) -> Result<Activation> {
-        let shape = input.shape();
-        expect_channels("a group norm", shape.channels, self.channels)?;
+        self.forward_over(ops, input, 1, silu, output)
+    }
+
+    /// [`Self::forward`] over the positions of every `rows_together` rows: those of a clip's frames.
+    pub fn forward_over(
+        &self,
+        ops: &Ops,
+        input: &Activation,
+        rows_together: usize,
+        silu: bool,
+        output: Output,
+    ) -> Result<Activation> {
+        let result = input.shape();
+        expect_channels("a group norm", result.channels, self.channels)?;
+        if rows_together == 0 || !result.rows.is_multiple_of(rows_together) {
+            return Err(Error::Device(format!("{} rows cannot be normalised {rows_together} at a time", result.rows)));
+        }
+        let shape = Shape::sequence(result.rows / rows_together, rows_together * result.positions(), self.channels);
         match (&ops.backend, &self.affine) {
             (Backend::Cpu(cpu), Affine::Cpu { weight, bias }) => {
                 let values = cpu.as_f32(input.values()?)?;
@@ -96,7 +112,7 @@ impl GroupNorm {
                     }
                     Ok(())
                 })?;
-                Ok(Activation { shape, storage })
+                Ok(Activation { shape: result, storage })
             }
             (Backend::Candle(candle), Affine::Candle { weight, bias }) => {
                 let (rows, positions, per_group) = (shape.rows, shape.positions(), self.channels / self.groups);
@@ -108,8 +124,8 @@ impl GroupNorm {
                 let normal = centred.broadcast_div(&(variance + f64::from(self.epsilon))?.sqrt()?)?;
                 let normal = normal.reshape((rows, self.groups, positions, per_group))?.transpose(1, 2)?.contiguous()?;
                 let normal = normal.reshape((rows, positions, self.channels))?;
-                let result = normal.broadcast_mul(weight)?.broadcast_add(bias)?;
-                candle.activation(&if silu { result.silu()? } else { result }, shape)
+                let values = normal.broadcast_mul(weight)?.broadcast_add(bias)?;
+                candle.activation(&if silu { values.silu()? } else { values }, result)
             }
             (_, affine) => Err(affine.mismatched()),
         }
@@ -225,6 +241,16 @@ impl LayerNorm {
 
     /// Normalises.
     pub fn forward(&self, ops: &Ops, input: &Activation, output: Output) -> Result<Activation> {
+        self.forward_with(ops, input, None, output)
+    }
+
+    /// Normalises the sum of every position and its row's vector (`Shape::vectors(rows, channels)`, stream).
+    pub fn forward_shifted(&self, ops: &Ops, input: &Activation, per_row: &Activation, output: Output) -> Result<Activation> {
+        expect_shape("the vector per row", per_row.shape(), Shape::vectors(input.shape().rows, self.channels))?;
+        self.forward_with(ops, input, Some(per_row), output)
+    }
+
+    fn forward_with(&self, ops: &Ops, input: &Activation, per_row: Option<&Activation>, output: Output) -> Result<Activation> {
         let shape = input.shape();
         expect_channels("a layer norm", shape.channels, self.channels)?;
         match (&ops.backend, &self.affine) {
@@ -234,15 +260,31 @@ impl LayerNorm {
                 let level = cpu.kernels.level();
                 let step = (TASK_VALUES / self.channels).max(1) * self.channels;
                 let (weight, bias): (&[f32], &[f32]) = (weight, bias);
+                let epsilon = self.epsilon;
+                let vectors = per_row.map(Activation::stream).transpose()?;
+                let row_length = (shape.positions() * self.channels).max(1);
                 with_result!(&mut storage, output => {
-                    let tasks = output.par_chunks_mut(step).zip(values.par_chunks(step));
-                    tasks.for_each(|(output, values)| layer_norm(level, values, weight, bias, self.epsilon, output));
+                    if let Some(vectors) = vectors {
+                        let rows = output.par_chunks_mut(row_length).zip(values.par_chunks(row_length));
+                        rows.zip(vectors.par_chunks(self.channels)).for_each(|((output, values), vector)| {
+                            let tasks = output.par_chunks_mut(step).zip(values.par_chunks(step));
+                            tasks.for_each(|(output, values)| {
+                                layer_norm_shifted(level, values, vector, weight, bias, epsilon, output);
+                            });
+                        });
+                    } else {
+                        let tasks = output.par_chunks_mut(step).zip(values.par_chunks(step));
+                        tasks.for_each(|(output, values)| layer_norm(level, values, weight, bias, epsilon, output));
+                    }
                     Ok(())
                 })?;
                 Ok(Activation { shape, storage })
             }
             (Backend::Candle(candle), Affine::Candle { weight, bias }) => {
-                let values = input.tensor()?.to_dtype(DType::F32)?;
+                let mut values = input.tensor()?.to_dtype(DType::F32)?;
+                if let Some(per_row) = per_row {
+                    values = values.broadcast_add(&per_row.tensor()?.to_dtype(DType::F32)?)?;
+                }
                 let centred = values.broadcast_sub(&values.mean_keepdim(D::Minus1)?)?;
                 let variance = centred.sqr()?.mean_keepdim(D::Minus1)?;
                 let normal = centred.broadcast_div(&(variance + f64::from(self.epsilon))?.sqrt()?)?;

@@ -2,8 +2,9 @@
 
 use serde_json::{Map, Value, json};
 
+use super::layer::LayerConfig;
 use crate::error::{Error, Result};
-use crate::ops::Function;
+use crate::ops::{Function, Mask};
 use crate::weights::Settings;
 
 /// The end token's id in the configurations of all early CLIP models, which is not the tokenizer's. transformers takes it as a sign to
@@ -53,6 +54,20 @@ impl EndToken {
             Self::Id(id) => Some(id),
         };
         ids.iter().position(|id| Some(*id) == wanted).unwrap_or(0)
+    }
+}
+
+impl TextEncoderConfig {
+    /// The shape of every layer.
+    pub(super) fn layer(&self) -> LayerConfig {
+        LayerConfig {
+            width: self.hidden_size,
+            inner_width: self.intermediate_size,
+            heads: self.num_attention_heads,
+            activation: self.activation,
+            epsilon: self.layer_norm_eps,
+            mask: Mask::Causal,
+        }
     }
 }
 

@@ -43,7 +43,7 @@ impl TextEncoder {
             token_embedding: table("token_embedding", config.vocab_size)?,
             position_embedding: table("position_embedding", config.max_position_embeddings)?,
             layers: (0..config.num_hidden_layers)
-                .map(|index| Layer::load(ops, &layers.enter(index), config))
+                .map(|index| Layer::load(ops, &layers.enter(index), config.layer()))
                 .collect::<Result<_>>()?,
             final_norm: LayerNorm::load(ops, &tower.enter("final_layer_norm"), width, config.layer_norm_eps)?,
             projection: projection

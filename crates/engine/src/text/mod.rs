@@ -2,7 +2,7 @@
 
 pub mod config;
 pub mod encoder;
-mod layer;
+pub(crate) mod layer;
 pub mod tokenizer;
 mod tokenizer_files;
 

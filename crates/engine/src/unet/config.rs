@@ -49,7 +49,7 @@ pub struct UNetConfig {
     pub text_time: Option<TextTimeConfig>,
 }
 
-/// What a block is made of.
+/// What a block is made of (in Stable Video Diffusion: of its spatio-temporal kin).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BlockKind {
     /// Resnets alone: `DownBlock2D`, `UpBlock2D`.
@@ -110,7 +110,7 @@ impl TryFrom<Map<String, Value>> for UNetConfig {
             None => settings.integers("attention_head_dim", 1..=MAX_CHANNELS, Some(levels))?.unwrap_or_else(|| vec![8; levels]),
         };
         settings.ignore(&["attention_head_dim"]);
-        check_heads(&settings, &block_out_channels, &attention_heads, &down_blocks, &up_blocks)?;
+        check_heads(&settings, "attention_head_dim", &block_out_channels, &attention_heads, (&down_blocks, &up_blocks))?;
 
         let layers = |settings: &mut Settings, key, default| {
             Ok::<_, Error>(settings.integers(key, 1..=MAX_LAYERS, Some(levels))?.unwrap_or_else(|| vec![default; levels]))
@@ -182,7 +182,8 @@ fn pin_single_implementations(settings: &mut Settings) -> Result<()> {
     Ok(())
 }
 
-fn block_kinds(settings: &mut Settings, key: &'static str, names: [&str; 2], levels: usize) -> Result<Vec<BlockKind>> {
+/// The kind of each block; `names` are those of a plain one and of one with attention.
+pub(crate) fn block_kinds(settings: &mut Settings, key: &'static str, names: [&str; 2], levels: usize) -> Result<Vec<BlockKind>> {
     let words = settings.words(key)?;
     if words.len() != levels {
         return Err(settings.refuse(key, format!("{} entries, block_out_channels has {levels}", words.len())));
@@ -199,12 +200,18 @@ fn block_kinds(settings: &mut Settings, key: &'static str, names: [&str; 2], lev
 }
 
 /// Heads must divide the channels wherever there is attention; the mid block has it always.
-fn check_heads(settings: &Settings, channels: &[usize], heads: &[usize], down: &[BlockKind], up: &[BlockKind]) -> Result<()> {
+pub(crate) fn check_heads(
+    settings: &Settings,
+    key: &str,
+    channels: &[usize],
+    heads: &[usize],
+    (down, up): (&[BlockKind], &[BlockKind]),
+) -> Result<()> {
     let levels = channels.len();
     for (level, (channels, heads)) in channels.iter().zip(heads).enumerate() {
         let attends = [down[level], up[levels - 1 - level]].contains(&BlockKind::CrossAttention) || level + 1 == levels;
         if attends && !channels.is_multiple_of(*heads) {
-            return Err(settings.refuse("attention_head_dim", format!("{heads} heads do not divide {channels} channels")));
+            return Err(settings.refuse(key, format!("{heads} heads do not divide {channels} channels")));
         }
     }
     Ok(())

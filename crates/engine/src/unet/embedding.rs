@@ -1,6 +1,5 @@
 //! Timesteps, picture sizes and pooled text as one vector per row.
 
-use super::UNetConfig;
 use crate::activation::{Activation, Shape};
 use crate::error::Result;
 use crate::ops::{Epilogue, Function, Linear, Ops, Output};
@@ -8,21 +7,23 @@ use crate::weights::Scope;
 
 /// Two layers over a sinusoid or a vector: `linear_2(silu(linear_1(x)))`.
 #[derive(Debug)]
-pub(super) struct EmbeddingLayers {
+pub(crate) struct EmbeddingLayers {
     first: Linear,
     second: Linear,
 }
 
 impl EmbeddingLayers {
-    pub(super) fn load(ops: &Ops, scope: &Scope<'_>, in_channels: usize, channels: usize) -> Result<Self> {
+    /// From `channels[0]` by way of `channels[1]` to `channels[2]`.
+    pub(crate) fn load(ops: &Ops, scope: &Scope<'_>, channels: [usize; 3]) -> Result<Self> {
+        let [in_channels, inner_channels, out_channels] = channels;
         Ok(Self {
-            first: Linear::load(ops, &scope.enter("linear_1"), in_channels, channels, true)?,
-            second: Linear::load(ops, &scope.enter("linear_2"), channels, channels, true)?,
+            first: Linear::load(ops, &scope.enter("linear_1"), in_channels, inner_channels, true)?,
+            second: Linear::load(ops, &scope.enter("linear_2"), inner_channels, out_channels, true)?,
         })
     }
 
     /// `rows` vectors, and what is added to them.
-    pub(super) fn forward(&self, ops: &Ops, rows: usize, vectors: &[f32], addend: Option<&Activation>) -> Result<Activation> {
+    pub(crate) fn forward(&self, ops: &Ops, rows: usize, vectors: &[f32], addend: Option<&Activation>) -> Result<Activation> {
         let input = ops.upload(Shape::vectors(rows, vectors.len() / rows), vectors)?;
         let silu = Epilogue { function: Function::Silu, output: Output::Operand, ..Epilogue::default() };
         let hidden = self.first.forward(ops, &input, silu)?;
@@ -30,20 +31,29 @@ impl EmbeddingLayers {
     }
 }
 
+/// How numbers become sinusoids (diffusers' `Timesteps`).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sinusoid {
+    /// Cosines before sines.
+    pub(crate) flip_sin_to_cos: bool,
+    /// Subtracted from the number of frequencies in the exponent's divisor.
+    pub(crate) freq_shift: f32,
+}
+
 /// The sinusoid of `value` with `channels` numbers, appended to `vector`.
 ///
 /// In f32 in the order of diffusers' `get_timestep_embedding` (models/embeddings.py): the angle of the first frequencies is the value
 /// itself, so at 1000 a differently rounded product would already show in the fifth digit.
-pub(super) fn push_sinusoid(vector: &mut Vec<f32>, value: f32, channels: usize, config: &UNetConfig) {
+pub(crate) fn push_sinusoid(vector: &mut Vec<f32>, value: f32, channels: usize, sinusoid: Sinusoid) {
     let half = channels / 2;
-    let divisor = half as f32 - config.freq_shift;
+    let divisor = half as f32 - sinusoid.freq_shift;
     let angle = |index: usize| {
         let exponent = -(10_000_f64.ln() as f32) * index as f32 / divisor;
         f64::from(value * f64::from(exponent).exp() as f32)
     };
     let sines = (0..half).map(|index| angle(index).sin() as f32);
     let cosines = (0..half).map(|index| angle(index).cos() as f32);
-    if config.flip_sin_to_cos {
+    if sinusoid.flip_sin_to_cos {
         vector.extend(cosines.chain(sines));
     } else {
         vector.extend(sines.chain(cosines));
@@ -54,7 +64,8 @@ pub(super) fn push_sinusoid(vector: &mut Vec<f32>, value: f32, channels: usize, 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::unet::config::tests::sdxl_like;
+
+    const PUBLISHED: Sinusoid = Sinusoid { flip_sin_to_cos: true, freq_shift: 0.0 };
 
     #[test]
     fn published_sinusoids() {
@@ -81,7 +92,7 @@ mod tests {
             ),
         ] {
             let mut vector = Vec::new();
-            push_sinusoid(&mut vector, value, channels, &sdxl_like());
+            push_sinusoid(&mut vector, value, channels, PUBLISHED);
             assert_eq!(vector.len(), channels);
             for (given, expected) in vector.iter().zip(cosines).chain(vector[channels / 2..].iter().zip(sines)) {
                 assert!((given - expected).abs() < 6e-5, "{value}: {given} is not {expected}");
@@ -91,11 +102,10 @@ mod tests {
 
     #[test]
     fn order_and_padding() {
-        let flipped = sdxl_like();
-        let plain = UNetConfig { flip_sin_to_cos: false, ..sdxl_like() };
+        let plain = Sinusoid { flip_sin_to_cos: false, ..PUBLISHED };
         let (mut first, mut second) = (Vec::new(), Vec::new());
-        push_sinusoid(&mut first, 3.0, 9, &flipped);
-        push_sinusoid(&mut second, 3.0, 9, &plain);
+        push_sinusoid(&mut first, 3.0, 9, PUBLISHED);
+        push_sinusoid(&mut second, 3.0, 9, plain);
         assert_eq!(first[..4], second[4..8]);
         assert_eq!(first[4..8], second[..4]);
         assert_eq!((first[8], second[8], first.len(), second.len()), (0.0, 0.0, 9, 9));

@@ -10,5 +10,6 @@ mod transformer;
 
 pub use config::UNetConfig;
 pub use context::Context;
+pub(crate) use embedding::{EmbeddingLayers, Sinusoid, push_sinusoid};
 pub use network::{Residuals, UNet, UNetRow};
 pub(crate) use resnet::{Resnet, ResnetConfig, conv_1x1, conv_3x3, resnet_bytes};

@@ -4,7 +4,7 @@ use super::UNetConfig;
 use super::blocks::{DownBlock, Evaluation, Loader, MidBlock, UpBlock, top};
 use super::config::TextTimeConfig;
 use super::context::Context;
-use super::embedding::{EmbeddingLayers, push_sinusoid};
+use super::embedding::{EmbeddingLayers, Sinusoid, push_sinusoid};
 use super::resnet::conv_3x3;
 use super::transformer::Transformer;
 use crate::activation::{Activation, Shape};
@@ -61,11 +61,11 @@ impl UNet {
         let mut loader = Loader { ops, config, cross_attentions: 0 };
 
         let conv_in = Conv2d::load(ops, &scope.enter("conv_in"), conv_3x3(config.in_channels, first))?;
-        let time_embedding = EmbeddingLayers::load(ops, &scope.enter("time_embedding"), first, time_channels)?;
+        let time_embedding = EmbeddingLayers::load(ops, &scope.enter("time_embedding"), [first, time_channels, time_channels])?;
         let add_embedding = match config.text_time {
             Some(text_time) => {
-                let layers = EmbeddingLayers::load(ops, &scope.enter("add_embedding"), text_time.input_dim, time_channels)?;
-                Some((text_time, layers))
+                let channels = [text_time.input_dim, time_channels, time_channels];
+                Some((text_time, EmbeddingLayers::load(ops, &scope.enter("add_embedding"), channels)?))
             }
             None => None,
         };
@@ -140,10 +140,11 @@ impl UNet {
     /// silu of the time embedding of every row: timestep, and where the network has it pooled text and sizes. It is what every resnet
     /// projects, so it is computed once.
     fn time(&self, ops: &Ops, rows: &[UNetRow<'_>]) -> Result<Activation> {
+        let sinusoid = Sinusoid { flip_sin_to_cos: self.config.flip_sin_to_cos, freq_shift: self.config.freq_shift };
         let mut timesteps = Vec::new();
         for row in rows {
             let channels = self.config.block_out_channels.first().copied().unwrap_or_default();
-            push_sinusoid(&mut timesteps, row.timestep, channels, &self.config);
+            push_sinusoid(&mut timesteps, row.timestep, channels, sinusoid);
         }
         let mut embedding = self.time_embedding.forward(ops, rows.len(), &timesteps, None)?;
         if let Some((text_time, layers)) = &self.add_embedding {
@@ -151,7 +152,7 @@ impl UNet {
             for row in rows {
                 vectors.extend_from_slice(row.pooled);
                 for number in row.time_ids {
-                    push_sinusoid(&mut vectors, *number, text_time.time_embed_dim, &self.config);
+                    push_sinusoid(&mut vectors, *number, text_time.time_embed_dim, sinusoid);
                 }
             }
             embedding = layers.forward(ops, rows.len(), &vectors, Some(&embedding))?;

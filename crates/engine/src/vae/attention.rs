@@ -8,7 +8,7 @@ use crate::ops::{Epilogue, GroupNorm, Interrupt, KeysValues, Linear, Mask, Ops, 
 use crate::weights::Scope;
 
 #[derive(Debug)]
-pub(super) struct SpatialAttention {
+pub(crate) struct SpatialAttention {
     norm: GroupNorm,
     /// Queries, keys and values of one product, side by side.
     queries_keys_values: Linear,
@@ -17,7 +17,7 @@ pub(super) struct SpatialAttention {
 }
 
 impl SpatialAttention {
-    pub(super) fn load(ops: &Ops, scope: &Scope<'_>, config: &VaeConfig, channels: usize) -> Result<Self> {
+    pub(crate) fn load(ops: &Ops, scope: &Scope<'_>, config: &VaeConfig, channels: usize) -> Result<Self> {
         let parts = ["to_q", "to_k", "to_v"].map(|name| (scope.enter(name), channels));
         Ok(Self {
             norm: GroupNorm::load(ops, &scope.enter("group_norm"), channels, config.norm_num_groups, NORM_EPSILON)?,
@@ -27,7 +27,7 @@ impl SpatialAttention {
         })
     }
 
-    pub(super) fn forward(&self, ops: &Ops, input: &Activation, interrupt: &Interrupt) -> Result<Activation> {
+    pub(crate) fn forward(&self, ops: &Ops, input: &Activation, interrupt: &Interrupt) -> Result<Activation> {
         let normed = self.norm.forward(ops, input, false, Output::Operand)?;
         let operand = Epilogue { output: Output::Operand, ..Epilogue::default() };
         let joined = self.queries_keys_values.forward(ops, &normed, operand)?;

@@ -5,9 +5,10 @@ use serde_json::{Map, Value, json};
 use crate::error::{Error, Result};
 use crate::weights::Settings;
 
-const MAX_CHANNELS: usize = 16_384;
+/// More than any published network has; what is beyond is a lie.
+pub(crate) const MAX_CHANNELS: usize = 16_384;
 /// Each level doubles the pixels along a side of one latent position: 32 with six. Published ones have four.
-const MOST_LEVELS: usize = 6;
+pub(crate) const MOST_LEVELS: usize = 6;
 
 /// The configuration of an `AutoencoderKL`. Unknown architecture values are refused by name.
 #[derive(Clone, Debug, PartialEq, serde::Deserialize)]

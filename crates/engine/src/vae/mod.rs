@@ -12,12 +12,14 @@ mod tiling;
 pub use config::VaeConfig;
 pub use memory::{DecodePlan, decode_bytes, decode_plan};
 pub(crate) use memory::{attention_bytes, encode_live_bytes};
+pub(crate) use attention::SpatialAttention;
+pub(crate) use encoder::EncoderHalf;
 pub use network::{Moments, Vae};
 
 use crate::unet::ResnetConfig;
 
 /// Of every group norm of an autoencoder.
-const NORM_EPSILON: f32 = 1e-6;
+pub(crate) const NORM_EPSILON: f32 = 1e-6;
 
 /// A resnet of an autoencoder: no time embedding.
 fn resnet_config(config: &VaeConfig, in_channels: usize, out_channels: usize) -> ResnetConfig {

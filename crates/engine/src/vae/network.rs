@@ -2,7 +2,7 @@
 
 use super::VaeConfig;
 use super::decoder::Decoder;
-use super::encoder::Encoder;
+use super::encoder::EncoderHalf;
 use super::tiling::{self, TileGrid};
 use crate::activation::Shape;
 use crate::error::{Error, Result};
@@ -34,8 +34,7 @@ impl Moments {
 #[derive(Debug)]
 pub struct Vae {
     config: VaeConfig,
-    encoder: Encoder,
-    quant_conv: Option<Conv2d>,
+    encoder: EncoderHalf,
     post_quant_conv: Option<Conv2d>,
     decoder: Decoder,
 }
@@ -44,10 +43,9 @@ impl Vae {
     /// Reads and packs every weight.
     pub fn load(ops: &Ops, scope: &Scope<'_>, config: &VaeConfig) -> Result<Self> {
         let pointwise = |name: &str, channels: usize| Conv2d::load(ops, &scope.enter(name), conv_1x1(channels, channels));
-        let (latents, moments) = (config.latent_channels, 2 * config.latent_channels);
+        let latents = config.latent_channels;
         Ok(Self {
-            encoder: Encoder::load(ops, &scope.enter("encoder"), config)?,
-            quant_conv: config.use_quant_conv.then(|| pointwise("quant_conv", moments)).transpose()?,
+            encoder: EncoderHalf::load(ops, scope, config)?,
             post_quant_conv: config.use_post_quant_conv.then(|| pointwise("post_quant_conv", latents)).transpose()?,
             decoder: Decoder::load(ops, &scope.enter("decoder"), config)?,
             config: config.clone(),
@@ -66,35 +64,7 @@ impl Vae {
 
     /// A picture (values −1…1, sides multiples of [`Self::factor`]) to the moments of its unscaled latents.
     pub fn encode(&self, ops: &Ops, picture: &Picture, interrupt: &Interrupt) -> Result<Moments> {
-        let (factor, channels) = (self.factor(), self.config.in_channels);
-        let Picture { height, width, .. } = *picture;
-        let whole = height > 0 && width > 0 && height.is_multiple_of(factor) && width.is_multiple_of(factor);
-        if !whole || picture.channels != channels || picture.values.len() != height * width * channels {
-            let reason = format!(
-                "a picture of {height}×{width}×{}; sides must be multiples of {factor}, channels {channels}",
-                picture.channels
-            );
-            return Err(Error::request("init_image", reason));
-        }
-        let input = ops.upload(Shape::new(1, height, width, channels), &picture.values)?;
-        let mut moments = self.encoder.forward(ops, &input, interrupt)?;
-        if let Some(quant_conv) = &self.quant_conv {
-            moments = quant_conv.forward(ops, &moments, Epilogue::default())?;
-        }
-        let (shape, values) = (moments.shape(), ops.download(&moments)?);
-
-        let latent_channels = self.config.latent_channels;
-        let mut mean = Latent::zeros(1, shape.height, shape.width, latent_channels);
-        let mut log_variance = mean.clone();
-        let targets = mean.values.chunks_exact_mut(latent_channels).zip(log_variance.values.chunks_exact_mut(latent_channels));
-        for (position, (mean, log_variance)) in values.chunks_exact(2 * latent_channels).zip(targets) {
-            let (first, second) = position.split_at(latent_channels);
-            mean.copy_from_slice(first);
-            for (target, value) in log_variance.iter_mut().zip(second) {
-                *target = value.clamp(-30.0, 20.0);
-            }
-        }
-        Ok(Moments { mean, log_variance })
+        self.encoder.encode(ops, &self.config, picture, interrupt)
     }
 
     /// Unscaled latents (already divided by `scaling_factor`) to a picture with values around −1…1, not clamped.

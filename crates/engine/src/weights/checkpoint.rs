@@ -130,6 +130,16 @@ impl Checkpoint {
         known(name).or_else(|| names::aliases(name).find_map(|alias| known(&alias)))
     }
 
+    /// [`Self::find`], with the shape that is wanted.
+    fn checked(&self, name: &str, shape: &[usize]) -> Result<(&str, &Entry)> {
+        let found = self.find(name).ok_or_else(|| self.error(format!("{name} is missing; expected shape {shape:?}")))?;
+        if fits(&found.1.located.shape, shape) {
+            Ok(found)
+        } else {
+            Err(self.error(format!("{name} has shape {:?}, expected {shape:?}", found.1.located.shape)))
+        }
+    }
+
     fn error(&self, reason: String) -> Error {
         Error::checkpoint(&self.component, reason)
     }
@@ -185,17 +195,19 @@ impl TensorSource for Checkpoint {
     }
 
     fn take(&self, name: &str, shape: &[usize]) -> Result<HostTensor> {
-        let (stored_name, entry) =
-            self.find(name).ok_or_else(|| self.error(format!("{name} is missing; expected shape {shape:?}")))?;
-        if !fits(&entry.located.shape, shape) {
-            return Err(self.error(format!("{name} has shape {:?}, expected {shape:?}", entry.located.shape)));
-        }
+        let (stored_name, entry) = self.checked(name, shape)?;
         // Not locked while it is used: the conversion waits for a thread pool, which may have another call of this run meanwhile.
         let mut scratch = std::mem::take(&mut *self.scratch.lock().unwrap_or_else(PoisonError::into_inner));
         let values = self.files[entry.file].read(stored_name, &entry.located, &mut scratch)?;
         *self.scratch.lock().unwrap_or_else(PoisonError::into_inner) = scratch;
         entry.taken.store(true, Ordering::Relaxed);
         Ok(HostTensor::Values { shape: shape.to_vec(), values })
+    }
+
+    fn skip(&self, name: &str, shape: &[usize]) -> Result<()> {
+        let (_, entry) = self.checked(name, shape)?;
+        entry.taken.store(true, Ordering::Relaxed);
+        Ok(())
     }
 }
 

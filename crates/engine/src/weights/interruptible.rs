@@ -29,6 +29,10 @@ impl TensorSource for Interruptible<'_> {
         self.interrupt.check()?;
         self.source.take(name, shape)
     }
+    fn skip(&self, name: &str, shape: &[usize]) -> Result<()> {
+        self.interrupt.check()?;
+        self.source.skip(name, shape)
+    }
 }
 
 impl std::fmt::Debug for Interruptible<'_> {

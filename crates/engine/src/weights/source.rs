@@ -40,6 +40,10 @@ pub trait TensorSource: Send + Sync {
     fn has(&self, name: &str) -> bool;
     /// The tensor `name`, which must have `shape`; marks it as used. A missing tensor or another shape is an error that names it.
     fn take(&self, name: &str, shape: &[usize]) -> Result<HostTensor>;
+    /// [`Self::take`] of a tensor that has no effect on any result, so that its values need not be read.
+    fn skip(&self, name: &str, shape: &[usize]) -> Result<()> {
+        self.take(name, shape).map(drop)
+    }
 }
 
 /// A source and a place in its tree of names; perhaps with a file of packed weights beside it.
@@ -76,6 +80,14 @@ impl<'a> Scope<'a> {
     /// The tensor `name` under this scope.
     pub fn take(&self, name: &str, shape: &[usize]) -> Result<HostTensor> {
         self.source.take(&format!("{}{name}", self.prefix), shape)
+    }
+    /// Marks the tensor `name` under this scope as used: it must be there and have `shape`, and has no effect on any result.
+    pub fn skip(&self, name: &str, shape: &[usize]) -> Result<()> {
+        match self.packed {
+            // What comes out of a file was accounted for when it went in.
+            Some(Packed::Mapped(_)) => Ok(()),
+            _ => self.source.skip(&format!("{}{name}", self.prefix), shape),
+        }
     }
     /// Whether the tensor `name` is there.
     pub fn has(&self, name: &str) -> bool {

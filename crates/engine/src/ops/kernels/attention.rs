@@ -34,7 +34,7 @@ pub(crate) struct Strided<'a> {
 
 impl Strided<'_> {
     /// Whether `positions` positions of `channels` channels lie within the values.
-    fn holds(&self, positions: usize, channels: usize) -> bool {
+    pub(super) fn holds(&self, positions: usize, channels: usize) -> bool {
         let length = match self.values {
             Values::F32(values) => values.len(),
             Values::Bf16(values) => values.len(),

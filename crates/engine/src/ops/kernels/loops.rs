@@ -128,6 +128,30 @@ instantiate! {
     layer_norm = layer_norm_body [O] (values: &[f32], weight: &[f32], bias: &[f32], epsilon: f32, output: &mut [O])
 }
 
+#[inline(always)]
+fn layer_norm_shifted_body<O: Lane, const FMA: bool>(
+    values: &[f32],
+    addend: &[f32],
+    weight: &[f32],
+    bias: &[f32],
+    epsilon: f32,
+    output: &mut [O],
+) {
+    let channels = weight.len();
+    let mut shifted = vec![0.0_f32; channels];
+    for (position, output) in values.chunks_exact(channels).zip(output.chunks_exact_mut(channels)) {
+        for (shifted, (value, addend)) in shifted.iter_mut().zip(position.iter().zip(addend)) {
+            *shifted = value + addend;
+        }
+        layer_norm_body::<O, FMA>(&shifted, weight, bias, epsilon, output);
+    }
+}
+instantiate! {
+    /// Layer norm of the sum of every position and `addend`.
+    layer_norm_shifted = layer_norm_shifted_body [O]
+        (values: &[f32], addend: &[f32], weight: &[f32], bias: &[f32], epsilon: f32, output: &mut [O])
+}
+
 /// Maximum and sum of one query's softmax over the keys seen so far.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RunningSoftmax {
@@ -217,7 +241,7 @@ pub(crate) const PANEL: usize = 32;
 pub(crate) struct Finish<'a> {
     /// One per packed column (a whole number of panels).
     pub(crate) bias: &'a [f32],
-    /// `[rows, channels]`.
+    /// `[vectors, channels]`.
     pub(crate) per_row: Option<&'a [f32]>,
     /// `[rows · positions, channels]`.
     pub(crate) residual: Option<&'a [f32]>,
@@ -225,9 +249,11 @@ pub(crate) struct Finish<'a> {
     pub(crate) function: Function,
     /// Whether a panel is 16 values and 16 gates (GEGLU).
     pub(crate) gated: bool,
+    /// `[rows · positions, channels]`, and its share in the result.
+    pub(crate) blend: Option<(&'a [f32], f32)>,
     /// Channels of the result.
     pub(crate) channels: usize,
-    /// Positions per row.
+    /// Positions, of one row or of several, that share a vector of `per_row`.
     pub(crate) positions: usize,
 }
 
@@ -250,6 +276,21 @@ fn add(columns: &mut [f32; PANEL], addend: &[f32]) {
     } else {
         for (column, addend) in columns.iter_mut().zip(addend) {
             *column += addend;
+        }
+    }
+}
+
+/// `share · other + (1 − share) · column` in the first columns.
+#[inline(always)]
+fn blend<const FMA: bool>(columns: &mut [f32; PANEL], other: &[f32], share: f32) {
+    let rest = 1.0 - share;
+    if let Some(other) = other.first_chunk::<PANEL>() {
+        for (column, other) in columns.iter_mut().zip(other) {
+            *column = fused::<FMA>(share, *other, rest * *column);
+        }
+    } else {
+        for (column, other) in columns.iter_mut().zip(other) {
+            *column = fused::<FMA>(share, *other, rest * *column);
         }
     }
 }
@@ -302,6 +343,9 @@ fn finish_body<O: Lane, const FMA: bool>(
         let from = position * finish.channels;
         if let Some(residual) = finish.residual {
             add(&mut values, &residual[from + columns.start..from + columns.end]);
+        }
+        if let Some((other, share)) = finish.blend {
+            blend::<FMA>(&mut values, &other[from + columns.start..from + columns.end], share);
         }
         let output = output.piece(from + columns.start, columns.len());
         if let Some(output) = output.first_chunk_mut::<PANEL>() {

@@ -33,8 +33,8 @@ pub(crate) struct Geometry {
     pub(crate) input: (usize, usize),
     /// Height and width of the result.
     pub(crate) output: (usize, usize),
-    /// Side of the kernel.
-    pub(crate) kernel: usize,
+    /// Taps down and across.
+    pub(crate) kernel: (usize, usize),
     /// Step between outputs.
     pub(crate) stride: usize,
     /// Zeros above and to the left.
@@ -44,7 +44,7 @@ pub(crate) struct Geometry {
 impl Geometry {
     /// One tap at every position.
     pub(crate) const fn pointwise(rows: usize, positions: usize) -> Self {
-        Self { rows, input: (1, positions), output: (1, positions), kernel: 1, stride: 1, padding: (0, 0) }
+        Self { rows, input: (1, positions), output: (1, positions), kernel: (1, 1), stride: 1, padding: (0, 0) }
     }
 
     /// Positions of a row of the result.
@@ -55,7 +55,7 @@ impl Geometry {
     /// The input position (counted over all rows) that `tap` sees from `position` of `row`; `None` in the padding.
     pub(crate) fn source(&self, row: usize, position: usize, tap: usize) -> Option<usize> {
         let (y, x) = (position / self.output.1, position % self.output.1);
-        let (down, across) = (tap / self.kernel, tap % self.kernel);
+        let (down, across) = (tap / self.kernel.1, tap % self.kernel.1);
         let y = (y * self.stride + down).checked_sub(self.padding.0).filter(|y| *y < self.input.0)?;
         let x = (x * self.stride + across).checked_sub(self.padding.1).filter(|x| *x < self.input.1)?;
         Some((row * self.input.0 + y) * self.input.1 + x)
@@ -63,7 +63,7 @@ impl Geometry {
 
     /// Whether every tap sees the position it stands on.
     pub(crate) fn is_pointwise(&self) -> bool {
-        self.kernel == 1 && self.stride == 1 && self.padding == (0, 0) && self.input == self.output
+        self.kernel == (1, 1) && self.stride == 1 && self.padding == (0, 0) && self.input == self.output
     }
 }
 
@@ -96,16 +96,16 @@ impl Product<'_> {
         let Self { matrix, input_stride, geometry, finish, .. } = self;
         let positions = geometry.rows * geometry.positions();
         let input_positions = geometry.rows * geometry.input.0 * geometry.input.1;
-        let fits = geometry.kernel * geometry.kernel == matrix.taps()
+        let fits = geometry.kernel.0 * geometry.kernel.1 == matrix.taps()
             && *input_stride >= matrix.in_channels().next_multiple_of(group)
             && input_length >= input_positions * input_stride
             && finish.channels == matrix.out_channels()
             && finish.gated == matrix.gated()
             && finish.bias.len() == matrix.columns()
-            && finish.positions == geometry.positions()
             && output_length == positions * finish.channels
             && finish.residual.is_none_or(|residual| residual.len() == output_length)
-            && finish.per_row.is_none_or(|per_row| per_row.len() == geometry.rows * finish.channels);
+            && finish.blend.is_none_or(|(other, _)| other.len() == output_length)
+            && finish.per_row.is_none_or(|per_row| per_row.len() * finish.positions == positions * finish.channels);
         if fits { Ok(()) } else { Err(Error::Device("the sizes of a matrix product do not fit each other".into())) }
     }
 }
@@ -259,13 +259,17 @@ mod tests {
 
     #[test]
     fn taps_look_where_torch_looks() {
-        let geometry = Geometry { rows: 2, input: (4, 5), output: (2, 2), kernel: 3, stride: 2, padding: (0, 0) };
+        let geometry = Geometry { rows: 2, input: (4, 5), output: (2, 2), kernel: (3, 3), stride: 2, padding: (0, 0) };
         assert_eq!(geometry.source(1, 3, 0), Some(20 + 2 * 5 + 2));
         // one past the right and the lower edge: the asymmetric padding of the VAE's downsampling
         assert_eq!(geometry.source(0, 3, 8), None);
-        let padded = Geometry { rows: 1, input: (4, 5), output: (4, 5), kernel: 3, stride: 1, padding: (1, 1) };
+        let padded = Geometry { rows: 1, input: (4, 5), output: (4, 5), kernel: (3, 3), stride: 1, padding: (1, 1) };
         assert_eq!(padded.source(0, 0, 0), None);
         assert_eq!(padded.source(0, 0, 4), Some(0));
         assert_eq!(padded.source(0, 19, 8), None);
+        // over three frames of five positions
+        let frames = Geometry { rows: 2, input: (3, 5), output: (3, 5), kernel: (3, 1), stride: 1, padding: (1, 0) };
+        assert_eq!([0, 1, 2].map(|tap| frames.source(1, 7, tap)), [Some(15 + 2), Some(15 + 7), Some(15 + 12)]);
+        assert_eq!((frames.source(1, 4, 0), frames.source(0, 10, 2)), (None, None));
     }
 }

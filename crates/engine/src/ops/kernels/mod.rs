@@ -2,7 +2,7 @@
 //!
 //! - `tile`: the register tile that everything heavy is made of, 14 positions × 32 outputs;
 //! - `pack`: the weights in the order in which the tile reads them;
-//! - `matrix`, `attention`: loops around the tile, in tasks;
+//! - `matrix`, `attention`, `frame_attention`: loops around the tile, in tasks;
 //! - `portable`: the same over the `gemm` crate;
 //! - `loops`, `math`: element loops, compiled once per `level` of vector instructions;
 //! - `memory`: aligned memory; `mapped`: files that stand for it.
@@ -11,6 +11,7 @@
 //! additions of a result depends neither on the rows that share the call nor on the number of threads.
 
 pub(crate) mod attention;
+pub(crate) mod frame_attention;
 mod level;
 pub(crate) mod loops;
 pub(crate) mod mapped;

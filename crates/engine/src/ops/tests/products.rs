@@ -76,7 +76,7 @@ fn check_conv(config: Conv2dConfig, rows: usize, height: usize, width: usize, fu
         check(&ops, "plain convolution", &plain, result, &product, tolerance);
         let per_row = ops.upload(Shape::vectors(rows, out_channels), &per_row).unwrap();
         let residual = ops.upload(result, &residual).unwrap();
-        let epilogue = Epilogue { per_row: Some(&per_row), residual: Some(&residual), function, output };
+        let epilogue = Epilogue { per_row: Some(&per_row), residual: Some(&residual), function, output, ..Epilogue::default() };
         let full = conv.forward(&ops, &input, epilogue).unwrap();
         check(&ops, &format!("{config:?}"), &full, result, &exact, tolerance);
     }
