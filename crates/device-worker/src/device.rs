@@ -8,25 +8,25 @@ use framewright_engine::ops::{KernelPath, Ops, Precision};
 use framewright_engine::weights::packed::PackedCache;
 use serde::{Deserialize, Serialize};
 
+use crate::engine_device::{EngineDevice, EngineOptions};
 use crate::fake::{FakeDevice, FakeSetup, Stage};
 use crate::pulse::Pulse;
-use crate::sdxl::{SdxlDevice, SdxlOptions};
-use crate::task::{Failure, FailureClass, ImageOutput, ImageTask, ModelFiles, Report, TaskNumber};
+use crate::task::{Failure, FailureClass, ModelFiles, Report, Task, TaskNumber, TaskOutput};
 use crate::vitals;
 
 /// How a task ended.
-pub type Ended = (TaskNumber, Result<ImageOutput, Failure>);
+pub type Ended = (TaskNumber, Result<TaskOutput, Failure>);
 
 /// A device with its memory, its models and the tasks that it runs. Lives on one thread; every call blocks.
 pub trait BatchDevice {
     /// What it is: `cpu (avx512, f32)`.
     fn description(&self) -> String;
 
-    /// Takes a task: gives back what the order says, loads the model, encodes the prompts. An error is the task's end. Tasks that run
+    /// Takes a task: gives back what the order says, loads the model, encodes prompts and pictures. An error is the task's end. Tasks that run
     /// already wait meanwhile.
-    fn begin(&mut self, number: TaskNumber, task: ImageTask, report: &mut dyn FnMut(TaskNumber, Report)) -> Result<(), Failure>;
+    fn begin(&mut self, number: TaskNumber, task: Task, report: &mut dyn FnMut(TaskNumber, Report)) -> Result<(), Failure>;
 
-    /// Takes every task one evaluation on, as many as possible of them together, and gives those that have ended. Tasks that were
+    /// Takes every task one evaluation or one chunk of frames on, as many as possible together, and gives those that have ended. Tasks that were
     /// interrupted end as cancelled.
     fn advance(&mut self, report: &mut dyn FnMut(TaskNumber, Report)) -> Vec<Ended>;
 
@@ -172,7 +172,7 @@ pub fn open(kind: DeviceKind, options: &DeviceOptions, pulse: Pulse, stage: Stag
         DeviceKind::Cuda(_) => return Err(OpenError::NoCuda(kind)),
     };
     let meter = vitals::Meter::new(kind);
-    let options = SdxlOptions {
+    let options = EngineOptions {
         unload_after_task: options.unload_after_task,
         max_batch_rows: options.max_batch_rows.max(1),
         packed: options
@@ -180,7 +180,7 @@ pub fn open(kind: DeviceKind, options: &DeviceOptions, pulse: Pulse, stage: Stag
             .clone()
             .map(|directory| PackedCache::new(directory).with_most_file_bytes(options.max_packed_bytes.unwrap_or(u64::MAX))),
     };
-    Ok(Box::new(SdxlDevice::new(ops, Box::new(move || meter.memory().map(|memory| memory.free_bytes)), options, pulse)))
+    Ok(Box::new(EngineDevice::new(ops, Box::new(move || meter.memory().map(|memory| memory.free_bytes)), options, pulse)))
 }
 
 fn precision_named(word: &str) -> Result<Precision, OpenError> {

@@ -3,13 +3,13 @@
 use std::sync::mpsc::{Receiver, TryRecvError};
 
 use crate::device::{BatchDevice, LoadedModel};
-use crate::task::{Failure, ImageOutput, ImageTask, ModelFiles, Report, TaskNumber};
+use crate::task::{Failure, ModelFiles, Report, Task, TaskNumber, TaskOutput};
 
 /// What a device's thread is told.
 #[derive(Debug)]
 pub enum Command {
     /// Run a task.
-    Run(TaskNumber, Box<ImageTask>),
+    Run(TaskNumber, Box<Task>),
     /// Load a model before anybody needs it.
     Load {
         /// Comes back with the answer.
@@ -32,7 +32,7 @@ pub enum Event {
     /// A task is on its way.
     Report(TaskNumber, Report),
     /// A task has ended; nothing more is said of it.
-    Ended(TaskNumber, Result<ImageOutput, Failure>),
+    Ended(TaskNumber, Result<TaskOutput, Failure>),
     /// A command was carried out.
     Answered {
         /// The command's.

@@ -1,9 +1,11 @@
 //! A device that computes nothing: for tests of everything around devices, and of load.
 //!
 //! It runs tasks in batches like the real one, keeps and resumes checkpoints, takes as long and as much memory as it is told, and does
-//! wrong what the prompt says ([`words`]).
+//! wrong what the prompt says ([`words`]), or what was [planned](Planned), since a clip has no prompt.
 
+mod motion;
 mod pattern;
+mod run;
 pub mod words;
 
 use std::collections::VecDeque;
@@ -16,21 +18,14 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use crate::device::{BatchDevice, Ended, LoadedModel};
-use crate::preview;
 use crate::pulse::Pulse;
-use crate::task::{Failure, FailureClass, ImageOutput, ImageTask, ModelFiles, Picture, Report, RunFacts, TaskNumber, Timings};
-use crate::work::cadence::{Unsaved, WriteCost};
-use crate::work::{Kept, WorkDirectory};
-use pattern::pattern;
+use crate::task::{Failure, FailureClass, ModelFiles, Report, Request, Task, TaskNumber};
+use crate::work::cadence::WriteCost;
+use run::Run;
 pub use words::Words;
 
 /// How often a pausing device looks whether it shall stop.
 const LOOK_INTERVAL: Duration = Duration::from_millis(5);
-
-/// Longer side of a picture, pixels: real, and small.
-const PICTURE_SIDE: u32 = 32;
-/// Longer side of a preview, pixels.
-const PREVIEW_SIDE: u32 = 16;
 
 /// Pace and memory of a fake device.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -108,22 +103,6 @@ struct Resident {
     files: ModelFiles,
     weights_bytes: u64,
     last_used: u64,
-}
-
-struct Run {
-    number: TaskNumber,
-    task: ImageTask,
-    words: Words,
-    work: WorkDirectory,
-    /// It takes part in the evaluation under way: it was there when that began.
-    is_evaluated: bool,
-    /// Evaluations of each picture done.
-    done: u32,
-    resumed: u32,
-    batched_with: u32,
-    load_seconds: f64,
-    begun: Instant,
-    unsaved: Unsaved,
 }
 
 impl FakeDevice {
@@ -252,12 +231,15 @@ impl BatchDevice for FakeDevice {
         "fake".to_owned()
     }
 
-    fn begin(&mut self, number: TaskNumber, task: ImageTask, report: &mut dyn FnMut(TaskNumber, Report)) -> Result<(), Failure> {
+    fn begin(&mut self, number: TaskNumber, task: Task, report: &mut dyn FnMut(TaskNumber, Report)) -> Result<(), Failure> {
         for model in &task.order.unload {
             // One in use stays; whoever ordered it sees that in what is loaded.
             let _ = self.unload(model);
         }
-        let words = self.setup.planned.take().unwrap_or_else(|| Words::of(&task.order.request.prompt));
+        let words = self.setup.planned.take().unwrap_or_else(|| match &task.order.request {
+            Request::Pictures(request) => Words::of(&request.prompt),
+            Request::Clip(_) => Words::default(),
+        });
         if words.out_of_memory {
             return Err(out_of_memory(u64::MAX, self.setup.memory_bytes.unwrap_or(0)));
         }
@@ -265,22 +247,7 @@ impl BatchDevice for FakeDevice {
         if let Some(seconds) = load_seconds {
             report(number, Report::ModelLoaded { seconds });
         }
-        let order = &task.order;
-        let work = WorkDirectory::new(&order.work_directory, "fake", &order.model, &order.request);
-        let resumed = resumed_step(&work).filter(|step| *step <= order.request.num_inference_steps).unwrap_or(0);
-        self.tasks.push(Run {
-            number,
-            words,
-            work,
-            is_evaluated: false,
-            done: resumed,
-            resumed,
-            batched_with: 1,
-            load_seconds: load_seconds.unwrap_or(0.0),
-            begun: Instant::now(),
-            unsaved: Unsaved::default(),
-            task,
-        });
+        self.tasks.push(Run::begin(number, task, words, load_seconds)?);
         Ok(())
     }
 
@@ -299,8 +266,8 @@ impl BatchDevice for FakeDevice {
                 run.advance(seconds, moving, &mut self.write_cost, report);
             }
         }
-        let finished = self.tasks.extract_if(.., |run| run.done >= run.task.order.request.num_inference_steps);
-        ended.extend(finished.map(|run| (run.number, Ok(run.output()))));
+        let finished = self.tasks.extract_if(.., |run| run.is_finished());
+        ended.extend(finished.map(|run| (run.number, run.output())));
         ended
     }
 
@@ -323,68 +290,6 @@ impl BatchDevice for FakeDevice {
     fn loaded(&self) -> Vec<LoadedModel> {
         let loaded = |known: &Resident| LoadedModel { name: known.files.name.clone(), weights_bytes: known.weights_bytes };
         self.models.iter().map(loaded).collect()
-    }
-}
-
-impl Run {
-    /// Whether the evaluation under way brings it on.
-    fn moves(&self) -> bool {
-        self.is_evaluated && !self.words.is_stuck(self.done)
-    }
-
-    /// One evaluation of every picture, which took `seconds` and was shared by `tasks`.
-    fn advance(&mut self, seconds: f64, tasks: u32, cost: &mut WriteCost, report: &mut dyn FnMut(TaskNumber, Report)) {
-        let request = &self.task.order.request;
-        self.done += 1;
-        self.batched_with = self.batched_with.max(tasks);
-        let (step, steps) = (self.done * request.num_images, request.num_inference_steps * request.num_images);
-        report(self.number, Report::Evaluated { step, steps, seconds, tasks });
-        if self.task.previews.is_on() && preview::is_due(self.done as usize, request.num_inference_steps as usize) {
-            for index in 0..request.num_images {
-                let seed = request.seed.wrapping_add(u64::from(index));
-                if let Some(png) = preview::png(&pattern(request.width, request.height, PREVIEW_SIDE, seed)) {
-                    report(self.number, Report::Preview { index, step, steps, png });
-                }
-            }
-        }
-        if self.done < request.num_inference_steps && self.unsaved.evaluated(seconds, *cost) {
-            let begun = Instant::now();
-            match self.work.keep_machine(0, &self.done.to_le_bytes()) {
-                Ok(()) => cost.measured(begun.elapsed().as_secs_f64()),
-                Err(error) => tracing::warn!(%error, "Cannot write a checkpoint: {error}"),
-            }
-            self.unsaved.saved();
-        }
-    }
-
-    fn output(self) -> ImageOutput {
-        let request = &self.task.order.request;
-        let picture =
-            |index: u32| pattern(request.width, request.height, PICTURE_SIDE, request.seed.wrapping_add(u64::from(index)));
-        ImageOutput {
-            pictures: (0..request.num_images).map(|index| Picture::Pixels(Arc::new(picture(index)))).collect(),
-            facts: RunFacts {
-                device: "fake".to_owned(),
-                precision: "none".to_owned(),
-                sampler: request.sampler.clone().unwrap_or_else(|| "euler".to_owned()),
-                noise: "none".to_owned(),
-                timings: Timings {
-                    load_seconds: self.load_seconds,
-                    denoise_seconds: self.begun.elapsed().as_secs_f64(),
-                    ..Timings::default()
-                },
-                resumed_steps: self.resumed * request.num_images,
-                batched_with: self.batched_with,
-                warnings: vec!["made by a fake device: a small test pattern, not the model's picture".to_owned()],
-            },
-        }
-    }
-}
-
-fn resumed_step(work: &WorkDirectory) -> Option<u32> {
-    match work.read(0, 0, 0)? {
-        Kept::Machine(bytes) => Some(u32::from_le_bytes(bytes.try_into().ok()?)),
-        Kept::Finished { .. } => None,
     }
 }
 
@@ -412,6 +317,11 @@ fn out_of_memory(needed_bytes: u64, free_bytes: u64) -> Failure {
 
 /// What the weight files of a model take; 0 where there are none.
 fn weight_bytes(directory: &Path) -> u64 {
+    if let Ok(file) = directory.metadata()
+        && file.is_file()
+    {
+        return file.len();
+    }
     let files = |directory: &Path| std::fs::read_dir(directory).into_iter().flatten().flatten();
     files(directory)
         .flat_map(|component| files(&component.path()).collect::<Vec<_>>())

@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::device::{DeviceKind, DeviceOptions, LoadedModel};
-use crate::task::{Failure, ImageOutput, ModelFiles, Report, TaskNumber, TaskOrder};
+use crate::task::{Failure, ModelFiles, Report, TaskNumber, TaskOrder, TaskOutput};
 use crate::vitals::Vitals;
 
 /// Changes with the words. Both sides come from one build; a worker that was not replaced with its server says so.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 /// How a worker starts: the server's first message.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -116,7 +116,7 @@ pub enum ToServer {
         /// Which.
         number: TaskNumber,
         /// How.
-        result: Result<ImageOutput, Failure>,
+        result: Result<TaskOutput, Failure>,
     },
     /// A command was carried out.
     Answered {

@@ -27,7 +27,7 @@ use parking_lot::Mutex;
 use crate::device::{self, DeviceKind};
 use crate::fake::{Saboteur, Stage};
 use crate::pulse::Pulse;
-use crate::task::{ImageTask, PreviewSwitch, TaskNumber};
+use crate::task::{PreviewSwitch, Task, TaskNumber};
 use crate::vitals::{Memory, Meter, Vitals};
 use crate::worker::{self, Command, Event};
 use frame::FrameError;
@@ -192,7 +192,7 @@ impl Ear {
                 let interrupt = Interrupt::default();
                 self.tasks.0.lock().insert(number, Levers { interrupt: interrupt.clone(), previews: Arc::clone(&wanted) });
                 let previews = PreviewSwitch::new(move || wanted.load(Ordering::Relaxed));
-                Command::Run(number, Box::new(ImageTask { order: *order, interrupt, previews }))
+                Command::Run(number, Box::new(Task { order: *order, interrupt, previews }))
             }
             ToWorker::Load { ticket, model } => Command::Load { ticket, model },
             ToWorker::Unload { ticket, model } => Command::Unload { ticket, model },

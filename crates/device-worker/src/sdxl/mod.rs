@@ -1,141 +1,72 @@
-//! The real device: runs SDXL with the engine, several tasks at a time.
+//! Tasks that make pictures with SDXL: those of one model and size share evaluations.
 
-mod admission;
-mod evaluation;
-mod models;
 mod run;
-mod sampler_name;
-#[cfg(test)]
-mod tests;
 
-use std::collections::VecDeque;
-use std::fmt;
 use std::rc::Rc;
 use std::time::Instant;
 
-use framewright_engine::ops::{Interrupt, Ops};
-use framewright_engine::pipelines::sdxl::SdxlModel;
-use framewright_engine::weights::packed::PackedCache;
+use framewright_engine::ops::Interrupt;
+use framewright_engine::pipelines::sdxl::{ModelInfo, SdxlModel};
 
-use crate::device::{BatchDevice, Ended, LoadedModel, in_use};
-use crate::pulse::Pulse;
-use crate::task::{Failure, ImageTask, ModelFiles, Report, TaskNumber};
-use crate::work::cadence::WriteCost;
-use models::Shelf;
-use run::{Outcome, Run};
+use crate::models::need::Need;
+use crate::task::{Failure, ImageRequest, Report, Task, TaskNumber, TaskOutput};
+use crate::workshop::Workshop;
+use crate::workshop::evaluation::evaluate_together;
+use run::{Run, engine_request};
 
-/// Habits of a device.
-#[derive(Clone, Debug)]
-pub struct SdxlOptions {
-    /// Unload a model when its last task has ended.
-    pub unload_after_task: bool,
-    /// Rows of an evaluation at most.
-    pub max_batch_rows: usize,
-    /// Where packed weights lie; absent: not shared.
-    pub packed: Option<PackedCache>,
+/// The picture tasks of a device.
+#[derive(Default)]
+pub(crate) struct Pictures {
+    runs: Vec<Run>,
 }
 
-/// Bytes of memory that are free on the device; `None` where that is not known.
-pub type FreeBytes = Box<dyn Fn() -> Option<u64>>;
-
-/// A device with its operations, its models and its tasks.
-pub struct SdxlDevice {
-    ops: Ops,
-    free_bytes: FreeBytes,
-    options: SdxlOptions,
-    pulse: Pulse,
-    shelf: Shelf,
-    running: Vec<Run>,
-    /// Tasks for which there is no room beside those that run. They are tried again alone, so nothing is refused for its company.
-    waiting: VecDeque<(TaskNumber, ImageTask)>,
-    write_cost: WriteCost,
-}
-
-impl fmt::Debug for SdxlDevice {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SdxlDevice").field("ops", &self.ops).field("options", &self.options).finish_non_exhaustive()
-    }
-}
-
-impl SdxlDevice {
-    /// A device without a model. What needs more memory than `free_bytes` says is refused.
-    pub fn new(ops: Ops, free_bytes: FreeBytes, options: SdxlOptions, pulse: Pulse) -> Self {
-        let shelf = Shelf::new(options.packed.clone());
-        Self {
-            ops,
-            free_bytes,
-            options,
-            pulse,
-            shelf,
-            running: Vec::new(),
-            waiting: VecDeque::new(),
-            write_cost: WriteCost::default(),
-        }
+impl Pictures {
+    /// Tasks that have begun and not ended.
+    pub(crate) fn len(&self) -> usize {
+        self.runs.len()
     }
 
-    fn try_begin(
+    /// What a request to a model needs, by its files.
+    pub(crate) fn need(task: &Task, request: &ImageRequest, workshop: &Workshop) -> Result<Need, Failure> {
+        let info = ModelInfo::read(&task.order.model.directory)?;
+        Ok(Need::of_picture(&info, &engine_request(request, 0, None), &workshop.ops))
+    }
+
+    /// Begins a task. `load_seconds`: what loading its model took.
+    pub(crate) fn begin(
         &mut self,
         number: TaskNumber,
-        task: &ImageTask,
-        report: &mut dyn FnMut(TaskNumber, Report),
-    ) -> Result<Run, Failure> {
-        let request = run::engine_request(&task.order.request, 0, None);
-        self.admit(&task.order.model, &request)?;
-        let (model, load_seconds) = self.ensure(&task.order.model, &task.interrupt)?;
-        if let Some(seconds) = load_seconds {
-            report(number, Report::ModelLoaded { seconds });
-        }
-        let interrupt = self.pulse.enter(std::slice::from_ref(&task.interrupt));
-        let mut begun = Run::begin(number, task, &model, &self.ops, &interrupt);
-        if begun.as_ref().is_err_and(Failure::is_out_of_memory) {
-            self.relieve();
-            begun = Run::begin(number, task, &model, &self.ops, &interrupt);
-        }
-        let mut run = begun.map_err(|failure| self.with_numbers(failure, model.info(), &request))?;
-        run.facts.timings.load_seconds = load_seconds.unwrap_or(0.0);
-        Ok(run)
+        task: &Task,
+        request: &ImageRequest,
+        (model, load_seconds): (&Rc<SdxlModel>, f64),
+        workshop: &mut Workshop,
+    ) -> Result<(), Failure> {
+        let interrupt = workshop.enter(std::slice::from_ref(&task.interrupt));
+        let begun = workshop.with_relief(|workshop| Run::begin(number, task, request, model, &workshop.ops, &interrupt));
+        let mut run = begun.map_err(|failure| {
+            let need = Need::of_picture(model.info(), &engine_request(request, 0, None), &workshop.ops);
+            workshop.with_numbers(failure, need)
+        })?;
+        run.facts.timings.load_seconds = load_seconds;
+        self.runs.push(run);
+        Ok(())
     }
 
-    /// The model, loaded, and the seconds that it took to load it if it was not.
-    fn ensure(&mut self, files: &ModelFiles, interrupt: &Interrupt) -> Result<(Rc<SdxlModel>, Option<f64>), Failure> {
-        if let Some(model) = self.shelf.get(files) {
-            return Ok((model, None));
+    /// Takes every task one evaluation on, and decodes what is sampled.
+    pub(crate) fn advance(&mut self, workshop: &mut Workshop, report: &mut dyn FnMut(TaskNumber, Report)) {
+        for group in self.groups() {
+            self.evaluate(&group, workshop, report);
         }
-        let begun = Instant::now();
-        let interrupt = self.pulse.enter(std::slice::from_ref(interrupt));
-        let mut loaded = self.shelf.load(files, &self.ops, &interrupt);
-        if loaded.as_ref().is_err_and(crate::task::is_out_of_memory) {
-            self.relieve();
-            loaded = self.shelf.load(files, &self.ops, &interrupt);
+        for run in self.runs.iter_mut().filter(|run| !run.has_ended()) {
+            decode(run, workshop);
         }
-        Ok((loaded?, Some(begun.elapsed().as_secs_f64())))
-    }
-
-    /// Begins tasks that waited for room, once nothing runs: each as far as there is room for it.
-    fn begin_waiting(&mut self, report: &mut dyn FnMut(TaskNumber, Report), ended: &mut Vec<Ended>) {
-        while self.running.is_empty()
-            && let Some((number, task)) = self.waiting.pop_front()
-        {
-            match self.try_begin(number, &task, report) {
-                Ok(run) => self.running.push(run),
-                Err(failure) => ended.push((number, Err(failure))),
-            }
-        }
-    }
-
-    fn end_cancelled(&mut self, ended: &mut Vec<Ended>) {
-        let cancelled = self.waiting.iter().filter(|(_, task)| task.interrupt.is_cancelled());
-        ended.extend(cancelled.map(|(number, _)| (*number, Err(Failure::Cancelled))));
-        self.waiting.retain(|(_, task)| !task.interrupt.is_cancelled());
-        let cancelled = self.running.extract_if(.., |run| run.task.interrupt.is_cancelled());
-        ended.extend(cancelled.map(|run| (run.number, Err(Failure::Cancelled))));
     }
 
     /// The tasks that share evaluations: positions of those with one model and one size.
     fn groups(&self) -> Vec<Vec<usize>> {
         let mut groups: Vec<Vec<usize>> = Vec::new();
-        for (position, run) in self.running.iter().enumerate() {
-            match groups.iter_mut().find(|group| self.running[group[0]].shares_with(run)) {
+        for (position, run) in self.runs.iter().enumerate() {
+            match groups.iter_mut().find(|group| self.runs[group[0]].shares_with(run)) {
                 Some(group) => group.push(position),
                 None => groups.push(vec![position]),
             }
@@ -143,97 +74,69 @@ impl SdxlDevice {
         groups
     }
 
-    /// Decodes the pictures of a task that are sampled.
-    fn decode(&mut self, position: usize) {
-        let interrupt = self.pulse.enter(std::slice::from_ref(&self.running[position].task.interrupt));
-        let free = (self.free_bytes)().unwrap_or(u64::MAX);
-        let run = &mut self.running[position];
-        let Err(failure) = run.decode(free, &interrupt) else { return };
-        let failure = if failure.is_out_of_memory() {
-            self.relieve();
-            // In tiles, whatever memory is said to be free.
-            self.running[position].decode(0, &interrupt).err()
-        } else {
-            Some(failure)
-        };
-        if let Some(failure) = failure {
-            let run = &self.running[position];
-            let failure = self.with_numbers(failure, run.model.info(), &run::engine_request(&run.task.order.request, 0, None));
-            self.running[position].fail(failure);
+    /// Takes the pictures of some tasks, which are of one model and size, one evaluation on.
+    fn evaluate(&mut self, group: &[usize], workshop: &mut Workshop, report: &mut dyn FnMut(TaskNumber, Report)) {
+        let mut places = Vec::new();
+        let mut demands = Vec::new();
+        for &position in group {
+            for (picture, rows) in self.runs[position].wanted_rows() {
+                places.push((position, picture));
+                demands.push(rows);
+            }
         }
+        let Some(&(first, _)) = places.first() else { return };
+        let mut members: Vec<usize> = places.iter().map(|(position, _)| *position).collect();
+        members.dedup();
+        let interrupts: Vec<Interrupt> = members.iter().map(|&position| self.runs[position].task.interrupt.clone()).collect();
+
+        let model = Rc::clone(&self.runs[first].model);
+        let (width, height) = self.runs[first].size();
+        let bytes_of = |rows| model.info().evaluation_bytes(width as usize, height as usize, rows, &workshop.ops);
+        let most_rows = workshop.rows_that_fit(demands.iter().map(Vec::len).sum(), bytes_of);
+        let interrupt = workshop.enter(&interrupts);
+        let begun = Instant::now();
+        let outputs = evaluate_together(&*model, &demands, most_rows, &interrupt, || workshop.relieve());
+        let seconds = begun.elapsed().as_secs_f64();
+        for ((position, picture), output) in places.into_iter().zip(outputs) {
+            self.runs[position].give(picture, output);
+        }
+        let tasks = members.len() as u32;
+        for position in members {
+            let run = &mut self.runs[position];
+            if let Some(failure) = run.take_failure() {
+                let need = run.need(&workshop.ops);
+                run.fail(workshop.with_numbers(failure, need));
+            } else {
+                run.evaluated(seconds, tasks, &mut workshop.write_cost, report);
+            }
+        }
+    }
+
+    /// Takes out the tasks that were interrupted.
+    pub(crate) fn take_cancelled(&mut self) -> impl Iterator<Item = TaskNumber> {
+        self.runs.extract_if(.., |run| run.task.interrupt.is_cancelled()).map(|run| run.number)
+    }
+
+    /// Takes out the tasks that have ended, with the names of their models.
+    pub(crate) fn take_ended(&mut self) -> impl Iterator<Item = (TaskNumber, String, Result<TaskOutput, Failure>)> {
+        let ended = self.runs.extract_if(.., |run| run.has_ended());
+        ended.map(|run| (run.number, run.task.order.model.name.clone(), run.into_outcome()))
     }
 }
 
-impl BatchDevice for SdxlDevice {
-    fn description(&self) -> String {
-        self.ops.description()
-    }
-
-    fn begin(&mut self, number: TaskNumber, task: ImageTask, report: &mut dyn FnMut(TaskNumber, Report)) -> Result<(), Failure> {
-        for model in &task.order.unload {
-            // One in use stays; whoever ordered it sees that in what is loaded.
-            let _ = self.unload(model);
-        }
-        match self.try_begin(number, &task, report) {
-            Ok(run) => self.running.push(run),
-            Err(failure) if failure.is_out_of_memory() && !self.running.is_empty() => self.waiting.push_back((number, task)),
-            Err(failure) => return Err(failure),
-        }
-        Ok(())
-    }
-
-    fn advance(&mut self, report: &mut dyn FnMut(TaskNumber, Report)) -> Vec<Ended> {
-        let mut ended = Vec::new();
-        self.end_cancelled(&mut ended);
-        self.begin_waiting(report, &mut ended);
-        for group in self.groups() {
-            self.evaluate(&group, report);
-        }
-        for position in 0..self.running.len() {
-            if !self.running[position].has_ended() {
-                self.decode(position);
-            }
-        }
-        let mut models = Vec::new();
-        for run in self.running.extract_if(.., |run| run.has_ended()) {
-            models.push(run.task.order.model.name.clone());
-            let number = run.number;
-            let outcome = match run.into_outcome() {
-                Outcome::Done(output) => Ok(output),
-                Outcome::Failed(failure) => Err(failure),
-            };
-            ended.push((number, outcome));
-        }
-        self.shelf.drop_stale();
-        if self.options.unload_after_task {
-            for model in models {
-                // Another task may use it.
-                let _ = self.unload(&model);
-            }
-        }
-        ended
-    }
-
-    fn active(&self) -> usize {
-        self.running.len() + self.waiting.len()
-    }
-
-    fn load(&mut self, model: &ModelFiles) -> Result<(), Failure> {
-        self.admit_weights(model)?;
-        self.ensure(model, &Interrupt::default()).map(drop)
-    }
-
-    fn unload(&mut self, model: &str) -> Result<(), Failure> {
-        if !self.shelf.unload(model) {
-            return Err(in_use(model));
-        }
-        if self.running.is_empty() {
-            self.ops.release_scratch();
-        }
-        Ok(())
-    }
-
-    fn loaded(&self) -> Vec<LoadedModel> {
-        self.shelf.loaded()
+/// Decodes the pictures of a task that are sampled.
+fn decode(run: &mut Run, workshop: &mut Workshop) {
+    let interrupt = workshop.enter(std::slice::from_ref(&run.task.interrupt));
+    let Err(failure) = run.decode(workshop.free_bytes(), &interrupt) else { return };
+    let failure = if failure.is_out_of_memory() {
+        workshop.relieve();
+        // In tiles, whatever memory is said to be free.
+        run.decode(0, &interrupt).err()
+    } else {
+        Some(failure)
+    };
+    if let Some(failure) = failure {
+        let need = run.need(&workshop.ops);
+        run.fail(workshop.with_numbers(failure, need));
     }
 }

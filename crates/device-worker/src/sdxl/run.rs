@@ -11,10 +11,12 @@ use framewright_engine::pipelines::{Outputs, Row, StepMachine, Want};
 use framewright_engine::vision::RgbPicture;
 use framewright_engine::vision::resize::resize_lanczos;
 
-use super::sampler_name::checkpoint_sampler;
+use crate::models::description::checkpoint_sampler;
+use crate::models::need::Need;
 use crate::preview;
 use crate::task::{
-    Failure, FailureClass, ImageOutput, ImageRequest, ImageTask, Picture, PictureFile, Report, RunFacts, TaskNumber,
+    Failure, FailureClass, ImageRequest, Picture, PictureFile, Report, RunFacts, Task, TaskNumber, TaskOrder, TaskOutput,
+    resized_warning,
 };
 use crate::work::cadence::{Unsaved, WriteCost};
 use crate::work::{Kept, WorkDirectory};
@@ -22,9 +24,10 @@ use crate::work::{Kept, WorkDirectory};
 /// One task.
 pub(super) struct Run {
     pub(super) number: TaskNumber,
-    pub(super) task: ImageTask,
+    pub(super) task: Task,
     pub(super) model: Rc<SdxlModel>,
     pub(super) facts: RunFacts,
+    request: ImageRequest,
     pictures: Vec<Canvas>,
     /// Evaluations that each picture takes.
     evaluations: usize,
@@ -39,24 +42,19 @@ enum Canvas {
     Finished(PictureFile),
 }
 
-/// How a task ended.
-pub(super) enum Outcome {
-    Done(ImageOutput),
-    Failed(Failure),
-}
-
 impl Run {
     /// Encodes prompts and sets up the machines, or goes on from what an earlier attempt kept.
     pub(super) fn begin(
         number: TaskNumber,
-        task: &ImageTask,
+        task: &Task,
+        request: &ImageRequest,
         model: &Rc<SdxlModel>,
         ops: &Ops,
         interrupt: &Interrupt,
     ) -> Result<Self, Failure> {
         let order = &task.order;
         let begun = Instant::now();
-        let sampler = order.request.sampler.clone().unwrap_or_else(|| checkpoint_sampler(&order.model.directory));
+        let sampler = request.sampler.clone().unwrap_or_else(|| checkpoint_sampler(&order.model.directory));
         let mut facts = RunFacts {
             device: ops.description(),
             precision: ops.precision().name().to_owned(),
@@ -65,17 +63,17 @@ impl Run {
             batched_with: 1,
             ..RunFacts::default()
         };
-        let work = WorkDirectory::new(&order.work_directory, &facts.device, &order.model, &order.request);
-        let init_image = fitted_init_image(task, &mut facts.warnings)?;
-        let mut pictures = Vec::with_capacity(order.request.num_images as usize);
+        let init_image = fitted_init_image(order, request, &mut facts.warnings)?;
+        let work = WorkDirectory::new(&order.work_directory, &facts.device, &order.model, &order.request, init_image.as_deref());
+        let mut pictures = Vec::with_capacity(request.num_images as usize);
         let mut evaluations = 0;
-        for index in 0..order.request.num_images {
-            let mut machine = model.begin(&engine_request(&order.request, index, init_image.clone()), interrupt)?;
+        for index in 0..request.num_images {
+            let mut machine = model.begin(&engine_request(request, index, init_image.clone()), interrupt)?;
             if index == 0 && machine.truncated_tokens() > 0 {
                 facts.warnings.push(format!("prompt truncated by {} tokens", machine.truncated_tokens()));
             }
             evaluations = machine.progress().1;
-            pictures.push(match work.read(index, order.request.width, order.request.height) {
+            pictures.push(match work.read(index, request.width, request.height) {
                 Some(Kept::Finished { file, tiled }) => {
                     facts.resumed_steps += evaluations as u32;
                     if tiled {
@@ -99,6 +97,7 @@ impl Run {
             task: task.clone(),
             model: Rc::clone(model),
             facts,
+            request: request.clone(),
             pictures,
             evaluations,
             work,
@@ -114,7 +113,12 @@ impl Run {
 
     /// Width and height.
     pub(super) fn size(&self) -> (u32, u32) {
-        (self.task.order.request.width, self.task.order.request.height)
+        (self.request.width, self.request.height)
+    }
+
+    /// The memory that it needs.
+    pub(super) fn need(&self, ops: &Ops) -> Need {
+        Need::of_picture(self.model.info(), &engine_request(&self.request, 0, None), ops)
     }
 
     /// The rows that its pictures want evaluated, with the pictures' indices.
@@ -227,15 +231,15 @@ impl Run {
     }
 
     /// How it ended.
-    pub(super) fn into_outcome(self) -> Outcome {
+    pub(super) fn into_outcome(self) -> Result<TaskOutput, Failure> {
         if let Some(failure) = self.failure {
-            return Outcome::Failed(failure);
+            return Err(failure);
         }
         let finished = |canvas| match canvas {
             Canvas::Finished(file) => Some(Picture::File(file)),
             Canvas::Growing(_) => None,
         };
-        Outcome::Done(ImageOutput { pictures: self.pictures.into_iter().filter_map(finished).collect(), facts: self.facts })
+        Ok(TaskOutput { pictures: self.pictures.into_iter().filter_map(finished).collect(), facts: self.facts })
     }
 }
 
@@ -244,15 +248,17 @@ fn tiled_warning(index: u32) -> String {
 }
 
 /// The initial picture at the request's size.
-fn fitted_init_image(task: &ImageTask, warnings: &mut Vec<String>) -> Result<Option<Arc<RgbPicture>>, Failure> {
-    let Some(picture) = &task.order.init_image else { return Ok(None) };
-    let unreadable = |error| Failure::new(FailureClass::StorageFailed, format!("cannot read the initial picture: {error}"));
-    let picture = picture.read().map_err(unreadable)?;
-    let (width, height) = (task.order.request.width as usize, task.order.request.height as usize);
+fn fitted_init_image(
+    order: &TaskOrder,
+    request: &ImageRequest,
+    warnings: &mut Vec<String>,
+) -> Result<Option<Arc<RgbPicture>>, Failure> {
+    let Some(picture) = order.read_init_image()? else { return Ok(None) };
+    let (width, height) = (request.width as usize, request.height as usize);
     if (picture.width, picture.height) == (width, height) {
         return Ok(Some(picture));
     }
-    warnings.push(format!("init_image resized from {}x{} to {width}x{height}", picture.width, picture.height));
+    warnings.push(resized_warning(&picture, request.width, request.height));
     Ok(Some(Arc::new(resize_lanczos(&picture, height, width))))
 }
 

@@ -1,8 +1,9 @@
 //! What a task keeps in its directory, so that a later attempt goes on from there.
 //!
 //! Every file is written under another name and renamed. `picture-<i>.checkpoint` says what there is of picture `i`: a step machine's
-//! state, or that `picture-<i>.rgb` is the finished picture. A checkpoint that is damaged, or that another build, device, model or
-//! request made, counts as none.
+//! state, or that `picture-<i>.rgb` is the finished picture. The frames of a clip are finished pictures; `clip.checkpoint` is the state
+//! of their one step machine. A checkpoint that is damaged, or that another build, device, model, request or initial picture made,
+//! counts as none.
 
 pub mod cadence;
 mod checkpoint;
@@ -13,8 +14,11 @@ use std::path::{Path, PathBuf};
 
 use framewright_engine::vision::RgbPicture;
 
-use crate::task::{ImageRequest, ModelFiles, PictureFile};
+use crate::task::{ModelFiles, PictureFile, Request};
 use checkpoint::{MOST_BYTES, State};
+
+/// The index in a clip's own checkpoint: no frame's.
+const CLIP_INDEX: u32 = u32::MAX;
 
 /// What was kept of a picture.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,10 +43,14 @@ pub struct WorkDirectory {
 
 impl WorkDirectory {
     /// The directory at `path`, which need not exist. What is kept there is good for the same build, `device` (which names its
-    /// kernels and precision), model files and request alone.
-    pub fn new(path: &Path, device: &str, model: &ModelFiles, request: &ImageRequest) -> Self {
+    /// kernels and precision), model files, request and initial picture alone.
+    pub fn new(path: &Path, device: &str, model: &ModelFiles, request: &Request, init_image: Option<&RgbPicture>) -> Self {
         let request = serde_json::to_string(request).unwrap_or_default();
-        let tag = format!("framewright {} | {device} | {} {:016x} | {request}", crate::build(), model.name, model.fingerprint);
+        let picture = init_image.map_or_else(String::new, |picture| {
+            format!(" | {}x{} {:016x}", picture.width, picture.height, checkpoint::checksum(&picture.bytes))
+        });
+        let model = format!("{} {:016x}", model.name, model.fingerprint);
+        let tag = format!("framewright {} | {device} | {model} | {request}{picture}", crate::build());
         Self { path: path.to_owned(), tag }
     }
 
@@ -72,6 +80,25 @@ impl WorkDirectory {
         let finished = State::Finished { checksum: checkpoint::checksum(&picture.bytes), tiled };
         self.write(&self.checkpoint_path(index), &checkpoint::encode(&self.tag, index, finished))?;
         Ok(file)
+    }
+
+    /// What there is of a clip's step machine.
+    pub fn read_clip(&self) -> Option<Vec<u8>> {
+        let bytes = read_at_most(&self.clip_path(), MOST_BYTES)?;
+        match checkpoint::decode(&bytes, &self.tag, CLIP_INDEX)? {
+            State::Machine(state) => Some(state.to_vec()),
+            State::Finished { .. } => None,
+        }
+    }
+
+    /// Keeps the state of a clip's step machine.
+    pub fn keep_clip(&self, state: &[u8]) -> io::Result<()> {
+        let bytes = checkpoint::encode(&self.tag, CLIP_INDEX, State::Machine(state));
+        self.write(&self.clip_path(), &bytes)
+    }
+
+    fn clip_path(&self) -> PathBuf {
+        self.path.join("clip.checkpoint")
     }
 
     fn checkpoint_path(&self, index: u32) -> PathBuf {
@@ -116,7 +143,9 @@ fn read_at_most(path: &Path, most_bytes: u64) -> Option<Vec<u8>> {
 mod tests {
     use super::*;
 
-    fn request() -> ImageRequest {
+    use crate::task::ImageRequest;
+
+    fn image_request() -> ImageRequest {
         ImageRequest {
             prompt: "p".to_owned(),
             negative_prompt: None,
@@ -131,6 +160,10 @@ mod tests {
         }
     }
 
+    fn request() -> Request {
+        image_request().into()
+    }
+
     fn model(fingerprint: u64) -> ModelFiles {
         ModelFiles { name: "m".to_owned(), directory: "m".into(), fingerprint }
     }
@@ -139,7 +172,7 @@ mod tests {
     fn what_is_kept_is_found_and_what_is_foreign_or_damaged_is_not() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("a/b");
-        let work = WorkDirectory::new(&path, "cpu (gemm, f32)", &model(7), &request());
+        let work = WorkDirectory::new(&path, "cpu (gemm, f32)", &model(7), &request(), None);
         assert_eq!(work.read(0, 2, 1), None);
         work.keep_machine(0, b"state").unwrap();
         let picture = RgbPicture { height: 1, width: 2, bytes: vec![1, 2, 3, 4, 5, 6] };
@@ -151,11 +184,12 @@ mod tests {
         assert_eq!(work.read(0, 2, 1), Some(Kept::Machine(b"state".to_vec())));
         assert_eq!(file.read().unwrap(), picture);
 
-        let other_request = ImageRequest { seed: 2, ..request() };
+        let other_request = ImageRequest { seed: 2, ..image_request() }.into();
         for other in [
-            WorkDirectory::new(&path, "cpu (avx512, f32)", &model(7), &request()),
-            WorkDirectory::new(&path, "cpu (gemm, f32)", &model(8), &request()),
-            WorkDirectory::new(&path, "cpu (gemm, f32)", &model(7), &other_request),
+            WorkDirectory::new(&path, "cpu (avx512, f32)", &model(7), &request(), None),
+            WorkDirectory::new(&path, "cpu (gemm, f32)", &model(8), &request(), None),
+            WorkDirectory::new(&path, "cpu (gemm, f32)", &model(7), &other_request, None),
+            WorkDirectory::new(&path, "cpu (gemm, f32)", &model(7), &request(), Some(&picture)),
         ] {
             assert_eq!(other.read(0, 2, 1), None);
             assert_eq!(other.read(1, 2, 1), None);
@@ -180,9 +214,27 @@ mod tests {
     }
 
     #[test]
+    fn a_clip_keeps_its_machine_beside_its_frames() {
+        let directory = tempfile::tempdir().unwrap();
+        let picture = |byte| RgbPicture { height: 1, width: 2, bytes: vec![byte; 6] };
+        let of = |byte| WorkDirectory::new(directory.path(), "d", &model(1), &request(), Some(&picture(byte)));
+        let work = of(1);
+        assert_eq!(work.read_clip(), None);
+        work.keep_clip(b"state").unwrap();
+        let file = work.keep_picture(0, &picture(9), false).unwrap();
+        assert_eq!(work.read_clip(), Some(b"state".to_vec()));
+        assert_eq!(work.read(0, 2, 1), Some(Kept::Finished { file, tiled: false }));
+        assert_eq!((of(2).read_clip(), of(2).read(0, 2, 1)), (None, None), "it begins with another picture");
+        // A picture's machine is no clip's.
+        work.keep_machine(3, b"other").unwrap();
+        fs::copy(directory.path().join("picture-3.checkpoint"), directory.path().join("clip.checkpoint")).unwrap();
+        assert_eq!(work.read_clip(), None);
+    }
+
+    #[test]
     fn an_endless_file_is_not_read() {
         let directory = tempfile::tempdir().unwrap();
         File::create(directory.path().join("picture-0.checkpoint")).unwrap().set_len(1 << 40).unwrap();
-        assert_eq!(WorkDirectory::new(directory.path(), "d", &model(1), &request()).read(0, 2, 1), None);
+        assert_eq!(WorkDirectory::new(directory.path(), "d", &model(1), &request(), None).read(0, 2, 1), None);
     }
 }

@@ -1,60 +1,15 @@
-//! Evaluating the rows of several tasks together, such that each error is its own task's.
-
-use std::time::Instant;
+//! Evaluating the rows of several pictures or tasks together, such that each error is its own task's.
 
 use framewright_engine::latent::Latent;
 use framewright_engine::ops::Interrupt;
 use framewright_engine::pipelines::{Evaluator, Row};
 use framewright_engine::{Error, Result};
 
-use super::SdxlDevice;
-use crate::task::{Report, TaskNumber};
-
-impl SdxlDevice {
-    /// Takes the pictures of some tasks, which are of one model and size, one evaluation on.
-    pub(super) fn evaluate(&mut self, group: &[usize], report: &mut dyn FnMut(TaskNumber, Report)) {
-        let mut places = Vec::new();
-        let mut demands = Vec::new();
-        for &position in group {
-            for (picture, rows) in self.running[position].wanted_rows() {
-                places.push((position, picture));
-                demands.push(rows);
-            }
-        }
-        let Some(&(first, _)) = places.first() else { return };
-        let mut members: Vec<usize> = places.iter().map(|(position, _)| *position).collect();
-        members.dedup();
-        let interrupts: Vec<Interrupt> = members.iter().map(|&position| self.running[position].task.interrupt.clone()).collect();
-
-        let model = std::rc::Rc::clone(&self.running[first].model);
-        let rows = demands.iter().map(Vec::len).sum();
-        let most_rows = self.rows_that_fit(model.info(), self.running[first].size(), rows);
-        let interrupt = self.pulse.enter(&interrupts);
-        let begun = Instant::now();
-        let outputs = evaluate_together(&*model, &demands, most_rows, &interrupt, || self.relieve());
-        let seconds = begun.elapsed().as_secs_f64();
-        for ((position, picture), output) in places.into_iter().zip(outputs) {
-            self.running[position].give(picture, output);
-        }
-        let tasks = members.len() as u32;
-        for position in members {
-            let run = &mut self.running[position];
-            if let Some(failure) = run.take_failure() {
-                let request = super::run::engine_request(&run.task.order.request, 0, None);
-                let failure = self.with_numbers(failure, model.info(), &request);
-                self.running[position].fail(failure);
-            } else {
-                run.evaluated(seconds, tasks, &mut self.write_cost, report);
-            }
-        }
-    }
-}
-
 /// One answer per demand: its rows' outputs, or what is wrong with it.
 ///
 /// All rows are evaluated in calls of at most `most_rows`. When a call fails, every demand is evaluated anew by itself and row by row
 /// after `relieve`, so that an error that one of them causes is its alone, and one of too little memory has its best chance.
-pub(super) fn evaluate_together<E: Evaluator>(
+pub(crate) fn evaluate_together<E: Evaluator>(
     evaluator: &E,
     demands: &[Vec<Row<E::Conditioning>>],
     most_rows: usize,
@@ -119,6 +74,7 @@ mod tests {
 
     impl Evaluator for Echo {
         type Conditioning = usize;
+        type Decoded = Picture;
         fn evaluate(&self, rows: &[Row<usize>], interrupt: &Interrupt) -> Result<Vec<Latent>> {
             interrupt.check()?;
             self.calls.borrow_mut().push(rows.len());

@@ -1,31 +1,20 @@
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::rc::Rc;
 
-use framewright_engine::ops::{KernelPath, Precision};
+use framewright_engine::ops::Interrupt;
+use framewright_engine::weights::packed::PackedCache;
 
-use super::*;
-use crate::task::{FailureClass, ImageOutput, ImageRequest, Picture, PreviewSwitch, TaskOrder};
+use super::{alone, demo, device, device_with, files, finish, pixels};
+use crate::device::BatchDevice;
+use crate::engine_device::EngineDevice;
+use crate::models::shelf::Shelf;
+use crate::task::{
+    Failure, FailureClass, ImageRequest, ModelFiles, Picture, PreviewSwitch, Report, Request, Task, TaskNumber, TaskOrder,
+};
 
-fn demo() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/demo-sdxl")
-}
-
-fn device_with(free_bytes: impl Fn() -> Option<u64> + 'static, max_batch_rows: usize) -> SdxlDevice {
-    let ops = Ops::cpu(Precision::F32, Some(KernelPath::Gemm)).unwrap();
-    let options = SdxlOptions { unload_after_task: false, max_batch_rows, packed: None };
-    SdxlDevice::new(ops, Box::new(free_bytes), options, Pulse::default())
-}
-
-fn device() -> SdxlDevice {
-    device_with(|| None, 16)
-}
-
-fn files(directory: PathBuf, fingerprint: u64) -> ModelFiles {
-    ModelFiles { name: "demo-sdxl".to_owned(), directory, fingerprint }
-}
-
-fn task(prompt: &str, steps: u32, guidance_scale: f32, seed: u64, work: &Path) -> ImageTask {
-    ImageTask {
+fn task(prompt: &str, steps: u32, guidance_scale: f32, seed: u64, work: &Path) -> Task {
+    Task {
         order: TaskOrder {
             request: ImageRequest {
                 prompt: prompt.to_owned(),
@@ -38,7 +27,8 @@ fn task(prompt: &str, steps: u32, guidance_scale: f32, seed: u64, work: &Path) -
                 sampler: Some("euler_ancestral".to_owned()),
                 num_images: 1,
                 strength: 1.0,
-            },
+            }
+            .into(),
             model: files(demo(), 1),
             unload: Vec::new(),
             init_image: None,
@@ -49,23 +39,9 @@ fn task(prompt: &str, steps: u32, guidance_scale: f32, seed: u64, work: &Path) -
     }
 }
 
-fn pixels(output: &ImageOutput) -> Vec<Vec<u8>> {
-    output.pictures.iter().map(|picture| picture.read().unwrap().bytes.clone()).collect()
-}
-
-/// Runs until nothing is active.
-fn finish(device: &mut SdxlDevice, ended: &mut BTreeMap<TaskNumber, Result<ImageOutput, Failure>>) {
-    while device.active() > 0 {
-        ended.extend(device.advance(&mut |_, _| {}));
-    }
-}
-
-fn alone(task: ImageTask) -> ImageOutput {
-    let mut device = device();
-    device.begin(TaskNumber(0), task, &mut |_, _| {}).unwrap();
-    let mut ended = BTreeMap::new();
-    finish(&mut device, &mut ended);
-    ended.remove(&TaskNumber(0)).unwrap().unwrap()
+fn change(task: &mut Task, change: impl FnOnce(&mut ImageRequest)) {
+    let Request::Pictures(request) = &mut task.order.request else { panic!("no pictures") };
+    change(request);
 }
 
 #[test]
@@ -75,7 +51,7 @@ fn who_joins_and_leaves_a_batch_gets_the_picture_that_he_gets_alone() {
     let mut tasks =
         [("a red circle", 6, 5.0, 1), ("a blue square", 3, 1.0, 2), ("a green triangle", 4, 7.5, 3), ("two circles", 3, 3.0, 4)]
             .map(|(prompt, steps, guidance, seed)| task(prompt, steps, guidance, seed, &place("together")));
-    tasks[3].order.request.num_images = 3;
+    change(&mut tasks[3], |request| request.num_images = 3);
 
     // Few rows a call, so that calls are split in the middle of a picture's two rows.
     for max_batch_rows in [3, 16] {
@@ -105,7 +81,7 @@ fn a_task_killed_at_step_30_of_40_repeats_at_most_3_and_gives_the_same_picture()
     let mut first = device();
     // Writing is fast beside an evaluation, as it is for every model that is larger than the demo.
     for _ in 0..64 {
-        first.write_cost.measured(1e-6);
+        first.workshop.write_cost.measured(1e-6);
     }
     first.begin(TaskNumber(1), request("killed"), &mut |_, _| {}).unwrap();
     for _ in 0..30 {
@@ -166,18 +142,17 @@ fn what_does_not_fit_is_refused_with_the_numbers_and_waits_beside_others() {
 #[test]
 fn little_memory_makes_small_calls_and_not_failures() {
     let work = tempfile::tempdir().unwrap();
-    let mut device = device_with(|| None, 16);
     let info = framewright_engine::pipelines::sdxl::ModelInfo::read(&demo()).unwrap();
-    let four = info.evaluation_bytes(64, 64, 4, &device.ops);
-    assert!(four < info.evaluation_bytes(64, 64, 5, &device.ops));
-    device.free_bytes = Box::new(move || Some(four));
-    assert_eq!(device.rows_that_fit(&info, (64, 64), 8), 4);
-    assert_eq!(device.rows_that_fit(&info, (64, 64), 3), 3);
-    device.free_bytes = Box::new(|| Some(0));
-    assert_eq!(device.rows_that_fit(&info, (64, 64), 8), 1);
-    device.free_bytes = Box::new(|| None);
-    device.options.max_batch_rows = 6;
-    assert_eq!(device.rows_that_fit(&info, (64, 64), 8), 6);
+    let bytes_of = |rows| info.evaluation_bytes(64, 64, rows, &device().workshop.ops);
+    let (four, five) = (bytes_of(4), bytes_of(5));
+    assert!(four < five);
+    let fitting =
+        |free: Option<u64>, most: usize, wanted| device_with(move || free, most).workshop.rows_that_fit(wanted, bytes_of);
+    assert_eq!(fitting(Some(four), 16, 8), 4);
+    assert_eq!(fitting(Some(four), 16, 3), 3);
+    assert_eq!(fitting(Some(0), 16, 8), 1);
+    assert_eq!(fitting(None, 6, 8), 6);
+    let mut device = device_with(|| None, 6);
     device.begin(TaskNumber(1), task("x", 1, 1.0, 1, work.path()), &mut |_, _| {}).unwrap();
     let interrupted = task("y", 1, 1.0, 2, work.path());
     interrupted.interrupt.cancel();
@@ -189,7 +164,7 @@ fn a_model_is_loaded_once_kept_beside_others_and_loaded_again_when_its_files_cha
     let work = tempfile::tempdir().unwrap();
     let mut device = device();
     let loads = std::cell::Cell::new(0);
-    let run = |device: &mut SdxlDevice, files: ModelFiles, unload: Vec<String>| {
+    let run = |device: &mut EngineDevice, files: ModelFiles, unload: Vec<String>| {
         let mut task = task("a red circle", 1, 1.0, loads.get(), work.path());
         (task.order.model, task.order.unload) = (files, unload);
         let count = |_, report| loads.set(loads.get() + u64::from(matches!(report, Report::ModelLoaded { .. })));
@@ -212,8 +187,8 @@ fn a_model_is_loaded_once_kept_beside_others_and_loaded_again_when_its_files_cha
     device.unload("other").unwrap();
     device.unload("never there").unwrap();
 
-    let mut forgetful = self::device();
-    forgetful.options.unload_after_task = true;
+    let mut forgetful = super::device();
+    forgetful.unload_after_task = true;
     run(&mut forgetful, files(demo(), 1), vec![]).unwrap();
     assert_eq!(forgetful.loaded(), []);
 }
@@ -230,8 +205,10 @@ fn pictures_in_files_and_in_memory_start_a_task_alike() {
     std::fs::write(&path, &picture.bytes).unwrap();
     let start = |place: &str, init_image| {
         let mut task = task(place, 2, 1.0, 7, work.path());
-        task.order.request.prompt = "x".to_owned();
-        task.order.request.strength = 0.8;
+        change(&mut task, |request| {
+            request.prompt = "x".to_owned();
+            request.strength = 0.8;
+        });
         task.order.init_image = Some(init_image);
         task
     };
@@ -251,13 +228,13 @@ fn devices_that_share_packed_weights_give_the_same_pictures() {
     let request = |place: &str| task(place, 2, 5.0, 7, work.path());
     let same_prompt = |place: &str| {
         let mut task = request(place);
-        task.order.request.prompt = "x".to_owned();
+        change(&mut task, |request| request.prompt = "x".to_owned());
         task
     };
     let own = alone(same_prompt("own"));
     for place in ["first", "second"] {
         let mut device = device();
-        device.shelf = Shelf::new(Some(PackedCache::new(packed.clone())));
+        device.workshop.shelf = Shelf::new(Some(PackedCache::new(packed.clone())));
         device.begin(TaskNumber(1), same_prompt(place), &mut |_, _| {}).unwrap();
         let mut ended = BTreeMap::new();
         finish(&mut device, &mut ended);
@@ -272,7 +249,8 @@ fn a_picture_that_was_decoded_in_tiles_says_so_to_whoever_resumes_it() {
     let asked = || task("a red circle", 1, 5.0, 7, work.path());
     assert!(alone(asked()).facts.warnings.is_empty());
     let order = asked().order;
-    let kept = crate::work::WorkDirectory::new(&order.work_directory, &device().description(), &order.model, &order.request);
+    let kept =
+        crate::work::WorkDirectory::new(&order.work_directory, &device().description(), &order.model, &order.request, None);
     let Some(crate::work::Kept::Finished { file, tiled: false }) = kept.read(0, 64, 64) else { panic!("it was not kept") };
     kept.keep_picture(0, &file.read().unwrap(), true).unwrap();
     let resumed = alone(asked()).facts;
