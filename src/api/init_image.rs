@@ -10,6 +10,7 @@ use bytes::Bytes;
 use tokio::sync::Semaphore;
 
 use super::error::{ApiError, ErrorKind};
+use super::film_submission::OrderedFile;
 use crate::media::decode::decode_image;
 use crate::media::encode::{PngText, encode_png};
 
@@ -44,24 +45,36 @@ impl Default for InitImageDecoder {
 
 impl InitImageDecoder {
     /// Decodes the value of `field`.
-    pub(super) async fn decode(&self, field: &'static str, text: String) -> Result<InitImage, ApiError> {
-        let base64_text = base64_of(field, text)?;
+    pub(super) async fn decode(&self, field: impl Into<String>, text: String) -> Result<InitImage, ApiError> {
+        self.decode_file(field, OrderedFile::Text(text)).await
+    }
+
+    /// Decodes a file that came as `field`.
+    pub(super) async fn decode_file(&self, field: impl Into<String>, file: OrderedFile) -> Result<InitImage, ApiError> {
+        let field = field.into();
+        let file = match file {
+            OrderedFile::Text(text) => OrderedFile::Text(base64_of(&field, text)?),
+            OrderedFile::Bytes(bytes) => OrderedFile::Bytes(bytes),
+        };
         let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(ApiError::internal)?;
         let decoded = tokio::task::spawn_blocking(move || {
             let _permit = permit;
-            decode_base64_picture(field, &base64_text)
+            match file {
+                OrderedFile::Text(text) => decode_base64_picture(&field, &text),
+                OrderedFile::Bytes(bytes) => decode_picture(&field, &bytes),
+            }
         });
         decoded.await.map_err(ApiError::internal)?
     }
 }
 
 /// The base64 part of a data URL, or the whole text.
-fn base64_of(field: &'static str, text: String) -> Result<String, ApiError> {
+fn base64_of(field: &str, text: String) -> Result<String, ApiError> {
     let lower: String = text.chars().take(8).collect::<String>().to_ascii_lowercase();
     if lower.starts_with("http://") || lower.starts_with("https://") {
         return Err(ApiError::about(
             ErrorKind::UnsupportedField,
-            field,
+            field.to_owned(),
             "is a link, and this server fetches nothing; send the picture itself as base64 or as a data URL",
         ));
     }
@@ -70,15 +83,20 @@ fn base64_of(field: &'static str, text: String) -> Result<String, ApiError> {
     }
     match text.split_once(',') {
         Some((head, data)) if head.to_ascii_lowercase().ends_with(";base64") => Ok(data.to_owned()),
-        _ => Err(ApiError::invalid(field, "is a data URL without ';base64,'")),
+        _ => Err(ApiError::invalid(field.to_owned(), "is a data URL without ';base64,'")),
     }
 }
 
-fn decode_base64_picture(field: &'static str, text: &str) -> Result<InitImage, ApiError> {
-    let bytes = BASE64
-        .decode(text.trim())
-        .map_err(|error| ApiError::invalid(field, format!("is not base64 of a PNG, JPEG or WebP picture: {error}")))?;
-    let picture = decode_image(&bytes).map_err(|error| ApiError::invalid(field, format!("cannot be used: {error}")))?;
+fn decode_base64_picture(field: &str, text: &str) -> Result<InitImage, ApiError> {
+    let bytes = BASE64.decode(text.trim()).map_err(|error| {
+        ApiError::invalid(field.to_owned(), format!("is not base64 of a PNG, JPEG or WebP picture: {error}"))
+    })?;
+    decode_picture(field, &bytes)
+}
+
+fn decode_picture(field: &str, bytes: &[u8]) -> Result<InitImage, ApiError> {
+    let picture =
+        decode_image(bytes).map_err(|error| ApiError::invalid(field.to_owned(), format!("cannot be used: {error}")))?;
     let png = encode_png(picture.width, picture.height, &picture.rgb, &PngText::default()).map_err(ApiError::internal)?;
     Ok(InitImage { png: png.into(), size: (picture.width, picture.height) })
 }

@@ -13,6 +13,7 @@ pub mod tokens;
 mod authentication;
 mod documentation;
 mod extract;
+mod film_submission;
 mod model_choice;
 mod native;
 mod observe;

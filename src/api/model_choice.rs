@@ -3,7 +3,7 @@
 use super::error::{ApiError, ErrorKind};
 use super::state::ApiState;
 use super::tenancy::Tenancy;
-use crate::domain::{ModelDescription, ModelId, Principal};
+use crate::domain::{ModelDescription, ModelId, ModelKind, Principal};
 use crate::models::{ModelCatalog, ModelError};
 
 /// Which models somebody may know of.
@@ -64,23 +64,32 @@ fn names(models: &[ModelDescription]) -> String {
     models.iter().map(|model| model.id.as_str()).collect::<Vec<_>>().join(", ")
 }
 
-/// Every usable model that the caller may know of, and the one that requests without a model get.
-pub(super) async fn list_models(
-    state: &ApiState,
-    principal: &Principal,
-) -> Result<(Vec<ModelDescription>, Option<ModelId>), ApiError> {
+/// Models that the caller may know of, and those that requests without a model get.
+#[derive(Debug)]
+pub(super) struct SeenModels {
+    pub(super) models: Vec<ModelDescription>,
+    pub(super) default_image: Option<ModelId>,
+    pub(super) default_video: Option<ModelId>,
+}
+
+/// Every usable model that the caller may know of, and the ones that requests without a model get.
+pub(super) async fn list_models(state: &ApiState, principal: &Principal) -> Result<SeenModels, ApiError> {
     let sight = Sight::of(state, principal)?;
     let tenancy = Tenancy::of_caller(state, principal)?;
-    let (models, configured) = (state.models.clone(), state.settings.default_image_model.clone());
+    let (models, settings) = (state.models.clone(), state.settings.clone());
     look_up(&state.models, move || {
         let seen = sight.list(&models);
-        let default = tenancy
-            .default_engine()
-            .and_then(|engine| engine.parse().ok())
-            .or(configured)
-            .or_else(|| ModelCatalog::default_among(seen.clone()).map(|model| model.id))
-            .filter(|default| seen.iter().any(|model| model.id == *default));
-        Ok((seen, default))
+        let default = |kind: ModelKind| {
+            let is_one = |id: &ModelId| seen.iter().any(|model| model.id == *id && model.kind == kind);
+            let engine: Option<ModelId> = tenancy.default_engine().and_then(|engine| engine.parse().ok());
+            engine
+                .filter(is_one)
+                .or_else(|| settings.default_model(kind).cloned())
+                .or_else(|| ModelCatalog::default_among(seen.clone(), kind).map(|model| model.id))
+                .filter(is_one)
+        };
+        let (default_image, default_video) = (default(ModelKind::Image), default(ModelKind::Video));
+        Ok(SeenModels { models: seen, default_image, default_video })
     })
     .await
 }
@@ -91,43 +100,64 @@ pub(super) async fn find_model(state: &ApiState, principal: &Principal, name: St
     look_up(&state.models, move || sight.find(&models, &name)).await
 }
 
-/// The model of a request: the one it names, else the project's, else the configured one, else the only one that may be used.
+/// The model of a request for what a `kind` of model makes: the one it names, else the project's, else the configured one, else the only
+/// one that may be used. `field` is where the request would name it.
 ///
 /// A model that is installed but not allowed is found here and refused with the quotas, where the refusal says whose list it is not on.
 pub(super) async fn model_of_request(
     state: &ApiState,
     principal: &Principal,
     tenancy: &Tenancy,
+    kind: ModelKind,
     name: Option<String>,
 ) -> Result<ModelDescription, ApiError> {
     let sight = Sight::of(state, principal)?;
-    let (models, configured, tenancy) = (state.models.clone(), state.settings.default_image_model.clone(), tenancy.clone());
+    let (models, configured, tenancy) = (state.models.clone(), state.settings.default_model(kind).cloned(), tenancy.clone());
     look_up(&state.models, move || {
         let named = |name: &str| {
             let installed = name.parse().ok().and_then(|id| models.describe(&id).ok());
             installed.map_or_else(|| sight.find(&models, name), Ok)
         };
         if let Some(name) = name {
-            return named(&name);
+            let model = named(&name)?;
+            return if model.kind == kind { Ok(model) } else { Err(wrong_kind(&model, kind)) };
         }
         if let Some((project, engine)) = tenancy.project().zip(tenancy.default_engine()) {
-            return named(engine).map_err(|error| {
-                let message = format!("the request names no model, and default_engine of project '{project}' is no help: ");
-                ApiError::new(error.kind(), message + error.message()).with_field("model")
-            });
+            let engine = named(engine);
+            // A project's engine for pictures is none for films, and the other way round.
+            if engine.as_ref().is_ok_and(|engine| engine.kind == kind) || (engine.is_err() && kind == ModelKind::Image) {
+                return engine.map_err(|error| {
+                    let message = format!("the request names no model, and default_engine of project '{project}' is no help: ");
+                    ApiError::new(error.kind(), message + error.message()).with_field("model")
+                });
+            }
         }
         if let Some(id) = configured {
             return Ok(models.describe(&id)?);
         }
         let usable: Vec<ModelDescription> = models.list().into_iter().filter(|model| tenancy.allows(&model.id)).collect();
-        ModelCatalog::default_among(usable.clone()).ok_or_else(|| no_default(&usable))
+        let usable: Vec<ModelDescription> = usable.into_iter().filter(|model| model.kind == kind).collect();
+        ModelCatalog::default_among(usable.clone(), kind).ok_or_else(|| no_default(&usable, kind))
     })
     .await
 }
 
-fn no_default(usable: &[ModelDescription]) -> ApiError {
+/// What a kind of model makes, in a sentence.
+const fn makes(kind: ModelKind) -> &'static str {
+    match kind {
+        ModelKind::Image => "pictures",
+        ModelKind::Video => "films",
+    }
+}
+
+fn wrong_kind(model: &ModelDescription, wanted: ModelKind) -> ApiError {
+    let message = format!("'{}' makes {}, not {}", model.id, makes(model.kind), makes(wanted));
+    ApiError::invalid("model", message)
+}
+
+fn no_default(usable: &[ModelDescription], kind: ModelKind) -> ApiError {
     if usable.is_empty() {
-        return ApiError::new(ErrorKind::ModelNotFound, "no image model is installed").with_field("model");
+        return ApiError::new(ErrorKind::ModelNotFound, format!("no model for {} is installed", makes(kind))).with_field("model");
     }
     let installed = names(usable);
     ApiError::about(ErrorKind::MissingField, "model", format!("is missing and there is no default; installed: {installed}"))

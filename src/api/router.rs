@@ -47,6 +47,8 @@ fn routes(state: &ApiState) -> OpenApiRouter<ApiState> {
         .routes(routes!(native::content::get_result_by_index))
         .routes(routes!(native::content::get_thumbnail))
         .routes(routes!(native::content::get_thumbnail_by_index))
+        .routes(routes!(native::media_file::get_sprite_sheet))
+        .routes(routes!(native::media_file::get_scene_thumbnail))
         .route_layer(from_fn_with_state(state.clone(), rate_limit::limit_rate))
         .route_layer(from_fn_with_state(state.clone(), require_key_or_link));
 
@@ -54,9 +56,10 @@ fn routes(state: &ApiState) -> OpenApiRouter<ApiState> {
     let keyed = OpenApiRouter::new()
         // Native
         .routes(routes!(native::images::generate_image))
+        .routes(routes!(native::videos::generate_video))
         .routes(routes!(native::estimate::estimate))
         .routes(routes!(native::tasks::list_tasks))
-        .routes(routes!(native::tasks::get_task))
+        .routes(routes!(native::tasks::get_task, native::tasks::delete_task))
         .routes(routes!(native::events::watch_task))
         .routes(routes!(native::tasks::cancel_task))
         .routes(routes!(native::tasks::retry_task))
@@ -66,6 +69,11 @@ fn routes(state: &ApiState) -> OpenApiRouter<ApiState> {
         .routes(routes!(native::usage::get_usage))
         // OpenAI
         .routes(routes!(openai::images::create_images))
+        .routes(routes!(openai::videos::create::create_video, openai::videos::lookup::list_videos))
+        .routes(routes!(openai::videos::lookup::get_video, openai::videos::lookup::delete_video))
+        .routes(routes!(openai::videos::content::get_video_content))
+        .routes(routes!(openai::videos::variations::extend_video))
+        .routes(routes!(openai::videos::variations::remix_video))
         .routes(routes!(openai::models::list_openai_models))
         .routes(routes!(openai::models::get_openai_model))
         .merge(administration())
@@ -119,7 +127,7 @@ fn cors(settings: &ApiSettings) -> CorsLayer {
     if settings.cors_origins.is_empty() {
         return CorsLayer::new();
     }
-    let layer = CorsLayer::new().allow_methods([Method::GET, Method::POST]).allow_headers(HEADERS).expose_headers(EXPOSED);
+    let layer = CorsLayer::new().allow_methods([Method::GET, Method::POST, Method::DELETE]).allow_headers(HEADERS).expose_headers(EXPOSED);
     if settings.cors_origins.iter().any(|origin| origin == "*") {
         layer.allow_origin(Any)
     } else {

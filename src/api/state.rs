@@ -10,9 +10,10 @@ use url::Url;
 use super::init_image::InitImageDecoder;
 use super::links::LinkSigner;
 use super::tokens::TokenVerifier;
-use crate::domain::{Clock, ModelId};
+use crate::domain::{Clock, ModelId, ModelKind};
 use crate::jobs::JobService;
 use crate::models::ModelCatalog;
+use crate::models::film_parameters::InstalledNetworks;
 use crate::scheduler::Scheduler;
 use crate::storage::ArtifactStorage;
 use crate::telemetry::Metrics;
@@ -51,6 +52,16 @@ pub struct ApiState {
     pub shutdown: CancellationToken,
 }
 
+impl ApiSettings {
+    /// The configured model of requests of a kind that name none.
+    pub fn default_model(&self, kind: ModelKind) -> Option<&ModelId> {
+        match kind {
+            ModelKind::Image => self.default_image_model.as_ref(),
+            ModelKind::Video => self.default_video_model.as_ref(),
+        }
+    }
+}
+
 /// The API's share of the configuration.
 #[derive(Clone, Debug)]
 pub struct ApiSettings {
@@ -68,8 +79,12 @@ pub struct ApiSettings {
     pub loopback: bool,
     /// The server's version.
     pub version: &'static str,
-    /// The model of requests that name none; absent: the only one installed.
+    /// The model of picture requests that name none; absent: the only one installed.
     pub default_image_model: Option<ModelId>,
+    /// The model of film requests that name none; absent: the only one installed.
+    pub default_video_model: Option<ModelId>,
+    /// The networks that this server has beside its models.
+    pub networks: InstalledNetworks,
     /// Names of the devices that jobs run on, for `/api/v1/health`.
     pub devices: Vec<String>,
 }

@@ -5,11 +5,12 @@ use axum::http::request::Parts;
 use sha2::{Digest, Sha256};
 
 use super::error::ApiError;
+use super::init_image::InitImage;
 use super::model_choice::model_of_request;
 use super::state::ApiState;
 use super::tenancy::Tenancy;
-use crate::domain::{Job, JobId, JobObserver, JobState, ModelDescription, Principal};
-use crate::jobs::{JobServiceError, NewJob};
+use crate::domain::{Job, JobId, JobObserver, JobRequest, JobState, ModelDescription, ModelKind, Principal};
+use crate::jobs::{InputPurpose, JobServiceError, NewInput, NewJob, Retry, retry as again};
 use crate::models::parameters::{ImageParameters, resolve_image_request};
 use crate::scheduler::forecast::Forecast;
 
@@ -37,15 +38,16 @@ pub(super) struct Commission<'a> {
 }
 
 impl<'a> Commission<'a> {
-    /// Finds the project and the model that a request means.
+    /// Finds the project and the model that a request for what a `kind` of model makes means.
     pub(super) async fn new(
         state: &ApiState,
         principal: &'a Principal,
         project_id: Option<&str>,
+        kind: ModelKind,
         model: Option<String>,
     ) -> Result<Self, ApiError> {
         let tenancy = Tenancy::of_request(state, principal, project_id)?;
-        let model = model_of_request(state, principal, &tenancy, model).await?;
+        let model = model_of_request(state, principal, &tenancy, kind, model).await?;
         Ok(Self { principal, tenancy, model })
     }
 
@@ -57,13 +59,11 @@ impl<'a> Commission<'a> {
             None => None,
         };
         parameters.init_image_size = init_image.as_ref().map(|picture| picture.size);
-        let seed = match &idempotency_key {
-            Some(key) => repeatable_seed(self.principal, key),
-            None => getrandom::u32().map_err(|error| ApiError::internal(error.to_string()))?.into(),
-        };
+        let seed = absent_seed(self.principal, idempotency_key.as_deref())?;
+        let input = |picture: InitImage| NewInput { purpose: InputPurpose::InitImage, bytes: picture.png };
         Ok(NewJob {
-            request: resolve_image_request(parameters, &self.model, seed)?,
-            init_image_png: init_image.map(|picture| picture.png),
+            request: resolve_image_request(parameters, &self.model, seed)?.into(),
+            inputs: init_image.map(input).into_iter().collect(),
             priority: state.tenants.priority(self.tenancy.user(), self.tenancy.project(), priority),
             project: self.tenancy.project().cloned(),
             reservations: Vec::new(),
@@ -74,20 +74,43 @@ impl<'a> Commission<'a> {
 
     /// Checks and submits.
     pub(super) async fn submit(&self, state: &ApiState, submission: Submission) -> Result<Job, ApiError> {
-        let mut job = self.fill_in(state, submission).await?;
+        let job = self.fill_in(state, submission).await?;
+        self.submit_filled(state, job).await
+    }
+
+    /// Submits a job that has been filled in.
+    pub(super) async fn submit_filled(&self, state: &ApiState, mut job: NewJob) -> Result<Job, ApiError> {
         job.reservations = self.tenancy.reserve(state, &job.request)?;
         state.jobs.submit(self.principal, job).await.map_err(|error| not_accepted(state, error))
     }
 }
 
-/// Submits the request of an ended job again; its user and its project pay for it once more.
-pub(super) async fn retry(state: &ApiState, principal: &Principal, id: JobId) -> Result<Job, ApiError> {
-    let job = state.jobs.get(principal, id).await?;
-    if !matches!(job.state, JobState::Failed | JobState::Cancelled) {
-        return Err(JobServiceError::NotRetryable { id, state: job.state.as_str() }.into());
+/// The seed of a request that names none.
+pub(super) fn absent_seed(principal: &Principal, idempotency_key: Option<&str>) -> Result<u64, ApiError> {
+    match idempotency_key {
+        Some(key) => Ok(repeatable_seed(principal, key)),
+        None => Ok(getrandom::u32().map_err(|error| ApiError::internal(error.to_string()))?.into()),
     }
-    let reservations = Tenancy::of_job(state, principal, &job)?.reserve(state, &job.request)?;
-    state.jobs.retry(principal, id, reservations).await.map_err(|error| not_accepted(state, error))
+}
+
+/// Submits the request of an ended job again; its user and its project pay for it once more.
+pub(super) async fn retry(state: &ApiState, principal: &Principal, id: JobId, retry: Retry) -> Result<Job, ApiError> {
+    let job = state.jobs.get(principal, id).await?;
+    let request = again::request(&job, &retry)?;
+    let reservations = Tenancy::of_job(state, principal, &job)?.reserve(state, &request)?;
+    state.jobs.retry(principal, id, retry, reservations).await.map_err(|error| not_accepted(state, error))
+}
+
+/// Submits a film that was made from an ended one's request; the earlier one's user and project pay for it.
+pub(super) async fn submit_derived(
+    state: &ApiState,
+    principal: &Principal,
+    earlier: &Job,
+    request: JobRequest,
+    inputs: Vec<NewInput>,
+) -> Result<Job, ApiError> {
+    let reservations = Tenancy::of_job(state, principal, earlier)?.reserve(state, &request)?;
+    state.jobs.derive(principal, earlier.id, request, inputs, reservations).await.map_err(|error| not_accepted(state, error))
 }
 
 /// A refusal by a quota says which and until when, and is counted.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::error::{ApiError, ErrorKind};
 use super::state::ApiState;
 use crate::domain::{
-    Holder, ImageRequest, Job, ModelId, Principal, ProjectId, ProjectPolicy, Reservation, TenantPolicies, TenantPolicy, UserId,
+    Holder, Job, JobRequest, ModelId, Principal, ProjectId, ProjectPolicy, Reservation, TenantPolicies, TenantPolicy, UserId,
 };
 use crate::quota::{self, Forbidden, Payers};
 
@@ -86,7 +86,7 @@ impl Tenancy {
     }
 
     /// What a request takes from the quotas.
-    pub(super) fn reserve(&self, state: &ApiState, request: &ImageRequest) -> Result<Vec<Reservation>, Forbidden> {
+    pub(super) fn reserve(&self, state: &ApiState, request: &JobRequest) -> Result<Vec<Reservation>, Forbidden> {
         let project = self.project.as_ref().zip(self.project_policy()).map(|(id, project)| (id, &project.policy));
         let payers = Payers { user: (&self.user, self.policies.user(&self.user)), project };
         quota::reserve(request, payers, state.tenants.zone(), state.clock.now())

@@ -17,6 +17,7 @@ use crate::domain::Clock;
 use crate::execution::open_executors;
 use crate::jobs::{self, JobService, JobServiceOptions, StoreClock};
 use crate::models::ModelCatalog;
+use crate::models::film_parameters::InstalledNetworks;
 use crate::scheduler::{Scheduler, SchedulerParts};
 use crate::storage::ArtifactStorage;
 use crate::telemetry::Metrics;
@@ -84,6 +85,8 @@ impl Parts {
             version: env!("CARGO_PKG_VERSION"),
             devices: device_names,
             default_image_model: config.models.default_image.clone(),
+            default_video_model: config.models.default_video.clone(),
+            networks: InstalledNetworks::default(),
         };
         let api = ApiState {
             jobs,

@@ -31,8 +31,10 @@ pub(super) enum JobsCommand {
     Watch(JobArguments),
     /// Stop a job
     Cancel(JobArguments),
-    /// Submit a failed or cancelled job again, as a new job, and print its id
-    Retry(JobArguments),
+    /// Submit a failed or cancelled job again, as a new job, and print its id; with --scene, one scene of a film
+    Retry(RetryArguments),
+    /// Remove an ended job and its files
+    Delete(JobArguments),
 }
 
 /// Which server.
@@ -72,6 +74,22 @@ pub(super) struct JobArguments {
     server: ServerOptions,
 }
 
+/// Flags of `jobs retry`.
+#[derive(Args, Debug)]
+pub(super) struct RetryArguments {
+    /// The job's id: job_…
+    #[arg(value_name = "ID")]
+    id: JobId,
+    /// The scene of a film that is made anew; the others are taken over
+    #[arg(long, value_name = "SCENE")]
+    scene: Option<String>,
+    /// That scene's seed [default: random]
+    #[arg(long, value_name = "N", requires = "scene")]
+    seed: Option<u64>,
+    #[command(flatten)]
+    server: ServerOptions,
+}
+
 fn parse_state(text: &str) -> Result<JobState, String> {
     let known = JobState::ALL.map(JobState::as_str).join(", ");
     JobState::ALL.into_iter().find(|state| state.as_str() == text).ok_or_else(|| format!("allowed: {known}"))
@@ -96,6 +114,15 @@ struct Task {
     #[serde(default)]
     created_at: String,
     error: Option<TaskError>,
+    #[serde(default)]
+    scenes: Vec<SceneStanding>,
+}
+
+/// A scene of a film.
+#[derive(Debug, Deserialize)]
+struct SceneStanding {
+    id: String,
+    status: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -130,6 +157,9 @@ impl Task {
             }
             "running" => {
                 let _ = write!(line, " {:.0} %", self.progress.clamp(0.0, 1.0) * 100.0);
+                for scene in &self.scenes {
+                    let _ = write!(line, ", {} {}", scene.id, scene.status);
+                }
             }
             _ => {}
         }
@@ -170,10 +200,15 @@ pub(super) async fn run(command: &JobsCommand, out: &mut (dyn Write + Send)) -> 
             let task: Task = read(answer)?;
             writeln!(out, "{}", task.standing()).or_fail()
         }
-        JobsCommand::Retry(JobArguments { id, server }) => {
-            let answer = server.connect()?.post(&format!("{}/retry", path_of(*id)), b"{}".to_vec()).await.or_fail()?;
+        JobsCommand::Retry(RetryArguments { id, scene, seed, server }) => {
+            let body = serde_json::to_vec(&serde_json::json!({ "scene": scene, "seed": seed })).or_fail()?;
+            let answer = server.connect()?.post(&format!("{}/retry", path_of(*id)), body).await.or_fail()?;
             let task: Task = read(answer)?;
             writeln!(out, "{}", task.id).or_fail()
+        }
+        JobsCommand::Delete(JobArguments { id, server }) => {
+            let (status, answer) = server.connect()?.delete(&path_of(*id)).await.or_fail()?;
+            if status.is_success() { writeln!(out, "deleted").or_fail() } else { Err(refusal(status, &answer)) }
         }
     }
 }

@@ -27,7 +27,7 @@ use failure::{Failure, OrFail, Outcome};
 
 /// The whole command line.
 #[derive(Parser, Debug)]
-#[command(name = "framewright", version, about = "Makes pictures with SDXL: as a server, or once from the command line")]
+#[command(name = "framewright", version, about = "Makes pictures with SDXL and films with SVD: as a server, or once from the command line")]
 struct CommandLine {
     #[command(subcommand)]
     command: Command,
@@ -60,6 +60,8 @@ enum Command {
 enum GenerateCommand {
     /// Make pictures from a prompt
     Image(Box<generate::ImageArguments>),
+    /// Make a film from a prompt, a picture, or a file of scenes
+    Video(Box<generate::film::VideoArguments>),
 }
 
 /// Runs the command line in `arguments` (the program's name first) and gives the process's exit status.
@@ -97,6 +99,7 @@ fn dispatch(command: Command, out: &mut (dyn Write + Send)) -> Outcome {
             served
         }
         Command::Generate(GenerateCommand::Image(arguments)) => generate::run(&arguments, out),
+        Command::Generate(GenerateCommand::Video(arguments)) => generate::film::run(&arguments, out),
         Command::Models(command) => models::run(&command, out),
         Command::Keys(command) => runtime()?.block_on(keys::run(&command, out)),
         Command::Doctor(arguments) => runtime()?.block_on(doctor::run(&arguments, out)),

@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::failure::{Failure, OrFail, Outcome};
 use super::options::CommonOptions;
 use crate::config::Config;
-use crate::domain::{ModelDescription, ModelId, Sha256Digest};
+use crate::domain::{ModelDescription, ModelId, ModelKind, Sha256Digest};
 use crate::models::identity::file_sha256;
 use crate::models::{ModelCatalog, ModelError};
 
@@ -61,17 +61,18 @@ pub(super) fn run(command: &ModelsCommand, out: &mut (dyn Write + Send)) -> Outc
 pub(super) struct FoundModel {
     /// What is known of it without loading it.
     pub(super) description: ModelDescription,
-    /// Its directory.
+    /// Its directory, or its single file.
     pub(super) directory: PathBuf,
 }
 
-/// The model that `text` names: a directory if it looks like a path or is one, else an id.
+/// The model that `text` names: a directory, or a single file, if it looks like a path or is one, else an id.
 pub(super) fn find(config: &Config, text: &str) -> Outcome<FoundModel> {
     let refused = |error: ModelError| Failure::input("--model", error);
     let path = Path::new(text);
     if path.components().count() > 1 || path.is_absolute() || path.join("model_index.json").is_file() {
-        if !path.is_dir() {
-            return Err(Failure::input("--model", format!("{text} is not a directory")));
+        let is_single_file = path.is_file() && path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("safetensors"));
+        if !path.is_dir() && !is_single_file {
+            return Err(Failure::input("--model", format!("{text} is neither a directory nor a .safetensors file")));
         }
         let description = ModelCatalog::describe_directory(path).map_err(refused)?;
         return Ok(FoundModel { description, directory: path.to_owned() });
@@ -130,17 +131,32 @@ struct WeightFile {
     sha256: Option<Sha256Digest>,
 }
 
-/// Directories of an SDXL model that hold weights, and how their files' names begin.
-const COMPONENTS: [(&str, &str); 4] = [
-    ("text_encoder", "model"),
-    ("text_encoder_2", "model"),
-    ("unet", "diffusion_pytorch_model"),
-    ("vae", "diffusion_pytorch_model"),
-];
+/// Directories of a model that hold weights, and how their files' names begin.
+const fn components(kind: ModelKind) -> &'static [(&'static str, &'static str)] {
+    match kind {
+        ModelKind::Image => &[
+            ("text_encoder", "model"),
+            ("text_encoder_2", "model"),
+            ("unet", "diffusion_pytorch_model"),
+            ("vae", "diffusion_pytorch_model"),
+        ],
+        ModelKind::Video => &[("image_encoder", "model"), ("unet", "diffusion_pytorch_model"), ("vae", "diffusion_pytorch_model")],
+    }
+}
 
 fn inspect(model: &FoundModel, with_sha256: bool) -> Outcome<Facts> {
+    if model.directory.is_file() {
+        let file = weight_file(model.directory.clone(), model.description.weight_file_bytes, with_sha256)?;
+        let component = Component { name: "checkpoint", class: serde_json::Value::Null, files: vec![file] };
+        return Ok(Facts {
+            description: model.description.clone(),
+            directory: model.directory.clone(),
+            scheduler: serde_json::Value::Null,
+            components: vec![component],
+        });
+    }
     let index = read_json(&model.directory.join("model_index.json"))?;
-    let components = COMPONENTS
+    let components = components(model.description.kind)
         .iter()
         .map(|&(name, stem)| {
             let checkpoint = Checkpoint::open(name, &model.directory.join(name), stem, Variant::default()).or_fail()?;

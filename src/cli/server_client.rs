@@ -56,6 +56,11 @@ impl Server {
         self.send(self.client.post(self.at(path)).header("content-type", "application/json").body(json)).await
     }
 
+    /// The answer to a DELETE of a path of the API.
+    pub(super) async fn delete(&self, path: &str) -> anyhow::Result<(StatusCode, Vec<u8>)> {
+        self.send(self.client.delete(self.at(path))).await
+    }
+
     fn at(&self, path: &str) -> String {
         format!("{}/{path}", self.base.as_str().trim_end_matches('/'))
     }

@@ -18,6 +18,8 @@ mod server;
 mod storage;
 pub mod tenants;
 mod yaml;
+
+pub use yaml::parse as parse_yaml;
 mod zone;
 
 use std::path::{Path, PathBuf};

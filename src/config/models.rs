@@ -19,6 +19,8 @@ pub struct ModelsConfig {
     pub unpack_directory: PathBuf,
     /// The model of a picture request that names none.
     pub default_image: Option<ModelId>,
+    /// The model of a film request that names none.
+    pub default_video: Option<ModelId>,
     /// Whether a model stays loaded after its job.
     pub keep_loaded: bool,
     /// Bytes that packed weights below the data directory may take; without: no bound.
@@ -68,9 +70,6 @@ pub(super) fn resolve(
     if let Some(directory) = models_dir.as_ref().filter(|directory| !directory.is_dir()) {
         return Err(ConfigError::setting("models_dir", format!("{} is not a directory", directory.display())));
     }
-    if defaults.video.is_some() {
-        notices.push(Notice::no_effect("defaults.video"));
-    }
     if cache.max_size_gb.is_some() {
         notices.push(Notice::info(
             "model_cache.max_size_gb: bounds the packed weights that this program keeps in <data-dir>/packed, the least recently used \
@@ -91,6 +90,7 @@ pub(super) fn resolve(
             .collect(),
         unpack_directory,
         default_image: defaults.image,
+        default_video: defaults.video,
         keep_loaded: cache.enabled.unwrap_or(true),
         max_packed_bytes: bytes(cache.max_size_gb),
         max_ram_bytes: bytes(cache.max_ram_gb),

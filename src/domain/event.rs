@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::ids::JobId;
 use super::job::{JobError, JobState, Progress};
+use super::plan::TaskRole;
 
 /// Orders events: the server's boot, then a counter. Written `epoch-n` in SSE ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,6 +32,19 @@ pub struct JobEvent {
     pub kind: JobEventKind,
 }
 
+/// What became of a task of a film.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TaskStep {
+    /// What it makes.
+    pub role: TaskRole,
+    /// Its place in the plan.
+    pub position: u32,
+    /// Which claim of the task this is.
+    pub attempt: i64,
+    /// Running, or how it ended.
+    pub state: JobState,
+}
+
 /// What happened.
 #[derive(Clone, Debug)]
 pub enum JobEventKind {
@@ -41,6 +55,8 @@ pub enum JobEventKind {
         /// When failed.
         error: Option<JobError>,
     },
+    /// A task of a film began or ended; the store already says so.
+    Task(TaskStep),
     /// An evaluation was done.
     Progress(Progress),
     /// A preview of picture `index`: a small PNG of the predicted result.

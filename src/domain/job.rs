@@ -3,8 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::clock::UnixMs;
+use super::frame_rate::FrameRate;
 use super::ids::{JobId, ProjectId, UserId};
-use super::image_request::ImageRequest;
+use super::job_request::JobRequest;
 
 /// `queued → running → completed | failed | cancelled`; a terminal job stays so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -70,6 +71,8 @@ pub enum ErrorCode {
     InvalidRequest,
     /// The artifact could not be stored.
     StorageFailed,
+    /// A quota ran out on the way.
+    QuotaExceeded,
     /// Anything else; the log has the cause.
     Internal,
 }
@@ -118,6 +121,25 @@ pub struct Artifact {
     pub sha256: String,
     /// Seed of this picture.
     pub seed: u64,
+    /// What only moving pictures have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub video: Option<VideoFacts>,
+}
+
+/// What a stored file with moving pictures is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VideoFacts {
+    /// Its frames, exactly.
+    pub frames: u64,
+    /// Frames a second.
+    pub frame_rate: FrameRate,
+    /// Its length, milliseconds.
+    pub duration_ms: i64,
+    /// How it is encoded: `h264`.
+    pub codec: String,
+    /// Storage key of a sheet of small pictures of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sprite_sheet_key: Option<String>,
 }
 
 /// What a completed job left.
@@ -143,7 +165,7 @@ pub struct Job {
     /// Where it stands.
     pub state: JobState,
     /// What was asked.
-    pub request: ImageRequest,
+    pub request: JobRequest,
     /// Higher goes first.
     pub priority: i32,
     /// Last known progress.

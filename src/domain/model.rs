@@ -12,6 +12,8 @@ use super::ids::ModelId;
 pub enum ModelKind {
     /// Pictures.
     Image,
+    /// Clips that begin with a picture.
+    Video,
 }
 
 /// Ranges and defaults of a model's parameters; refusals quote these.
@@ -47,6 +49,35 @@ pub struct ModelLimits {
     pub max_steps_by_sampler: BTreeMap<String, u32>,
 }
 
+/// Ranges and defaults of what only video models have.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct VideoLimits {
+    /// Fewest frames of a clip.
+    pub min_frames: u32,
+    /// Most frames of a clip.
+    pub max_frames: u32,
+    /// Frames that the model was made for.
+    pub default_num_frames: u32,
+    /// Largest frame rate that the model can be told.
+    pub max_fps: u32,
+    /// Frame rate that its clips are meant for.
+    pub default_fps: u32,
+    /// Largest amount of motion.
+    pub max_motion_bucket_id: u32,
+    /// Default amount of motion.
+    pub default_motion_bucket_id: u32,
+    /// Most noise added to the first picture.
+    pub max_noise_aug_strength: f32,
+    /// Default noise added to the first picture.
+    pub default_noise_aug_strength: f32,
+    /// Default guidance of the first frame.
+    pub default_min_guidance_scale: f32,
+    /// Default guidance of the last frame.
+    pub default_max_guidance_scale: f32,
+    /// Default number of frames that are decoded together.
+    pub default_decode_chunk_size: u32,
+}
+
 /// A model that can be asked for.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ModelDescription {
@@ -54,7 +85,7 @@ pub struct ModelDescription {
     pub id: ModelId,
     /// What it makes.
     pub kind: ModelKind,
-    /// `sdxl`.
+    /// `sdxl`, `svd`.
     pub family: String,
     /// Parameters in all.
     pub parameters: u64,
@@ -62,6 +93,9 @@ pub struct ModelDescription {
     pub weight_file_bytes: u64,
     /// When the files were last changed, Unix seconds.
     pub created: i64,
-    /// Ranges and defaults.
+    /// Ranges and defaults; of a video model, those of its clips' pictures.
     pub limits: ModelLimits,
+    /// What only video models have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub video: Option<VideoLimits>,
 }

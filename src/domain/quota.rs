@@ -100,10 +100,30 @@ pub struct QuotaRefusal {
 pub struct Spent {
     /// Pictures delivered.
     pub images: i64,
+    /// Films delivered.
+    #[serde(default)]
+    pub videos: i64,
+    /// Milliseconds of films delivered.
+    #[serde(default)]
+    pub video_ms: i64,
     /// Milliseconds of device time.
     pub gpu_ms: i64,
     /// Bytes of its artifacts.
     pub storage_bytes: i64,
+}
+
+impl Spent {
+    /// What both took.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self {
+            images: self.images.saturating_add(other.images),
+            videos: self.videos.saturating_add(other.videos),
+            video_ms: self.video_ms.saturating_add(other.video_ms),
+            gpu_ms: self.gpu_ms.saturating_add(other.gpu_ms),
+            storage_bytes: self.storage_bytes.saturating_add(other.storage_bytes),
+        }
+    }
 }
 
 /// A change of a counter.

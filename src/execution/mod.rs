@@ -5,6 +5,7 @@
 //! the same loop and behave alike. A device never sees HTTP, the database or the storage; the server never sees a tensor.
 
 pub mod fake;
+pub mod film;
 pub mod options;
 pub mod process;
 pub mod results;
@@ -24,7 +25,8 @@ use framewright_engine::ops::Interrupt;
 use framewright_engine::vision::RgbPicture;
 use tokio::sync::{mpsc, watch};
 
-use crate::domain::{DeviceName, ErrorCode, ImageRequest, JobError, ModelId, PreviewDemand, Progress, TaskId};
+use crate::domain::film::ClipRequest;
+use crate::domain::{BatchKey, DeviceName, ErrorCode, ImageRequest, JobError, ModelId, PreviewDemand, Progress, TaskId};
 
 pub use fake::{FakeControl, FakeFailure};
 pub use options::{DeviceError, ExecutorOptions, WorkerKind};
@@ -54,7 +56,7 @@ pub trait Executor: Send + Sync + fmt::Debug {
     /// How it is, now and whenever that changes.
     fn status(&self) -> watch::Receiver<ExecutorStatus>;
     /// Starts a task; its events follow, [`TaskEvent::Ended`] last, whatever happens to the worker.
-    fn start(&self, task: ImageTask) -> Result<mpsc::Receiver<TaskEvent>, ExecutorUnavailable>;
+    fn start(&self, task: DeviceTask) -> Result<mpsc::Receiver<TaskEvent>, ExecutorUnavailable>;
     /// Loads a model from a directory whose files have this fingerprint before anybody needs it, or does nothing when it is loaded.
     async fn load(&self, model: &ModelId, directory: &Path, fingerprint: u64) -> Result<(), TaskFailure>;
     /// Gives back a model's memory; a model in use is refused.
@@ -143,18 +145,18 @@ pub enum ExecutorUnavailable {
 
 /// A task for a device: everything it needs, and nothing to look up.
 #[derive(Clone, Debug)]
-pub struct ImageTask {
+pub struct DeviceTask {
     /// Which task.
     pub id: TaskId,
     /// What to make.
-    pub request: ImageRequest,
+    pub work: DeviceWork,
     /// The model's files.
     pub model_directory: PathBuf,
     /// A number that changes when any of them does: see [`files_fingerprint`](crate::models::files_fingerprint).
     pub model_fingerprint: u64,
     /// Models to give back first.
     pub unload: Vec<ModelId>,
-    /// The picture that `request.init_image` names.
+    /// The picture that a request begins with; a clip must have one.
     pub init_image: Option<Arc<RgbPicture>>,
     /// A directory of the task's own, which the device makes: step-machine checkpoints and finished pictures lie there, and a later
     /// attempt goes on from them.
@@ -163,6 +165,49 @@ pub struct ImageTask {
     pub interrupt: Interrupt,
     /// Whether anybody wants previews.
     pub previews: PreviewDemand,
+}
+
+/// What a device makes.
+#[derive(Clone, Debug, PartialEq)]
+pub enum DeviceWork {
+    /// Pictures.
+    Pictures(ImageRequest),
+    /// Frames.
+    Clip(ClipRequest),
+}
+
+impl DeviceWork {
+    /// The model that makes it.
+    pub const fn model(&self) -> &ModelId {
+        match self {
+            Self::Pictures(request) => &request.model,
+            Self::Clip(request) => &request.model,
+        }
+    }
+
+    /// Tasks with equal keys may run together.
+    pub fn batch_key(&self) -> BatchKey {
+        match self {
+            Self::Pictures(request) => BatchKey::of(request),
+            Self::Clip(ClipRequest { model, settings, .. }) => {
+                BatchKey { model: model.clone(), width: settings.width, height: settings.height }
+            }
+        }
+    }
+
+    /// How many pictures come of it: all of a request's, or all frames of a clip.
+    pub const fn pictures(&self) -> u32 {
+        match self {
+            Self::Pictures(request) => request.num_images,
+            Self::Clip(request) => request.settings.num_frames,
+        }
+    }
+}
+
+impl From<ImageRequest> for DeviceWork {
+    fn from(request: ImageRequest) -> Self {
+        Self::Pictures(request)
+    }
 }
 
 /// What a device says while it runs a task.
@@ -199,12 +244,12 @@ pub enum TaskEvent {
     /// On the way.
     Report(Report),
     /// The last event.
-    Ended(Result<ImageOutput, TaskFailure>),
+    Ended(Result<TaskOutput, TaskFailure>),
 }
 
-/// Finished pictures.
+/// Finished pictures, or the frames of a clip.
 #[derive(Clone, Debug)]
-pub struct ImageOutput {
+pub struct TaskOutput {
     /// In order.
     pub pictures: Vec<FinishedPicture>,
     /// How they were made.

@@ -1,53 +1,114 @@
 //! From pixels to files that say how they were made.
 
+use std::path::Path;
+
 use bytes::Bytes;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
-use super::{FinishedPicture, ImageOutput, RunFacts};
-use crate::domain::{Artifact, ImageRequest, Job, JobId, Sha256Digest, UnixMs};
+use super::{FinishedPicture, RunFacts, TaskOutput};
+use crate::domain::film::ClipRequest;
+use crate::domain::plan::{TaskRole, plan};
+use crate::domain::{Artifact, ImageRequest, Job, JobId, JobRequest, Sha256Digest, UnixMs, VideoCodec};
 use crate::media::a1111::Infotext;
 use crate::media::encode::{EncodeError, PngText, encode_png, thumbnail};
 use crate::models::ModelIdentity;
-use crate::storage::{ArtifactStorage, StorageError, picture_key, thumbnail_key};
+use crate::storage::{ArtifactStorage, StorageError, part_key, picture_key, sprite_sheet_key, thumbnail_key, video_key};
 
 /// Longer side of a thumbnail, pixels.
-const THUMBNAIL_SIDE: u32 = 256;
+pub const THUMBNAIL_SIDE: u32 = 256;
+
+/// How clips are kept: lossless, since more is made of them.
+pub const CLIP_CODEC: VideoCodec = VideoCodec::Ffv1;
+/// How scenes are kept: far better than a film is encoded in the end.
+pub const SCENE_CODEC: VideoCodec = VideoCodec::H264;
 
 /// Who made a picture, in its key.
 const PROVIDER: &str = "local";
 
-/// One attempt at a job, which alone decides under which keys its pictures are stored. So whoever finds an attempt that was cut off
-/// knows which files it may have left; and no two attempts share a key, so one that lost its task touches nothing of another's.
+/// One attempt at a task of a job, which alone decides under which keys its files are stored. So whoever finds an attempt that was cut
+/// off knows which files it may have left; and no two attempts share a key, so one that lost its task touches nothing of another's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Attempt {
     job: JobId,
     created: UnixMs,
+    position: u32,
     number: i64,
-    pictures: u32,
+    files: Files,
+}
+
+/// What an attempt stores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Files {
+    /// So many pictures.
+    Pictures(u32),
+    /// A file of this kind for the job's other tasks.
+    Part(&'static str),
+    /// A film.
+    Film(VideoCodec),
+    /// Nothing that is known of.
+    Nothing,
 }
 
 impl Attempt {
-    /// Attempt `number` at `job`.
-    pub fn new(job: &Job, number: i64) -> Self {
-        Self { job: job.id, created: job.created, number, pictures: job.request.num_images }
+    /// Attempt `number` at the task at `position` of `job`.
+    pub fn new(job: &Job, position: u32, number: i64) -> Self {
+        let files = match &job.request {
+            JobRequest::Image(request) => Files::Pictures(request.num_images),
+            JobRequest::Film(film) => match plan(&job.request).get(position as usize).map(|task| task.role) {
+                Some(TaskRole::Keyframe { .. }) => Files::Part("png"),
+                Some(TaskRole::Clip { .. }) => Files::Part(CLIP_CODEC.extension()),
+                Some(TaskRole::Scene { .. }) => Files::Part(SCENE_CODEC.extension()),
+                Some(TaskRole::Film) => Files::Film(film.codec),
+                Some(TaskRole::Pictures) | None => Files::Nothing,
+            },
+        };
+        Self { job: job.id, created: job.created, position, number, files }
     }
 
-    /// The key of picture `index`.
-    fn picture_key(&self, index: usize) -> String {
-        let [a, b, c, d, e, f, g, h, ..] = Sha256Digest::of(format!("{} {}", self.job, self.number).as_bytes()).0;
-        picture_key(PROVIDER, self.created, index, u64::from_be_bytes([a, b, c, d, e, f, g, h]))
+    /// The key of picture `index`; of all but pictures there is one file, of index 0.
+    pub fn key(&self, index: usize) -> String {
+        let random = || {
+            let [a, b, c, d, e, f, g, h, ..] = Sha256Digest::of(format!("{} {}", self.job, self.number).as_bytes()).0;
+            u64::from_be_bytes([a, b, c, d, e, f, g, h])
+        };
+        match self.files {
+            Files::Pictures(_) | Files::Nothing => picture_key(PROVIDER, self.created, index, random()),
+            Files::Part(extension) => part_key(self.job, self.position, self.number, extension),
+            Files::Film(codec) => video_key(PROVIDER, self.created, index, random(), codec.extension()),
+        }
+    }
+
+    /// Every key under which it may have stored something.
+    fn keys(&self) -> Vec<String> {
+        let files = match self.files {
+            Files::Pictures(pictures) => pictures as usize,
+            Files::Part(_) | Files::Film(_) => 1,
+            Files::Nothing => 0,
+        };
+        let of = |index| {
+            let key = self.key(index);
+            let sheet = matches!(self.files, Files::Film(_)).then(|| sprite_sheet_key(&key));
+            [Some(thumbnail_key(&key)), Some(key), sheet]
+        };
+        (0..files).flat_map(of).flatten().collect()
     }
 
     /// Removes whatever it has stored.
-    pub async fn delete_pictures(&self, storage: &ArtifactStorage) {
-        for key in (0..self.pictures as usize).map(|index| self.picture_key(index)) {
-            for key in [thumbnail_key(&key), key] {
-                if let Err(error) = storage.delete(&key).await {
-                    tracing::warn!(%key, %error, "Cannot delete {key}, which no job refers to");
-                }
+    pub async fn delete_files(&self, storage: &ArtifactStorage) {
+        for key in self.keys() {
+            if let Err(error) = storage.delete(&key).await {
+                tracing::warn!(%key, %error, "Cannot delete {key}, which no job refers to");
             }
         }
     }
+}
+
+/// SHA-256 of a file, hexadecimal. Blocking.
+pub fn file_sha256(path: &Path) -> std::io::Result<String> {
+    let mut hasher = Sha256::new();
+    std::io::copy(&mut std::fs::File::open(path)?, &mut hasher)?;
+    Ok(Sha256Digest(hasher.finalize().into()).to_string())
 }
 
 /// A picture ready to be stored.
@@ -78,7 +139,7 @@ pub enum ResultError {
 
 /// Encodes the pictures of a run, wherever the device left them. Blocking: call it off the async threads.
 pub fn encode_pictures(
-    output: &ImageOutput,
+    output: &TaskOutput,
     request: &ImageRequest,
     identity: &ModelIdentity,
     created: UnixMs,
@@ -118,7 +179,6 @@ pub fn encode_pictures(
 
 /// What a result says of itself; `seed` is the one of the picture that carries it (of the first, in a job's result).
 pub fn manifest(request: &ImageRequest, seed: u64, identity: &ModelIdentity, facts: &RunFacts, created: UnixMs) -> Value {
-    let ms = |seconds: f64| (seconds * 1000.0).round() as u64;
     json!({
         "generator": format!("framewright {}", env!("CARGO_PKG_VERSION")),
         "model": request.model,
@@ -131,25 +191,48 @@ pub fn manifest(request: &ImageRequest, seed: u64, identity: &ModelIdentity, fac
         "precision": facts.precision,
         "resumed_steps": facts.resumed_steps,
         "batched_with": facts.batched_with,
-        "timings_ms": {
-            "load": ms(facts.timings.load_seconds),
-            "encode": ms(facts.timings.encode_seconds),
-            "denoise": ms(facts.timings.denoise_seconds),
-            "decode": ms(facts.timings.decode_seconds),
-        },
+        "timings_ms": timings_ms(facts),
         "warnings": facts.warnings,
         "created": created.to_string(),
     })
 }
 
-/// Stores an attempt's pictures and their thumbnails. After an error some may be there: see [`Attempt::delete_pictures`]. Blocking.
+/// What a clip says of itself.
+pub fn clip_manifest(request: &ClipRequest, identity: &ModelIdentity, facts: &RunFacts, created: UnixMs) -> Value {
+    json!({
+        "model": request.model,
+        "model_sha256": identity.components,
+        "request": request,
+        "seed": request.seed,
+        "noise": facts.noise,
+        "sampler": facts.sampler,
+        "device": facts.device,
+        "precision": facts.precision,
+        "resumed_steps": facts.resumed_steps,
+        "timings_ms": timings_ms(facts),
+        "warnings": facts.warnings,
+        "created": created.to_string(),
+    })
+}
+
+fn timings_ms(facts: &RunFacts) -> Value {
+    let ms = |seconds: f64| (seconds * 1000.0).round() as u64;
+    json!({
+        "load": ms(facts.timings.load_seconds),
+        "encode": ms(facts.timings.encode_seconds),
+        "denoise": ms(facts.timings.denoise_seconds),
+        "decode": ms(facts.timings.decode_seconds),
+    })
+}
+
+/// Stores an attempt's pictures and their thumbnails. After an error some may be there: see [`Attempt::delete_files`]. Blocking.
 pub fn store_pictures(
     storage: &ArtifactStorage,
     attempt: &Attempt,
     pictures: &[EncodedPicture],
 ) -> Result<Vec<Artifact>, StorageError> {
     let artifacts: Vec<Artifact> =
-        pictures.iter().enumerate().map(|(index, picture)| artifact(attempt.picture_key(index), picture)).collect();
+        pictures.iter().enumerate().map(|(index, picture)| artifact(attempt.key(index), picture)).collect();
     let files: Vec<(&str, &[u8])> = artifacts
         .iter()
         .zip(pictures)
@@ -169,6 +252,7 @@ fn artifact(key: String, picture: &EncodedPicture) -> Artifact {
         bytes: picture.png.len() as u64,
         sha256: Sha256Digest::of(&picture.png).to_string(),
         seed: picture.seed,
+        video: None,
         thumbnail_key: thumbnail_key(&key),
         key,
     }

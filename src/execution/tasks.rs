@@ -10,7 +10,7 @@ use framewright_engine::ops::Interrupt;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{ExecutorUnavailable, ImageTask, TaskEvent, TaskFailure, translate};
+use super::{ExecutorUnavailable, DeviceTask, TaskEvent, TaskFailure, translate};
 use crate::domain::{BatchKey, PreviewDemand};
 
 /// Events that wait for the server before reports are dropped; the end has a place of its own.
@@ -55,7 +55,7 @@ struct Asked {
 
 impl Asked {
     /// What is wrong with an output, if anything is.
-    fn objection(&self, output: &worker::ImageOutput) -> Option<String> {
+    fn objection(&self, output: &worker::TaskOutput) -> Option<String> {
         let found = output.pictures.len();
         if found != self.pictures {
             return Some(format!("it gave {found} pictures where {} were asked for", self.pictures));
@@ -120,12 +120,12 @@ impl TaskTable {
     }
 
     /// Takes a task. Tasks that run together are of one model and size.
-    pub(super) fn add(&self, task: &ImageTask) -> Result<(TaskNumber, mpsc::Receiver<TaskEvent>), ExecutorUnavailable> {
+    pub(super) fn add(&self, task: &DeviceTask) -> Result<(TaskNumber, mpsc::Receiver<TaskEvent>), ExecutorUnavailable> {
         let mut state = self.state.lock();
         if !state.accepting {
             return Err(ExecutorUnavailable::Gone);
         }
-        let key = BatchKey::of(&task.request);
+        let key = task.work.batch_key();
         let fits = state.tasks.values().next().is_none_or(|other| other.key == key);
         if !fits || state.tasks.len() >= self.most {
             return Err(ExecutorUnavailable::Busy);
@@ -135,9 +135,9 @@ impl TaskTable {
         let number = TaskNumber(state.next_number);
         state.next_number += 1;
         let asked = Asked {
-            pictures: task.request.num_images as usize,
-            width: task.request.width,
-            height: task.request.height,
+            pictures: task.work.pictures() as usize,
+            width: key.width,
+            height: key.height,
             work_directory: task.work_directory.clone(),
         };
         let (interrupt, previews) = (task.interrupt.clone(), task.previews.clone());
@@ -178,7 +178,7 @@ impl TaskTable {
 
     /// Tells a task's end. Pictures that cannot be what was asked for are not passed on: the task ends as one whose worker was lost, and
     /// nobody pays for its company.
-    pub(super) fn end(&self, number: TaskNumber, result: Result<worker::ImageOutput, Failure>) -> Result<(), Nonsense> {
+    pub(super) fn end(&self, number: TaskNumber, result: Result<worker::TaskOutput, Failure>) -> Result<(), Nonsense> {
         // Out of the table first, so that whoever hears of the end may start the next task.
         let entry = self.state.lock().tasks.remove(&number).ok_or_else(|| Nonsense::unknown_task("the end", number))?;
         let nonsense = result.as_ref().ok().and_then(|output| entry.asked.objection(output)).map(Nonsense);

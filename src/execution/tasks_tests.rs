@@ -10,11 +10,11 @@ use framewright_engine::vision::RgbPicture;
 use tokio::sync::mpsc;
 
 use super::tasks::{Change, TaskTable};
-use super::{ImageOutput, ImageTask, TaskEvent, TaskFailure};
+use super::{TaskOutput, DeviceTask, TaskEvent, TaskFailure};
 use crate::domain::{ImageRequest, PreviewDemand, TaskId};
 
-fn task() -> ImageTask {
-    ImageTask {
+fn task() -> DeviceTask {
+    DeviceTask {
         id: TaskId::generate(),
         request: ImageRequest {
             model: "m".parse().unwrap(),
@@ -46,7 +46,7 @@ fn table() -> TaskTable {
     table
 }
 
-fn ended(events: &mut mpsc::Receiver<TaskEvent>) -> Option<Result<ImageOutput, TaskFailure>> {
+fn ended(events: &mut mpsc::Receiver<TaskEvent>) -> Option<Result<TaskOutput, TaskFailure>> {
     match events.try_recv().ok()? {
         TaskEvent::Ended(ended) => Some(ended),
         TaskEvent::Report(report) => panic!("{report:?}"),
@@ -114,7 +114,7 @@ fn pictures_must_be_what_was_asked_for() {
     let outcome = |pictures: Vec<Picture>| {
         let table = table();
         let (number, mut events) = table.add(&task()).unwrap();
-        let heard = table.end(number, Ok(worker::ImageOutput { pictures, facts: worker::RunFacts::default() }));
+        let heard = table.end(number, Ok(worker::TaskOutput { pictures, facts: worker::RunFacts::default() }));
         (heard.map_err(|nonsense| nonsense.to_string()), ended(&mut events).unwrap())
     };
     for good in [file("/work/1/picture-0.rgb", 64, 32), pixels(64, 32), pixels(1, 1)] {

@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::options::{DeviceError, ExecutorOptions, device_kind};
 use super::tasks::{Nonsense, TaskTable};
-use super::{Executor, ExecutorHealth, ExecutorStatus, ExecutorUnavailable, ImageTask, TaskEvent, TaskFailure, translate};
+use super::{Executor, ExecutorHealth, ExecutorStatus, ExecutorUnavailable, DeviceTask, TaskEvent, TaskFailure, translate};
 use crate::domain::{DeviceName, ModelId};
 
 /// How often memory and utilisation are looked at while there are events.
@@ -80,11 +80,11 @@ impl Executor for ThreadExecutor {
         self.status.clone()
     }
 
-    fn start(&self, task: ImageTask) -> Result<mpsc::Receiver<TaskEvent>, ExecutorUnavailable> {
+    fn start(&self, task: DeviceTask) -> Result<mpsc::Receiver<TaskEvent>, ExecutorUnavailable> {
         let (number, events) = self.table.add(&task)?;
         let order = translate::order(&task);
         let previews = task.previews.clone();
-        let task = device_worker::ImageTask {
+        let task = device_worker::Task {
             order,
             interrupt: task.interrupt,
             previews: PreviewSwitch::new(move || previews.exists()),

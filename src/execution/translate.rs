@@ -6,14 +6,28 @@ use framewright_device_worker as worker;
 use framewright_device_worker::vitals::Memory;
 use framewright_device_worker::{Failure, FailureClass};
 
-use super::{DeviceMemory, FinishedPicture, ImageOutput, ImageTask, LoadedModel, Report, RunFacts, TaskFailure, Timings};
+use super::{DeviceMemory, DeviceTask, DeviceWork, FinishedPicture, LoadedModel, Report, RunFacts, TaskFailure, TaskOutput, Timings};
+use crate::domain::film::ClipRequest;
 use crate::domain::{ErrorCode, Progress};
 
 /// A task as a worker knows it. The initial picture stays in memory.
-pub(super) fn order(task: &ImageTask) -> worker::TaskOrder {
-    let request = &task.request;
+pub(super) fn order(task: &DeviceTask) -> worker::TaskOrder {
     worker::TaskOrder {
-        request: worker::ImageRequest {
+        request: request(&task.work),
+        model: worker::ModelFiles {
+            name: task.work.model().to_string(),
+            directory: task.model_directory.clone(),
+            fingerprint: task.model_fingerprint,
+        },
+        unload: task.unload.iter().map(ToString::to_string).collect(),
+        init_image: task.init_image.clone().map(worker::Picture::Pixels),
+        work_directory: task.work_directory.clone(),
+    }
+}
+
+fn request(work: &DeviceWork) -> worker::Request {
+    match work {
+        DeviceWork::Pictures(request) => worker::Request::Pictures(worker::ImageRequest {
             prompt: request.prompt.clone(),
             negative_prompt: request.negative_prompt.clone(),
             width: request.width,
@@ -24,15 +38,20 @@ pub(super) fn order(task: &ImageTask) -> worker::TaskOrder {
             sampler: request.sampler.clone(),
             num_images: request.num_images,
             strength: request.strength,
-        },
-        model: worker::ModelFiles {
-            name: request.model.to_string(),
-            directory: task.model_directory.clone(),
-            fingerprint: task.model_fingerprint,
-        },
-        unload: task.unload.iter().map(ToString::to_string).collect(),
-        init_image: task.init_image.clone().map(worker::Picture::Pixels),
-        work_directory: task.work_directory.clone(),
+        }),
+        DeviceWork::Clip(ClipRequest { seed, settings, .. }) => worker::Request::Clip(worker::ClipRequest {
+            width: settings.width,
+            height: settings.height,
+            num_frames: settings.num_frames,
+            num_inference_steps: settings.num_inference_steps,
+            min_guidance_scale: settings.min_guidance_scale,
+            max_guidance_scale: settings.max_guidance_scale,
+            fps: settings.fps,
+            motion_bucket_id: settings.motion_bucket_id,
+            noise_aug_strength: settings.noise_aug_strength,
+            decode_chunk_size: settings.decode_chunk_size,
+            seed: *seed,
+        }),
     }
 }
 
@@ -49,14 +68,14 @@ pub(super) fn report(report: worker::Report) -> Report {
 }
 
 /// How a task ended, as the server knows it.
-pub(super) fn ended(result: Result<worker::ImageOutput, Failure>) -> Result<ImageOutput, TaskFailure> {
-    let worker::ImageOutput { pictures, facts } = result.map_err(failure)?;
+pub(super) fn ended(result: Result<worker::TaskOutput, Failure>) -> Result<TaskOutput, TaskFailure> {
+    let worker::TaskOutput { pictures, facts } = result.map_err(failure)?;
     let picture = |picture| match picture {
         worker::Picture::Pixels(picture) => FinishedPicture::Pixels(Arc::unwrap_or_clone(picture)),
         worker::Picture::File(worker::PictureFile { path, width, height }) => FinishedPicture::File { path, width, height },
     };
     let worker::Timings { load_seconds, encode_seconds, denoise_seconds, decode_seconds } = facts.timings;
-    Ok(ImageOutput {
+    Ok(TaskOutput {
         pictures: pictures.into_iter().map(picture).collect(),
         facts: RunFacts {
             device: facts.device,
@@ -97,7 +116,7 @@ pub(super) fn failure_class(code: ErrorCode) -> FailureClass {
         ErrorCode::DeviceFailed => FailureClass::DeviceFailed,
         ErrorCode::InvalidRequest => FailureClass::InvalidRequest,
         ErrorCode::StorageFailed => FailureClass::StorageFailed,
-        ErrorCode::WorkerLost | ErrorCode::Stalled | ErrorCode::Internal => FailureClass::Internal,
+        ErrorCode::WorkerLost | ErrorCode::Stalled | ErrorCode::QuotaExceeded | ErrorCode::Internal => FailureClass::Internal,
     }
 }
 

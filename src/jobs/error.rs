@@ -25,8 +25,26 @@ pub enum JobServiceError {
     #[error("a quota has not enough left")]
     Quota(Box<QuotaRefusal>),
     /// The job has not ended, so there is nothing to retry; or it completed.
-    #[error("task {id} is {state}; only a failed or cancelled task can be retried")]
+    #[error("task {id} is {state}; only a failed or cancelled task can be retried, or, with scene, one scene of a completed film")]
     NotRetryable {
+        /// The job.
+        id: JobId,
+        /// Its state.
+        state: &'static str,
+    },
+    /// The film has no such scene, or what was asked has no scenes.
+    #[error("task {id} has no scene '{scene}'{known}")]
+    NoScene {
+        /// The job.
+        id: JobId,
+        /// What was asked for.
+        scene: String,
+        /// What there is.
+        known: String,
+    },
+    /// The job has not ended.
+    #[error("task {id} is {state}; cancel it first")]
+    NotEnded {
         /// The job.
         id: JobId,
         /// Its state.

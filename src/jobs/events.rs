@@ -113,7 +113,7 @@ impl EventHub {
                     channel.progress = None;
                 }
             }
-            JobEventKind::Preview { .. } => {}
+            JobEventKind::Preview { .. } | JobEventKind::Task(_) => {}
         }
         if let Some(sender) = &channel.sender {
             // An error means that nobody listens, which is no error here.
@@ -125,11 +125,19 @@ impl EventHub {
         }
     }
 
+    /// Tells the watchers of a job that it runs, unless they know.
+    pub fn publish_running(&self, job: JobId) {
+        let is_known = self.live.lock().channels.get(&job).is_some_and(|channel| channel.state == Some(JobState::Running));
+        if !is_known {
+            self.publish(job, JobEventKind::State { state: JobState::Running, error: None });
+        }
+    }
+
     /// Opens the job's channel for a runner, who is told whether anybody wants previews.
     pub fn open(&self, job: JobId) -> PreviewDemand {
         let mut live = self.live.lock();
         let channel = live.channels.entry(job).or_default();
-        channel.progress = Some(Progress::default());
+        channel.progress.get_or_insert_default();
         channel.previews.clone()
     }
 

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::store::{Fence, Renewal, Renewed};
-use crate::domain::{Progress, TaskId};
+use crate::domain::{JobId, Progress, TaskId};
 
 /// A lease is taken to end this part of its length early: what is under way to the database must arrive in time, and no two machines
 /// measure time alike.
@@ -83,6 +83,11 @@ impl Leases {
         self.held.lock().contains_key(&task)
     }
 
+    /// Whether any task of this job is held.
+    pub(super) fn holds_job(&self, job: JobId) -> bool {
+        self.held.lock().values().any(|held| held.fence.job == job)
+    }
+
     /// What to renew, and the earliest deadline.
     pub(super) fn due(&self) -> (Vec<Renewal>, Option<Instant>) {
         let held = self.held.lock();
@@ -134,7 +139,6 @@ impl Leases {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::JobId;
 
     const LEASE: Duration = Duration::from_secs(10);
 

@@ -1,7 +1,6 @@
 //! The scheduler's door to jobs: claim, report, finish.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,10 +13,14 @@ use uuid::Uuid;
 
 use super::feed::QueueChange;
 use super::leases::{self, Answers, Held, Leases, ProgressCell};
-use super::service::Shared;
-use super::store::{Claim, Ending, Fence, JobStore, Outcome, QueuedTask, Release, StoreError};
+use super::progress::JobProgress;
+use super::service::{LiveJob, Shared};
+use super::store::{Claim, Ended, Ending, Fence, JobStore, Outcome, QueuedTask, Release, StoreError};
 use super::submission::waiting_task;
-use crate::domain::{Clock, Job, JobEventKind, JobId, JobObserver, JobState, PreviewDemand, Progress, Spent, TaskId, UnixMs};
+use crate::domain::plan::{PlannedTask, plan, total_steps};
+use crate::domain::{
+    Clock, Job, JobEventKind, JobId, JobObserver, JobResult, JobState, PreviewDemand, Progress, Spent, TaskId, TaskStep, UnixMs,
+};
 
 /// Leases are renewed this many times within their length.
 const RENEWALS_PER_LEASE: u32 = 3;
@@ -50,28 +53,45 @@ pub struct RunningTask {
     pub fence: Fence,
     /// The job.
     pub job: Job,
+    /// Its place in the job's plan.
+    pub position: u32,
+    /// What the plan says of it.
+    pub planned: PlannedTask,
+    /// What the job's finished tasks have left, by position; nothing in a job of one task.
+    pub finished: BTreeMap<u32, JobResult>,
     /// How often the task has been charged for a failure.
-    pub failures: u32,
     /// It must have its worker to itself.
     pub alone: bool,
-    /// Cancelled when a user asks the job to stop.
+    /// Cancelled when a user asks the job to stop; the same for all of the job's tasks.
     pub stop: CancellationToken,
     /// Cancelled when the claim is lost: whatever is made of the task is not wanted any more.
     pub lost: CancellationToken,
     /// Whether anybody wants previews.
     pub previews: PreviewDemand,
+    /// How far its job is.
     progress: ProgressCell,
+    job_progress: Arc<JobProgress>,
 }
 
 impl RunningTask {
     /// How it waited, as far as its job tells.
     pub fn waiting(&self) -> QueuedTask {
-        QueuedTask { alone: self.alone, ..waiting_task(self.fence.task, &self.job) }
+        QueuedTask { alone: self.alone, ..waiting_task(self.fence.task, self.position, &self.planned, &self.job) }
     }
 
-    /// How far it is.
+    /// How far its job is.
     pub fn progress(&self) -> Progress {
         self.progress.get()
+    }
+
+    /// Files that the tasks before it have left, in the order of [`PlannedTask::after`].
+    pub fn inputs(&self) -> impl Iterator<Item = &JobResult> {
+        self.planned.after.iter().filter_map(|position| self.finished.get(position))
+    }
+
+    /// Whether it is the only task of its job.
+    pub fn is_whole_job(&self) -> bool {
+        self.job.request.film().is_none()
     }
 }
 
@@ -124,13 +144,10 @@ impl JobRunner {
     /// Claims those of `tasks` that are still to be had, in one transaction.
     pub async fn claim(&self, tasks: &[(TaskId, JobId)], lease: Duration) -> Result<Vec<RunningTask>, StoreError> {
         // Registered before the claim, so that a cancel finds the token as soon as the store says "running".
-        let mut tokens = HashMap::with_capacity(tasks.len());
         {
-            let mut stops = self.shared.stops.lock();
+            let mut live = self.shared.live.lock();
             for (_, job) in tasks {
-                if let Entry::Vacant(vacant) = stops.entry(*job) {
-                    tokens.insert(*job, vacant.insert(CancellationToken::new()).clone());
-                }
+                live.entry(*job).or_insert_with(LiveJob::unknown);
             }
         }
         let (asked, now) = (Instant::now(), self.shared.clock.now());
@@ -141,15 +158,11 @@ impl JobRunner {
         }
         let running: Vec<RunningTask> = {
             let claims = claimed.as_deref().unwrap_or_default().iter();
-            claims.map(|claim| self.running(claim, tokens.remove(&claim.fence.job).unwrap_or_default())).collect()
+            claims.filter_map(|claim| self.running(claim)).collect()
         };
-        {
-            let mut stops = self.shared.stops.lock();
-            for job in tokens.keys() {
-                stops.remove(job);
-            }
-            // There already where an earlier attempt left its own behind.
-            stops.extend(running.iter().map(|task| (task.fence.job, task.stop.clone())));
+        let won: HashSet<JobId> = running.iter().map(|task| task.fence.job).collect();
+        for (_, job) in tasks.iter().filter(|(_, job)| !won.contains(job)) {
+            self.forget_live(*job);
         }
         claimed?;
         let deadline = leases::deadline(asked, lease);
@@ -161,23 +174,61 @@ impl JobRunner {
             deadline,
         }));
         for task in &running {
-            self.shared.events.publish(task.fence.job, JobEventKind::State { state: JobState::Running, error: None });
+            let job = task.fence.job;
+            self.shared.events.publish_running(job);
+            self.publish_step(task, JobState::Running);
         }
         Ok(running)
     }
 
-    fn running(&self, claim: &Claim, stop: CancellationToken) -> RunningTask {
+    /// `None`, and a line in the log, for a task that this version does not know: its lease ends.
+    fn running(&self, claim: &Claim) -> Option<RunningTask> {
+        let mut tasks = plan(&claim.job.request);
+        let (total, steps) = (total_steps(&tasks), tasks.iter().map(|task| task.steps).collect::<Vec<_>>());
+        if claim.position as usize >= tasks.len() {
+            tracing::error!(job.id = %claim.job.id, position = claim.position, "Job {} has a task that is not in its plan", claim.job.id);
+            return None;
+        }
+        let planned = tasks.swap_remove(claim.position as usize);
+        let live = {
+            let mut all = self.shared.live.lock();
+            let live = all.entry(claim.job.id).or_insert_with(LiveJob::unknown);
+            if live.progress.total() != total {
+                live.progress = Arc::new(JobProgress::new(total));
+            }
+            live.clone()
+        };
+        for position in claim.finished.keys() {
+            let steps = steps.get(*position as usize).copied().unwrap_or(0);
+            live.progress.set(*position, steps, Progress { step: 1, steps: 1 });
+        }
         let progress = ProgressCell::default();
-        RunningTask {
+        if claim.job.request.film().is_some() {
+            progress.set(live.progress.get());
+        }
+        Some(RunningTask {
             previews: self.shared.events.open(claim.job.id),
             fence: claim.fence.clone(),
             job: claim.job.clone(),
+            position: claim.position,
+            planned,
+            finished: claim.finished.clone(),
             failures: claim.failures,
             alone: claim.alone,
-            stop,
+            stop: live.stop,
             lost: CancellationToken::new(),
             progress,
+            job_progress: live.progress,
+        })
+    }
+
+    /// Tells the watchers of a film what becomes of one of its tasks.
+    fn publish_step(&self, task: &RunningTask, state: JobState) {
+        if task.is_whole_job() {
+            return;
         }
+        let step = TaskStep { role: task.planned.role, position: task.position, attempt: task.fence.attempt, state };
+        self.shared.events.publish(task.fence.job, JobEventKind::Task(step));
     }
 
     /// Renews all held leases in one call, again and again until `until`; progress rides along and requests to stop come back. What
@@ -229,6 +280,7 @@ impl JobRunner {
 
     /// Tells the watchers of progress; the store is told with the next renewal.
     pub fn publish_progress(&self, task: &RunningTask, progress: Progress) {
+        let progress = task.job_progress.set(task.position, task.planned.steps, progress);
         task.progress.set(progress);
         self.shared.events.publish(task.job.id, JobEventKind::Progress(progress));
     }
@@ -238,12 +290,26 @@ impl JobRunner {
         self.shared.events.publish(job, JobEventKind::Preview { index, progress, png });
     }
 
-    /// Ends a task and its job.
+    /// Ends a task, and its job if that follows.
     pub async fn finish(&self, task: &RunningTask, outcome: &Outcome, spent: Spent) -> Result<Job, StoreError> {
+        if matches!(outcome, Outcome::Completed(_)) && !task.is_whole_job() {
+            self.publish_progress(task, Progress { step: 1, steps: 1 });
+        }
         let ending = Ending { fence: task.fence.clone(), outcome: outcome.clone(), progress: task.progress.get(), spent };
         let ended = self.shared.store.finish(&ending, self.shared.clock.now()).await;
-        self.left_running(task, &ended);
-        ended
+        let (job, arrived) = match ended {
+            Ok(Ended { job, arrived }) => (Ok(job), arrived),
+            Err(error) => (Err(error), Vec::new()),
+        };
+        if job.is_ok() {
+            self.publish_step(task, outcome.state());
+        }
+        self.left_running(task, &job);
+        match &job {
+            Ok(job) if job.state.is_terminal() && !task.is_whole_job() => self.shared.feed.push(QueueChange::Left(job.id)),
+            _ => self.shared.feed.extend(arrived.into_iter().map(QueueChange::Arrived)),
+        }
+        job
     }
 
     /// Gives a task back to the queue; it comes back cancelled when that was asked for meanwhile.
@@ -251,9 +317,10 @@ impl JobRunner {
         let released = self.shared.store.release(&task.fence, release, self.shared.clock.now()).await;
         self.left_running(task, &released);
         if let Ok(job) = &released
-            && job.state == JobState::Queued
+            && !job.state.is_terminal()
+            && !task.stop.is_cancelled()
         {
-            let waiting = waiting_task(task.fence.task, job);
+            let waiting = waiting_task(task.fence.task, task.position, &task.planned, job);
             let waiting = QueuedTask { run_after: release.run_after, alone: release.alone, ..waiting };
             self.shared.feed.push(QueueChange::Arrived(waiting));
         }
@@ -263,8 +330,9 @@ impl JobRunner {
     /// Lets go of a task that turned out to be somebody else's.
     pub fn forget(&self, task: &RunningTask) {
         self.own.leases.let_go(&task.fence);
-        self.forget_stop(task);
-        self.shared.events.leave(task.fence.job);
+        if self.forget_live(task.fence.job) {
+            self.shared.events.leave(task.fence.job);
+        }
     }
 
     /// Lets go of a task whose end the store does not take: it runs again when its lease has ended.
@@ -277,19 +345,26 @@ impl JobRunner {
         match written {
             Ok(job) => {
                 self.own.leases.let_go(&task.fence);
-                self.forget_stop(task);
-                self.shared.events.publish(job.id, JobEventKind::State { state: job.state, error: job.error.clone() });
+                let is_last_here = self.forget_live(job.id);
+                if job.state != JobState::Running {
+                    self.shared.events.publish(job.id, JobEventKind::State { state: job.state, error: job.error.clone() });
+                } else if is_last_here {
+                    self.shared.events.leave(job.id);
+                }
             }
             Err(StoreError::LeaseLost) => self.forget(task),
             Err(_) => {}
         }
     }
 
-    fn forget_stop(&self, task: &RunningTask) {
-        // A later attempt has put its own token there.
-        if !self.own.leases.holds(task.fence.task) {
-            self.shared.stops.lock().remove(&task.fence.job);
+    /// Forgets a job unless another of its tasks runs here; whether it did.
+    fn forget_live(&self, job: JobId) -> bool {
+        let mut live = self.shared.live.lock();
+        let is_idle = !self.own.leases.holds_job(job);
+        if is_idle {
+            live.remove(&job);
         }
+        is_idle
     }
 
     /// Gives back what other servers' ended leases (at start, with `all`, every lease) leave running, and those of this one that it
@@ -310,9 +385,11 @@ impl JobRunner {
             self.shared.events.publish(job.id, JobEventKind::State { state: job.state, error: job.error.clone() });
         }
         let waiting = cut_off.iter().filter(|claim| !claim.job.state.is_terminal());
-        self.shared.feed.extend(waiting.map(|claim| {
-            let task = waiting_task(claim.fence.task, &claim.job);
-            QueueChange::Arrived(QueuedTask { alone: claim.alone, queued: now, ..task })
+        self.shared.feed.extend(waiting.filter_map(|claim| {
+            let tasks = plan(&claim.job.request);
+            let planned = tasks.get(claim.position as usize)?;
+            let task = waiting_task(claim.fence.task, claim.position, planned, &claim.job);
+            Some(QueueChange::Arrived(QueuedTask { alone: claim.alone, queued: now, ..task }))
         }));
         Ok(cut_off)
     }

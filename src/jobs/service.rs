@@ -9,12 +9,16 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::error::JobServiceError;
+use super::progress::JobProgress;
 use super::events::{EventHub, JobEvents, Previews};
+use super::removal;
 use super::feed::{QueueChange, QueueFeed};
 use super::runner::JobRunner;
 use super::store::{JobFilter, JobStore};
-use super::submission::{self, NewJob};
-use crate::domain::{Clock, CounterKey, Job, JobEventKind, JobId, JobState, Principal, Reservation, UserId};
+use super::retry::{self, Retry};
+use super::store::TaskRecord;
+use super::submission::{self, NewInput, NewJob};
+use crate::domain::{Clock, CounterKey, Job, JobEventKind, JobId, JobRequest, JobState, Principal, Reservation};
 use crate::storage::ArtifactStorage;
 
 /// Settings of a [`JobService`].
@@ -36,6 +40,22 @@ pub struct JobService {
     shared: Arc<Shared>,
 }
 
+/// A job of which tasks run on this server.
+#[derive(Clone, Debug)]
+pub(super) struct LiveJob {
+    /// Tells all of them to stop.
+    pub(super) stop: CancellationToken,
+    /// How far they are together.
+    pub(super) progress: Arc<JobProgress>,
+}
+
+impl LiveJob {
+    /// Of a job whose plan has not been looked at.
+    pub(super) fn unknown() -> Self {
+        Self { stop: CancellationToken::new(), progress: Arc::new(JobProgress::new(0)) }
+    }
+}
+
 /// What the service and the runner have in common.
 #[derive(Debug)]
 pub(super) struct Shared {
@@ -45,8 +65,8 @@ pub(super) struct Shared {
     pub(super) events: EventHub,
     /// What the scheduler is told of the queue.
     pub(super) feed: QueueFeed,
-    /// How running jobs are told to stop.
-    pub(super) stops: Mutex<HashMap<JobId, CancellationToken>>,
+    /// The jobs of which tasks run here.
+    pub(super) live: Mutex<HashMap<JobId, LiveJob>>,
     pub(super) options: JobServiceOptions,
     /// Calls that change jobs: each runs to its end even when its client hangs up.
     changes: TaskTracker,
@@ -64,7 +84,7 @@ impl JobService {
                 clock,
                 events,
                 feed: QueueFeed::default(),
-                stops: Mutex::default(),
+                live: Mutex::default(),
                 options,
                 changes: TaskTracker::new(),
                 closed: AtomicBool::new(false),
@@ -94,14 +114,13 @@ impl JobService {
         if let Some(project) = &principal.project {
             job.project = Some(project.clone());
         }
-        self.accept(principal.user.clone(), job).await
+        self.refuse_when_closed()?;
+        let (id, user) = (JobId::generate(), principal.user.clone());
+        self.to_the_end(submission::accept(self.shared.clone(), id, user, job, Vec::new())).await
     }
 
-    async fn accept(&self, user: UserId, job: NewJob) -> Result<Job, JobServiceError> {
-        if self.shared.closed.load(Ordering::Relaxed) {
-            return Err(JobServiceError::ShuttingDown);
-        }
-        self.to_the_end(submission::accept(self.shared.clone(), user, job)).await
+    fn refuse_when_closed(&self) -> Result<(), JobServiceError> {
+        if self.shared.closed.load(Ordering::Relaxed) { Err(JobServiceError::ShuttingDown) } else { Ok(()) }
     }
 
     /// Runs a call that must not stop in the middle when whoever waits for it goes away.
@@ -134,29 +153,59 @@ impl JobService {
         Ok(jobs.into_iter().map(|job| self.shared.with_live_progress(job)).collect())
     }
 
-    /// Submits the request of a failed or cancelled job again, with its seed and its picture to start from, as a new job of the same
-    /// user and project. `reservations` are theirs.
-    pub async fn retry(&self, principal: &Principal, id: JobId, reservations: Vec<Reservation>) -> Result<Job, JobServiceError> {
+    /// Submits the request of an ended job again, with its seeds and its files, as a new job of the same user and project: a failed or
+    /// cancelled one as it was, a film also with one scene made anew. What an earlier film has left of the same is taken over.
+    /// `reservations` are theirs.
+    pub async fn retry(
+        &self,
+        principal: &Principal,
+        id: JobId,
+        retry: Retry,
+        reservations: Vec<Reservation>,
+    ) -> Result<Job, JobServiceError> {
         let earlier = self.get(principal, id).await?;
-        if !matches!(earlier.state, JobState::Failed | JobState::Cancelled) {
-            return Err(JobServiceError::NotRetryable { id, state: earlier.state.as_str() });
+        let request = retry::request(&earlier, &retry)?;
+        self.refuse_when_closed()?;
+        self.to_the_end(retry::accept(self.shared.clone(), earlier, request, Vec::new(), reservations)).await
+    }
+
+    /// Submits a film that was made from an ended one's request, as [`JobService::retry`] does, with more files.
+    pub async fn derive(
+        &self,
+        principal: &Principal,
+        id: JobId,
+        request: JobRequest,
+        inputs: Vec<NewInput>,
+        reservations: Vec<Reservation>,
+    ) -> Result<Job, JobServiceError> {
+        let earlier = self.get(principal, id).await?;
+        if !earlier.state.is_terminal() {
+            return Err(JobServiceError::NotEnded { id, state: earlier.state.as_str() });
         }
-        let mut request = earlier.request;
-        // Its own copy: the earlier job may be forgotten before this one has run.
-        let init_image_png = match request.init_image.take() {
-            Some(key) => Some(self.shared.storage.get(&key).await?),
-            None => None,
-        };
-        let job = NewJob {
-            request,
-            init_image_png,
-            priority: earlier.priority,
-            project: earlier.project,
-            reservations,
-            retry_of: Some(id),
-            idempotency_key: None,
-        };
-        self.accept(earlier.user, job).await
+        self.refuse_when_closed()?;
+        self.to_the_end(retry::accept(self.shared.clone(), earlier, request, inputs, reservations)).await
+    }
+
+    /// The tasks of a job of the caller that exist, by position.
+    pub async fn tasks(&self, principal: &Principal, id: JobId) -> Result<Vec<TaskRecord>, JobServiceError> {
+        self.get(principal, id).await?;
+        Ok(self.shared.store.tasks_of(id).await?)
+    }
+
+    /// Removes an ended job of the caller and its files; gives what it was.
+    pub async fn delete(&self, principal: &Principal, id: JobId) -> Result<Job, JobServiceError> {
+        let job = self.get(principal, id).await?;
+        if !job.state.is_terminal() {
+            return Err(JobServiceError::NotEnded { id, state: job.state.as_str() });
+        }
+        let shared = self.shared.clone();
+        self.to_the_end(async move {
+            removal::delete_files(&*shared.store, &shared.storage, &job).await?;
+            shared.store.forget(&[id]).await?;
+            tracing::info!(job.id = %id, "Deleted job {id}");
+            Ok(job)
+        })
+        .await
     }
 
     /// Moves a waiting job within the queue; for administrators.
@@ -164,7 +213,7 @@ impl JobService {
         let shared = self.shared.clone();
         self.to_the_end(async move {
             let job = shared.store.set_priority(id, priority, shared.clock.now()).await?;
-            if job.state == JobState::Queued {
+            if !job.state.is_terminal() {
                 shared.feed.push(QueueChange::Reprioritized(id, job.priority));
             }
             Ok(shared.with_live_progress(job))
@@ -192,8 +241,12 @@ impl JobService {
                 }
                 JobState::Running => {
                     tracing::info!(job.id = %id, "Asked running job {id} to stop");
-                    if let Some(stop) = shared.stops.lock().get(&id) {
-                        stop.cancel();
+                    shared.feed.push(QueueChange::Left(id));
+                    if let Some(live) = shared.live.lock().get(&id) {
+                        live.stop.cancel();
+                    }
+                    if job.state == JobState::Cancelled {
+                        shared.events.publish(id, JobEventKind::State { state: JobState::Cancelled, error: None });
                     }
                 }
                 JobState::Cancelled => {}

@@ -1,26 +1,18 @@
-//! How much work a request is, and how fast models have been, to tell how long jobs will take.
+//! How fast models have been, to tell how long jobs will take.
 
 use std::collections::HashMap;
 
 use parking_lot::Mutex;
 
-use crate::domain::{BatchKey, ImageRequest, ModelId};
+use crate::domain::{BatchKey, ModelId};
 
-/// Device seconds that a unit of [`work`] is taken to cost before anything was measured.
+/// Device seconds that a unit of a [task's work](crate::domain::plan::PlannedTask::work) is taken to cost before anything was measured.
 pub const UNMEASURED_SECONDS_PER_WORK: f64 = 1.0;
 
 /// Weight of the newest measurement in a moving average.
 const NEWEST_WEIGHT: f64 = 0.3;
 
-/// The size of a request in evaluations · megapixels; a guided evaluation counts twice (two rows).
-pub fn work(request: &ImageRequest) -> f64 {
-    let megapixels = f64::from(request.width) * f64::from(request.height) / 1e6;
-    let rows = if request.guidance_scale > 1.0 { 2.0 } else { 1.0 };
-    let begun_late = if request.init_image.is_some() { f64::from(request.strength.clamp(0.0, 1.0)) } else { 1.0 };
-    f64::from(request.num_inference_steps) * begun_late * rows * f64::from(request.num_images) * megapixels
-}
-
-/// Exponential moving averages of what was measured: device seconds per unit of [`work`], by batch key, and seconds that loading took,
+/// Exponential moving averages of what was measured: device seconds per unit of work, by batch key, and seconds that loading took,
 /// by model. Attention grows faster than the picture, so sizes are kept apart; a size that was never measured borrows from the model's
 /// others.
 #[derive(Debug, Default)]

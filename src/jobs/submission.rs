@@ -7,23 +7,24 @@ use sha2::{Digest, Sha256};
 use super::error::JobServiceError;
 use super::feed::QueueChange;
 use super::service::Shared;
-use super::speed::work;
-use super::store::{Inserted, NewRecord, QueuedTask, StoreError};
+use super::store::{Inserted, NewRecord, NewTask, QueuedTask, StoreError};
+use crate::domain::film::InputFile;
+use crate::domain::plan::{self, Place, PlannedTask};
 use crate::domain::{
-    BatchKey, ImageRequest, Job, JobEventKind, JobId, JobState, Progress, ProjectId, Reservation, Sha256Digest, TaskId, UserId,
-    rows,
+    BatchKey, Job, JobEventKind, JobId, JobRequest, JobResult, JobState, Progress, ProjectId, Reservation, Sha256Digest, TaskId,
+    UserId,
 };
 
-/// Pictures longer than this are hashed off the async threads.
+/// Files longer than this are hashed off the async threads.
 const INLINE_HASH_BYTES: usize = 64 << 10;
 
 /// A job to accept.
 #[derive(Clone, Debug)]
 pub struct NewJob {
-    /// The checked request; `init_image` is not yet set when `init_image_png` is given.
-    pub request: ImageRequest,
-    /// The picture to start from, as PNG bytes; the service stores it and sets the request's key.
-    pub init_image_png: Option<bytes::Bytes>,
+    /// The checked request; the service sets what [`NewJob::inputs`] are for.
+    pub request: JobRequest,
+    /// Files that come with it; the service stores them and writes their keys into the request.
+    pub inputs: Vec<NewInput>,
     /// Higher goes first; 0 is normal.
     pub priority: i32,
     /// The project that it is for.
@@ -36,38 +37,93 @@ pub struct NewJob {
     pub idempotency_key: Option<String>,
 }
 
-/// Where the picture that a job starts from lies in the storage.
-pub(super) fn input_key(job: JobId) -> String {
-    format!("inputs/{job}.png")
+/// A file that comes with a job.
+#[derive(Clone, Debug)]
+pub struct NewInput {
+    /// What it is for.
+    pub purpose: InputPurpose,
+    /// Its bytes; of a picture, those of a PNG.
+    pub bytes: bytes::Bytes,
 }
 
-/// The job of a key made by `input_key`.
-pub fn job_of_input(key: &str) -> Option<JobId> {
-    key.strip_prefix("inputs/")?.strip_suffix(".png")?.parse().ok()
+/// What a file is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum InputPurpose {
+    /// The picture that pictures begin with.
+    InitImage,
+    /// The picture that a scene begins with.
+    Scene(usize),
+    /// The sound track.
+    Audio,
 }
+
+impl InputPurpose {
+    /// Where such a file of a job lies in the storage.
+    pub(super) fn key(self, job: JobId) -> String {
+        match self {
+            Self::InitImage => format!("inputs/{job}.png"),
+            Self::Scene(index) => format!("inputs/{job}-{index}.png"),
+            Self::Audio => format!("inputs/{job}-audio.bin"),
+        }
+    }
+
+    /// Writes into a request where the file lies.
+    fn set(self, request: &mut JobRequest, file: InputFile) {
+        match (self, request) {
+            (Self::InitImage, JobRequest::Image(request)) => request.init_image = Some(file.key),
+            (Self::Scene(index), JobRequest::Film(film)) => {
+                if let Some(scene) = film.scenes.get_mut(index) {
+                    scene.init_image = Some(file);
+                }
+            }
+            (Self::Audio, JobRequest::Film(film)) => film.audio = Some(file),
+            (Self::InitImage, JobRequest::Film(_)) | (Self::Scene(_) | Self::Audio, JobRequest::Image(_)) => {}
+        }
+    }
+}
+
+/// Every file that came with a request, by what it is for.
+pub(super) fn inputs_of(request: &JobRequest) -> Vec<(InputPurpose, String)> {
+    match request {
+        JobRequest::Image(request) => request.init_image.iter().map(|key| (InputPurpose::InitImage, key.clone())).collect(),
+        JobRequest::Film(film) => {
+            let scenes = film.scenes.iter().enumerate();
+            let pictures = scenes.filter_map(|(index, scene)| Some((InputPurpose::Scene(index), scene.init_image.as_ref()?)));
+            let audio = film.audio.iter().map(|audio| (InputPurpose::Audio, audio));
+            pictures.chain(audio).map(|(purpose, file)| (purpose, file.key.clone())).collect()
+        }
+    }
+}
+
+/// The job of a key made by [`InputPurpose::key`].
+pub fn job_of_input(key: &str) -> Option<JobId> {
+    let name = key.strip_prefix("inputs/")?;
+    name.split(['-', '.']).next()?.parse().ok()
+}
+
+/// What a job takes over from an earlier one: files of tasks, by the hash of what they depend on.
+pub(super) type TakenOver = Vec<(Sha256Digest, JobResult)>;
 
 /// Stores a job of `user`, durable on return, and tells the scheduler. An idempotent answer takes nothing from any quota.
-pub(super) async fn accept(shared: Arc<Shared>, user: UserId, job: NewJob) -> Result<Job, JobServiceError> {
-    let (request_sha256, job) = if job.init_image_png.as_ref().is_none_or(|png| png.len() <= INLINE_HASH_BYTES) {
-        (submission_digest(&job), job)
+pub(super) async fn accept(shared: Arc<Shared>, id: JobId, user: UserId, job: NewJob, taken_over: TakenOver) -> Result<Job, JobServiceError> {
+    let (digests, job) = if job.inputs.iter().all(|input| input.bytes.len() <= INLINE_HASH_BYTES) {
+        (Digests::of(&job), job)
     } else {
-        let hashing = tokio::task::spawn_blocking(move || (submission_digest(&job), job));
+        let hashing = tokio::task::spawn_blocking(move || (Digests::of(&job), job));
         hashing.await.map_err(|error| JobServiceError::Store(Box::new(error)))?
     };
-    let id = JobId::generate();
     let mut request = job.request;
-    let mut input = None;
-    if let Some(png) = job.init_image_png {
-        let key = input_key(id);
-        shared.storage.put(&key, png).await?;
-        request.init_image = Some(key.clone());
-        input = Some(key);
+    let mut inputs = Vec::with_capacity(job.inputs.len());
+    for (input, sha256) in job.inputs.into_iter().zip(&digests.inputs) {
+        let key = input.purpose.key(id);
+        shared.storage.put(&key, input.bytes).await?;
+        inputs.push(key.clone());
+        input.purpose.set(&mut request, InputFile { key, sha256: sha256.to_string() });
     }
     let now = shared.clock.now();
+    let request_sha256 = digests.submission;
     let record = NewRecord {
-        task: TaskId::generate(),
-        task_key: request_digest(&request),
-        work: work(&request),
+        tasks: first_tasks(plan::plan(&request), &taken_over),
         idempotency_key: job.idempotency_key,
         request_sha256,
         reservations: job.reservations,
@@ -94,58 +150,127 @@ pub(super) async fn accept(shared: Arc<Shared>, user: UserId, job: NewJob) -> Re
         &inserted,
         Ok(Inserted::Existing(_)) | Err(StoreError::Duplicate | StoreError::QueueFull(_) | StoreError::Quota(_))
     );
-    if let (Some(key), true) = (&input, is_refused)
-        && let Err(error) = shared.storage.delete(key).await
-    {
-        tracing::warn!(%key, %error, "Cannot delete {key}, the input of a job that was not accepted");
+    if is_refused {
+        for key in &inputs {
+            if let Err(error) = shared.storage.delete(key).await {
+                tracing::warn!(%key, %error, "Cannot delete {key}, the input of a job that was not accepted");
+            }
+        }
     }
     match inserted? {
         Inserted::Existing(job) => Ok(shared.with_live_progress(*job)),
         Inserted::New => {
             let job = record.job;
-            tracing::info!(job.id = %id, user.id = %job.user, model.id = %job.request.model, "Accepted job {id}");
+            tracing::info!(job.id = %id, user.id = %job.user, model.id = %job.request.model(), "Accepted job {id}");
             shared.events.publish(id, JobEventKind::State { state: JobState::Queued, error: None });
-            shared.feed.push(QueueChange::Arrived(waiting_task(record.task, &job)));
+            let waiting = record.tasks.iter().filter(|task| task.result.is_none());
+            shared.feed.extend(waiting.map(|task| {
+                QueueChange::Arrived(waiting_task(task.id, task.position, &task.planned, &job))
+            }));
             Ok(job)
         }
     }
 }
 
-/// How a job's only task waits, as of the job's last change.
-pub(super) fn waiting_task(task: TaskId, job: &Job) -> QueuedTask {
+/// The tasks that a new job begins with: those that are there already, as far as `taken_over` has them, and those whose turn it is then.
+/// The last one is always made: it is the job's own.
+fn first_tasks(plan: Vec<PlannedTask>, taken_over: &TakenOver) -> Vec<NewTask> {
+    let last = plan.len().saturating_sub(1);
+    let is_taken = |position: usize| {
+        let key = &plan[position].key;
+        taken_over.iter().find(|(taken, _)| taken == key && position != last).map(|(_, result)| result.clone())
+    };
+    let results: Vec<Option<JobResult>> = (0..plan.len()).map(is_taken).collect();
+    let ready = plan::ready(&plan, |position| results[position as usize].as_ref().map(|_| true));
+    plan.into_iter()
+        .zip(results)
+        .enumerate()
+        .map(|(position, (planned, result))| NewTask { id: TaskId::generate(), position: position as u32, planned, result })
+        .filter(|task| task.result.is_some() || ready.contains(&task.position))
+        .collect()
+}
+
+/// How a task of a job waits, as of the job's last change.
+pub(super) fn waiting_task(task: TaskId, position: u32, planned: &PlannedTask, job: &Job) -> QueuedTask {
+    let (is_host, batch, rows, alone) = match &planned.place {
+        Place::Device { batch, rows, alone } => (false, batch.clone(), *rows, *alone),
+        Place::Host => (true, BatchKey { model: job.request.model().clone(), width: 0, height: 0 }, 1, false),
+    };
     QueuedTask {
         task,
         job: job.id,
         user: job.user.clone(),
         project: job.project.clone(),
-        batch: BatchKey::of(&job.request),
-        rows: rows(&job.request),
-        work: work(&job.request),
+        position,
+        is_host,
+        batch,
+        rows,
+        work: planned.work,
         priority: job.priority,
         created: job.created,
         queued: job.updated,
         run_after: None,
-        alone: false,
+        alone,
     }
 }
 
-/// Hash of a request with its inputs named by key.
-fn request_digest(request: &ImageRequest) -> Sha256Digest {
-    // A plain struct of texts and numbers always serialises; an empty text would only make two keys of one job equal.
-    Sha256Digest::of(&serde_json::to_vec(request).unwrap_or_default())
+/// What a job and its files are to those who compare.
+struct Digests {
+    submission: Sha256Digest,
+    inputs: Vec<Sha256Digest>,
 }
 
-/// What an idempotency key stands for: the whole request, the picture it starts from, its project and its priority. Whoever fills in
-/// an absent seed must choose the same one for the same key.
-fn submission_digest(job: &NewJob) -> Sha256Digest {
-    let mut hasher = Sha256::new();
-    hasher.update(request_digest(&job.request).0);
-    if let Some(png) = &job.init_image_png {
-        hasher.update(Sha256Digest::of(png).0);
+impl Digests {
+    /// What an idempotency key stands for: the whole request, the files that come with it, its project and its priority. Whoever fills in
+    /// an absent seed must choose the same one for the same key.
+    fn of(job: &NewJob) -> Self {
+        let mut hasher = Sha256::new();
+        // A plain struct of texts and numbers always serialises.
+        hasher.update(Sha256Digest::of(&serde_json::to_vec(&job.request).unwrap_or_default()).0);
+        let inputs: Vec<Sha256Digest> = job.inputs.iter().map(|input| Sha256Digest::of(&input.bytes)).collect();
+        for (input, digest) in job.inputs.iter().zip(&inputs) {
+            if let InputPurpose::Scene(index) = input.purpose {
+                hasher.update((index as u64).to_le_bytes());
+            }
+            hasher.update(digest.0);
+        }
+        hasher.update(job.priority.to_le_bytes());
+        if let Some(project) = &job.project {
+            hasher.update(project.as_str());
+        }
+        Self { submission: Sha256Digest(hasher.finalize().into()), inputs }
     }
-    hasher.update(job.priority.to_le_bytes());
-    if let Some(project) = &job.project {
-        hasher.update(project.as_str());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::film::tests::film;
+
+    #[test]
+    fn inputs_name_their_job() {
+        let job = JobId::generate();
+        for purpose in [InputPurpose::InitImage, InputPurpose::Scene(12), InputPurpose::Audio] {
+            assert_eq!(job_of_input(&purpose.key(job)), Some(job));
+        }
+        for key in ["inputs/x.png", "images/job_0.png", "inputs/", "inputs/job_.png"] {
+            assert_eq!(job_of_input(key), None, "{key}");
+        }
     }
-    Sha256Digest(hasher.finalize().into())
+
+    #[test]
+    fn what_is_there_is_not_made_again_but_the_film_is() {
+        let before: JobRequest = film(&[24, 24]).into();
+        let mut after = film(&[24, 24]);
+        after.scenes[1].seed += 1;
+        let (before, after) = (plan::plan(&before), plan::plan(&after.into()));
+        let result = JobResult { artifacts: Vec::new(), manifest: serde_json::Value::Null };
+        let taken: TakenOver = before.iter().map(|task| (task.key, result.clone())).collect();
+        let tasks = first_tasks(after.clone(), &taken);
+        let there: Vec<u32> = tasks.iter().filter(|task| task.result.is_some()).map(|task| task.position).collect();
+        let waiting: Vec<u32> = tasks.iter().filter(|task| task.result.is_none()).map(|task| task.position).collect();
+        assert_eq!((there, waiting), (vec![0, 1, 2], vec![3]), "the first scene is there; the second one's keyframe waits");
+        let tasks = first_tasks(before.clone(), &taken);
+        assert_eq!(tasks.iter().filter(|task| task.result.is_none()).map(|task| task.position).collect::<Vec<_>>(), [before.len() as u32 - 1]);
+    }
 }

@@ -1,6 +1,9 @@
 //! Models on disk: which there are, what they can do, where their files lie.
 
 pub mod bundled;
+pub mod family;
+pub mod film_parameters;
+pub mod film_size;
 pub mod identity;
 pub mod packed;
 pub mod parameters;
@@ -13,23 +16,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use framewright_engine::pipelines::sdxl::ModelInfo;
-use framewright_engine::samplers::SchedulerConfig;
 use parking_lot::Mutex;
 
-use crate::domain::{IdError, ModelDescription, ModelId, ModelKind, ModelLimits};
-use bundled::DEMO_MODEL;
+use crate::domain::{IdError, ModelDescription, ModelId, ModelKind};
+pub use family::FamilyInfo;
 pub use identity::{IdentityCache, ModelIdentity};
 
 /// How old a look at the disk may be before it is taken anew.
 const FRESH: Duration = Duration::from_secs(1);
 /// Between asking whether a look is fresh and using it.
 const MOMENT: Duration = Duration::from_millis(100);
-
-/// Most steps of a request, whatever the sampler could do.
-const MOST_STEPS: usize = 150;
-/// Largest guidance scale that the engine takes.
-const MOST_GUIDANCE_SCALE: f32 = 100.0;
 
 /// Why a model cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -96,20 +92,21 @@ impl ModelCatalog {
     pub fn describe_directory(directory: &Path) -> Result<ModelDescription, ModelError> {
         let name = directory.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let broken = |source| ModelError::Broken { name: directory.display().to_string(), source };
-        let info = ModelInfo::read(directory).map_err(broken)?;
+        let info = FamilyInfo::read(directory).map_err(broken)?;
         let id = name
             .parse()
             .or_else(|_| "model".parse())
             .map_err(|error: IdError| broken(framewright_engine::Error::Device(error.to_string())))?;
         let (_, changed) = fingerprint(directory);
-        Ok(describe(&id, &info, changed))
+        Ok(info.describe(&id, changed))
     }
 
-    /// As [`ModelCatalog::open`], and when no directory has the demo model, the one inside the binary is unpacked below
+    /// As [`ModelCatalog::open`], and where no directory has one of the demo models, those inside the binary are unpacked below
     /// `<data_directory>/models/.bundled` and found last.
     pub fn open_with_demo(mut search_path: Vec<PathBuf>, data_directory: &Path) -> io::Result<Self> {
-        let installed = search_path.iter().any(|directory| is_model(&directory.join(DEMO_MODEL)));
-        if !installed && let Some(directory) = bundled::unpack(&data_directory.join("models"))? {
+        let is_installed = |name: &str| search_path.iter().any(|directory| is_model(&directory.join(name)));
+        let all_installed = bundled::DEMO_MODELS.iter().all(|name| is_installed(name));
+        if !all_installed && let Some(directory) = bundled::unpack(&data_directory.join("models"))? {
             search_path.push(directory);
         }
         Ok(Self::open(search_path))
@@ -145,15 +142,17 @@ impl ModelCatalog {
         look.describe(id, &directory).map_err(|source| ModelError::Broken { name: id.to_string(), source })
     }
 
-    /// The model to use when a request names none: the only one there is, the demo model not counted when there are others.
-    pub fn default_image_model(&self) -> Option<ModelDescription> {
-        Self::default_among(self.list())
+    /// The model to use when a request names none: the only one of the kind that there is, the demo model not counted when there are
+    /// others.
+    pub fn default_model(&self, kind: ModelKind) -> Option<ModelDescription> {
+        Self::default_among(self.list(), kind)
     }
 
     /// The same where only some of the models may be used.
-    pub fn default_among(mut models: Vec<ModelDescription>) -> Option<ModelDescription> {
+    pub fn default_among(mut models: Vec<ModelDescription>, kind: ModelKind) -> Option<ModelDescription> {
+        models.retain(|model| model.kind == kind);
         if models.len() > 1 {
-            models.retain(|model| model.id.as_str() != DEMO_MODEL);
+            models.retain(|model| !bundled::DEMO_MODELS.contains(&model.id.as_str()));
         }
         if models.len() == 1 { models.pop() } else { None }
     }
@@ -214,7 +213,7 @@ impl Look {
             known.looked = looked;
             return Ok(description.clone());
         }
-        let described = ModelInfo::read(directory).map(|info| describe(id, &info, changed));
+        let described = FamilyInfo::read(directory).map(|info| info.describe(id, changed));
         if let Err(error) = &described
             && !known_broken
         {
@@ -269,6 +268,13 @@ pub fn files_fingerprint(directory: &Path) -> u64 {
 fn fingerprint(directory: &Path) -> (u64, i64) {
     let mut hasher = DefaultHasher::new();
     let mut newest = SystemTime::UNIX_EPOCH;
+    // A single file is a model too.
+    if let Ok(metadata) = std::fs::metadata(directory)
+        && metadata.is_file()
+    {
+        newest = metadata.modified().unwrap_or(newest);
+        (directory, metadata.len(), newest).hash(&mut hasher);
+    }
     let mut pending = vec![(directory.to_owned(), 0)];
     while let Some((directory, depth)) = pending.pop() {
         let Ok(entries) = std::fs::read_dir(&directory) else { continue };
@@ -287,46 +293,6 @@ fn fingerprint(directory: &Path) -> (u64, i64) {
     }
     let seconds = newest.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |age| age.as_secs() as i64);
     (hasher.finish(), seconds)
-}
-
-/// The most steps that a sampler takes with this checkpoint; `None` when it takes none at all.
-fn most_steps(scheduler: &SchedulerConfig) -> Option<u32> {
-    let most = (1..=scheduler.most_steps().min(MOST_STEPS)).rev().find(|&steps| scheduler.sampler(steps, None).is_ok());
-    most.map(|steps| steps as u32)
-}
-
-fn describe(id: &ModelId, info: &ModelInfo, created: i64) -> ModelDescription {
-    let steps_of = |name: String| {
-        let most = info.scheduler().with_sampler(&name).ok().as_ref().and_then(most_steps)?;
-        Some((name, most))
-    };
-    let samplers: Vec<(String, u32)> = SchedulerConfig::names().into_iter().filter_map(steps_of).collect();
-    let max_steps = most_steps(info.scheduler()).unwrap_or(1);
-    let sides = info.side_range();
-    ModelDescription {
-        id: id.clone(),
-        kind: ModelKind::Image,
-        family: "sdxl".to_owned(),
-        parameters: info.parameters,
-        weight_file_bytes: info.weight_file_bytes,
-        created,
-        limits: ModelLimits {
-            min_side: *sides.start() as u32,
-            max_side: *sides.end() as u32,
-            side_multiple: info.size_multiple as u32,
-            max_images: 10,
-            max_steps,
-            max_guidance_scale: MOST_GUIDANCE_SCALE,
-            max_prompt_characters: 10_000,
-            default_width: info.default_size.0 as u32,
-            default_height: info.default_size.1 as u32,
-            default_steps: (info.default_steps as u32).min(max_steps),
-            default_guidance_scale: info.default_guidance_scale,
-            default_strength: 0.75,
-            samplers: samplers.iter().map(|(name, _)| name.clone()).collect(),
-            max_steps_by_sampler: samplers.into_iter().collect(),
-        },
-    }
 }
 
 #[cfg(test)]

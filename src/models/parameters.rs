@@ -1,5 +1,7 @@
 //! From what somebody asked for to what a device runs: defaults and range checks, the same for every surface and the command line.
 
+use std::borrow::Cow;
+
 use crate::domain::{ImageRequest, ModelDescription, ModelLimits};
 
 /// What was asked, before defaults and checks. Numbers are wide enough to hold any lie, so that the refusal can quote the range.
@@ -34,7 +36,7 @@ pub struct ImageParameters {
 #[error("{field} {problem}")]
 pub struct ParameterError {
     /// The native name of the field.
-    pub field: &'static str,
+    pub field: Cow<'static, str>,
     /// What is wrong and what is allowed.
     pub problem: String,
 }
@@ -104,11 +106,11 @@ fn size_of_initial_picture(limits: &ModelLimits, width: u32, height: u32) -> (u3
     }
 }
 
-fn refuse<T>(field: &'static str, problem: String) -> Result<T, ParameterError> {
-    Err(ParameterError { field, problem })
+pub(super) fn refuse<T>(field: impl Into<Cow<'static, str>>, problem: String) -> Result<T, ParameterError> {
+    Err(ParameterError { field: field.into(), problem })
 }
 
-fn check_prompt(field: &'static str, text: &str, limits: &ModelLimits) -> Result<(), ParameterError> {
+pub(super) fn check_prompt(field: impl Into<Cow<'static, str>>, text: &str, limits: &ModelLimits) -> Result<(), ParameterError> {
     let characters = text.chars().count();
     if characters > limits.max_prompt_characters as usize {
         return refuse(field, format!("has {characters} characters; at most {} are allowed", limits.max_prompt_characters));
@@ -125,7 +127,7 @@ fn side(field: &'static str, asked: Option<i128>, default: u32, limits: &ModelLi
     }
 }
 
-fn count(field: &'static str, asked: Option<i128>, default: u32, max: u32) -> Result<u32, ParameterError> {
+pub(super) fn count(field: &'static str, asked: Option<i128>, default: u32, max: u32) -> Result<u32, ParameterError> {
     let value = asked.unwrap_or_else(|| i128::from(default));
     match u32::try_from(value) {
         Ok(number) if (1..=max).contains(&number) => Ok(number),
@@ -133,7 +135,7 @@ fn count(field: &'static str, asked: Option<i128>, default: u32, max: u32) -> Re
     }
 }
 
-fn steps(asked: Option<i128>, sampler: Option<&str>, limits: &ModelLimits) -> Result<u32, ParameterError> {
+pub(super) fn steps(asked: Option<i128>, sampler: Option<&str>, limits: &ModelLimits) -> Result<u32, ParameterError> {
     let max = sampler.and_then(|name| limits.max_steps_by_sampler.get(name)).copied().unwrap_or(limits.max_steps);
     count("num_inference_steps", asked, limits.default_steps.min(max), max).map_err(|error| match sampler {
         Some(name) => ParameterError { problem: format!("{} with the sampler {name}", error.problem), ..error },
@@ -173,7 +175,7 @@ fn strength(asked: Option<f64>, has_init_image: bool, limits: &ModelLimits) -> R
     }
 }
 
-fn seed(asked: Option<i128>, random_seed: u64) -> Result<u64, ParameterError> {
+pub(super) fn seed(asked: Option<i128>, random_seed: u64) -> Result<u64, ParameterError> {
     let Some(value) = asked else { return Ok(random_seed) };
     match u64::try_from(value) {
         Ok(seed) => Ok(seed),
@@ -222,6 +224,7 @@ mod tests {
                 samplers: vec!["euler".to_owned(), "dpmpp_2m_karras".to_owned()],
                 max_steps_by_sampler: [("euler".to_owned(), 100), ("dpmpp_2m_karras".to_owned(), 10)].into(),
             },
+            video: None,
         }
     }
 

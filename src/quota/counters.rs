@@ -3,7 +3,7 @@
 use jiff::tz::TimeZone;
 
 use super::window::Window;
-use crate::domain::{CounterKey, Holder, Meter, Quotas, Reservation, Spent, TenantPolicy, UnixMs};
+use crate::domain::{CounterKey, Holder, JobRequest, Meter, Quotas, Reservation, Spent, TenantPolicy, UnixMs};
 
 /// The counters of a user or a project with their limits and the ends of their windows, sorted, each with an amount of 0: what a
 /// report on the usage, or an estimate, shows.
@@ -12,26 +12,33 @@ pub fn meters(holder: &Holder, policy: &TenantPolicy, zone: &TimeZone, now: Unix
     Meter::ALL.into_iter().map(|meter| counter(holder, policy, meter, window(meter, day, month), 0)).collect()
 }
 
-/// What a job of `pictures` pictures takes from the counters of one holder. Device time and bytes are known only afterwards, so 0 is
-/// taken now: the counter has to be below its limit, and one job may take it over.
-pub(super) fn of_pictures(
+/// What a job of these takes from the counters of one holder. Device time and bytes are known only afterwards, so 0 is taken now: the
+/// counter has to be below its limit, and one job may take it over.
+pub(super) fn of_request(
     holder: &Holder,
     policy: &TenantPolicy,
     day: Window,
-    pictures: u32,
+    request: &JobRequest,
 ) -> impl Iterator<Item = Reservation> {
-    [(Meter::Images, Some(day), i64::from(pictures)), (Meter::GpuMs, Some(day), 0), (Meter::StorageBytes, None, 0)]
-        .into_iter()
+    let delivered = match request {
+        JobRequest::Image(request) => vec![(Meter::Images, i64::from(request.num_images))],
+        JobRequest::Film(film) => vec![(Meter::Videos, 1), (Meter::VideoMs, film.duration_ms())],
+    };
+    let delivered = delivered.into_iter().map(|(meter, amount)| (meter, Some(day), amount));
+    delivered
+        .chain([(Meter::GpuMs, Some(day), 0), (Meter::StorageBytes, None, 0)])
         .map(|(meter, window, amount)| counter(holder, policy, meter, window, amount))
 }
 
 /// What a job took in fact of what a meter counts.
-pub(super) fn spent_on(meter: Meter, spent: &Spent) -> i64 {
+pub fn spent_on(meter: Meter, spent: &Spent) -> i64 {
     match meter {
         Meter::Images => spent.images.max(0),
         Meter::GpuMs => spent.gpu_ms.max(0),
         Meter::StorageBytes => spent.storage_bytes.max(0),
-        Meter::Videos | Meter::VideoMs | Meter::CostMicros => 0,
+        Meter::Videos => spent.videos.max(0),
+        Meter::VideoMs => spent.video_ms.max(0),
+        Meter::CostMicros => 0,
     }
 }
 

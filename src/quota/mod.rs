@@ -5,8 +5,10 @@
 //! tomorrow knows what was used today; reservations and adjustments are sorted by counter; what is given back goes to the window that
 //! paid.
 //!
-//! Device time is that of the attempt that ends the job. Attempts before it (a worker or a server that died, a device that had no memory
-//! left) are nobody's: their checkpoints make the last one shorter, and whatever they lost is the server's loss.
+//! A film is counted as a film: the pictures that its scenes begin with count as none.
+//!
+//! Device time is that of the attempts that end the job's tasks. Attempts before those (a worker or a server that died, a device that had no memory
+//! left) are nobody's: their checkpoints make the last ones shorter, and whatever they lost is the server's loss.
 
 mod admission;
 mod counters;
@@ -16,9 +18,9 @@ mod window;
 #[cfg(test)]
 mod tests;
 
-use crate::domain::{Adjustment, Holder, ImageRequest, ProjectId, Reservation, Spent, TenantPolicy, UnixMs, UserId};
+use crate::domain::{Adjustment, Holder, JobRequest, ProjectId, Reservation, Spent, TenantPolicy, UnixMs, UserId};
 
-pub use counters::meters;
+pub use counters::{meters, spent_on};
 pub use text::{explain, in_units, setting, wait_seconds};
 pub use window::Window;
 
@@ -42,7 +44,7 @@ impl<'a> Payers<'a> {
 /// A request that no quota could ever allow, as opposed to one that has to wait for the next window.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Forbidden {
-    /// Too large a picture, too many at once, a model that is not on the list.
+    /// Too large a picture, too many at once, too long a film, a model that is not on the list.
     #[error("{field}: {message}")]
     Limit {
         /// The request's field.
@@ -55,16 +57,16 @@ pub enum Forbidden {
 /// What accepting this request takes, sorted by counter: for the user and for the project, by meter. Meters without a limit are
 /// counted too. Days and months begin in `zone`.
 pub fn reserve(
-    request: &ImageRequest,
+    request: &JobRequest,
     payers: Payers<'_>,
     zone: &jiff::tz::TimeZone,
     now: UnixMs,
 ) -> Result<Vec<Reservation>, Forbidden> {
     let day = Window::day(zone, now);
-    let mut reservations = Vec::with_capacity(6);
+    let mut reservations = Vec::with_capacity(8);
     for (holder, policy) in payers.each() {
         admission::check(request, &holder, policy)?;
-        reservations.extend(counters::of_pictures(&holder, policy, day, request.num_images));
+        reservations.extend(counters::of_request(&holder, policy, day, request));
     }
     reservations.sort_by(|a, b| a.key.cmp(&b.key));
     Ok(reservations)
@@ -77,7 +79,7 @@ pub fn settle(reservations: &[Reservation], spent: &Spent) -> Vec<Adjustment> {
         .iter()
         .map(|reservation| Adjustment {
             key: reservation.key.clone(),
-            delta: counters::spent_on(reservation.key.meter, spent) - reservation.amount,
+            delta: spent_on(reservation.key.meter, spent) - reservation.amount,
         })
         .filter(|adjustment| adjustment.delta != 0)
         .collect();

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::device_pool::DevicePool;
 use super::fleet::ModelFacts;
-use super::image_job::{self, OutOfMemoryRetries};
+use super::task_run::{self, OutOfMemoryRetries};
 use super::known_models::KnownModels;
 use super::options::SchedulerParts;
 use super::plan::{Dispatch, Plan, plan};
@@ -44,6 +44,8 @@ pub(super) struct Shared {
     pub(super) oom_retries: OutOfMemoryRetries,
     /// Results that are encoded and stored while their devices go on: bounds the pictures held in memory.
     pub(super) publishing: Arc<Semaphore>,
+    /// Wakes whoever runs what needs no device.
+    pub(super) host_work: Notify,
     /// Stops claiming.
     pub(super) stop: CancellationToken,
     /// Interrupts what runs, to be run again by the next server.
@@ -61,6 +63,7 @@ impl Shared {
             work_directories,
             oom_retries: OutOfMemoryRetries::default(),
             publishing: Arc::new(Semaphore::new(PUBLISHING_UNITS)),
+            host_work: Notify::new(),
             stop: CancellationToken::new(),
             preempt: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -128,7 +131,7 @@ impl Shared {
 async fn take_changes(shared: &Arc<Shared>) {
     let changes = shared.parts.runner.changes();
     let arrived = changes.iter().filter_map(|change| match change {
-        QueueChange::Arrived(task) => Some(&task.batch.model),
+        QueueChange::Arrived(task) => (!task.is_host).then_some(&task.batch.model),
         QueueChange::Left(_) | QueueChange::Gone(_) | QueueChange::Reprioritized(..) => None,
     });
     let mut strangers: Vec<ModelId> = Vec::new();
@@ -141,9 +144,15 @@ async fn take_changes(shared: &Arc<Shared>) {
         // A model that is not there fails its tasks when they run.
         let _ = tokio::time::timeout(FIRST_LOOK, shared.models.find(&model)).await;
     }
-    let mut waiting = shared.waiting.lock();
-    for change in changes {
-        waiting.apply(change);
+    let is_host = {
+        let mut waiting = shared.waiting.lock();
+        for change in changes {
+            waiting.apply(change);
+        }
+        waiting.host.tasks().next().is_some()
+    };
+    if is_host {
+        shared.host_work.notify_one();
     }
 }
 
@@ -194,13 +203,13 @@ async fn dispatch(shared: &Arc<Shared>) -> Result<usize, StoreError> {
             let has_mates = dispatch.tasks.len() > 1 || shared.pool.sharing(dispatch.device) > 0;
             if task.alone && !waited.alone && has_mates {
                 // Another server gave it back so, and this one had not heard.
-                shared.tasks.spawn(image_job::return_unrun(shared.clone(), task, planned.expected_seconds));
+                shared.tasks.spawn(task_run::return_unrun(shared.clone(), task, planned.expected_seconds));
             } else {
                 start(shared, task, waited, dispatch, planned.expected_seconds, now);
             }
         } else if let Some((_, error)) = plan.impossible.iter().find(|(id, _)| *id == planned.task) {
             let outcome = Outcome::Failed(error.clone());
-            shared.tasks.spawn(image_job::end_unrun(shared.clone(), task, outcome));
+            shared.tasks.spawn(task_run::end_unrun(shared.clone(), task, outcome));
         }
     }
     for dispatch in &plan.dispatches {
@@ -241,7 +250,7 @@ fn start(shared: &Arc<Shared>, task: RunningTask, waited: QueuedTask, dispatch: 
     }
     let (seat, is_hit) = shared.pool.seat(device, waited, task.alone, now, expected_end);
     shared.parts.observer.model_wanted(is_hit);
-    shared.tasks.spawn(image_job::run(shared.clone(), task, unload, seat, expected_seconds));
+    shared.tasks.spawn(task_run::run(shared.clone(), task, unload, seat, expected_seconds));
 }
 
 /// Gives back the memory of models that are wanted out or that nobody uses.

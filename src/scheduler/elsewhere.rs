@@ -76,7 +76,7 @@ async fn compare(shared: &Shared, newest: &mut UnixMs) -> Result<(), StoreError>
     let settled = UnixMs(begun.0.saturating_sub(OVERLAP_MS));
     let gone: Vec<QueueChange> = {
         let waiting = shared.waiting.lock();
-        let missing = waiting.view.tasks().filter(|(task, queued)| *queued < settled && !seen.contains(task));
+        let missing = waiting.tasks().filter(|(task, queued)| *queued < settled && !seen.contains(task));
         missing.map(|(task, _)| QueueChange::Gone(task)).collect()
     };
     if !gone.is_empty() {

@@ -64,10 +64,15 @@ impl<'a> Outlook<'a> {
         Some(Forecast { position: ahead + 1, seconds: self.seconds(&lane.batch, waiting.work, ahead) })
     }
 
-    /// The forecast of a job that would be submitted now, by a tenant that has nothing waiting.
-    pub fn of_new(&self, batch: &BatchKey, work: f64) -> Forecast {
+    /// The forecast of a job that would be submitted now, by a tenant that has nothing waiting: of its tasks with their work, of which
+    /// `parallel` run at once.
+    pub fn of_new(&self, tasks: &[(BatchKey, f64)], parallel: f64) -> Forecast {
         let ahead = others_before(self.queue, None, self.queue.fair().virtual_time(), self.pace);
-        Forecast { position: ahead + 1, seconds: self.seconds(batch, work, ahead) }
+        let own: Option<f64> =
+            tasks.iter().map(|(batch, work)| Some(self.models.seconds_per_work(batch)? * work)).sum();
+        let wait = tasks.first().and_then(|(batch, _)| self.seconds(batch, 0.0, ahead));
+        let seconds = own.zip(wait).map(|(own, wait)| wait + own / parallel.max(1.0));
+        Forecast { position: ahead + 1, seconds }
     }
 
     /// Seconds until a task ends that has `ahead` tasks before it.

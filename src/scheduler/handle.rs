@@ -10,15 +10,16 @@ use tokio_util::task::TaskTracker;
 
 use super::dispatcher::{Shared, dispatch_until_stopped};
 use super::elsewhere;
+use super::host_tasks;
 use super::forecast::{Forecast, Outlook};
 use super::options::SchedulerParts;
 use super::orders::Loads;
 use super::queue_order;
 use super::upkeep;
 use super::work_directories::{self, WorkDirectories};
-use crate::domain::{BatchKey, ImageRequest, JobId};
+use crate::domain::plan::{Place, plan};
+use crate::domain::{JobId, JobRequest};
 use crate::execution::results::Attempt;
-use crate::jobs::speed::work;
 use crate::jobs::store::{QueuedTask, StoreError};
 
 /// How often a shutdown says what it waits for.
@@ -52,7 +53,7 @@ impl Scheduler {
         let cut_off = parts.runner.give_back_expired(!parts.options.has_peers, parts.options.lease).await?;
         // An attempt that was cut off may have stored pictures; the next one stores its own.
         for left in &cut_off {
-            Attempt::new(&left.job, left.fence.attempt).delete_pictures(&parts.storage).await;
+            Attempt::new(&left.job, left.position, left.fence.attempt).delete_files(&parts.storage).await;
         }
         if !cut_off.is_empty() {
             let jobs = cut_off.len();
@@ -64,6 +65,7 @@ impl Scheduler {
         let scheduler =
             Self { shared: shared.clone(), loads: Arc::default(), services: TaskTracker::new(), ended: CancellationToken::new() };
         shared.tasks.spawn(dispatch_until_stopped(shared.clone()));
+        shared.tasks.spawn(host_tasks::run_until_stopped(shared.clone()));
         scheduler.serve(keep_leases(shared.clone(), scheduler.ended.clone()));
         scheduler.serve(elsewhere::follow(shared.clone()));
         scheduler.serve(upkeep::run(shared.clone()));
@@ -106,10 +108,19 @@ impl Scheduler {
     }
 
     /// What a job could expect that were submitted now.
-    pub fn forecast_new(&self, request: &ImageRequest) -> Forecast {
-        let (batch, fleet, now) = (BatchKey::of(request), self.shared.pool.fleet(), self.shared.clock().now());
+    ///
+    /// A film's tasks are taken to run one after the other on as many devices as there are.
+    pub fn forecast_new(&self, request: &JobRequest) -> Forecast {
+        let (fleet, now) = (self.shared.pool.fleet(), self.shared.clock().now());
         let waiting = self.shared.waiting.lock();
-        Outlook::new(&waiting.view, &fleet, &self.shared.models, now).of_new(&batch, work(request))
+        let outlook = Outlook::new(&waiting.view, &fleet, &self.shared.models, now);
+        let tasks = plan(request).into_iter().filter_map(|task| match task.place {
+            Place::Device { batch, .. } => Some((batch, task.work)),
+            Place::Host => None,
+        });
+        let parallel = fleet.devices.iter().filter(|device| device.accepts).count().min(fleet.max_concurrent).max(1);
+        let spread = if request.film().is_some() { parallel as f64 } else { 1.0 };
+        outlook.of_new(&tasks.collect::<Vec<_>>(), spread)
     }
 
     /// How many tasks wait, and those of them that will probably start after `skip` others, at most `limit`, in that order. Costs as much

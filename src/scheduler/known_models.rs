@@ -7,14 +7,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use framewright_engine::ops::DeviceFacts;
-use framewright_engine::pipelines::sdxl::{ImageRequest as EngineRequest, ModelInfo};
 use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 
 use super::fleet::ModelFacts;
 use crate::domain::{BatchKey, ModelId};
 use crate::jobs::speed::SpeedEstimates;
-use crate::models::{ModelCatalog, ModelIdentity, files_fingerprint};
+use crate::models::{FamilyInfo, ModelCatalog, ModelIdentity, files_fingerprint};
 
 /// How old a look at a model's files may be before a task has them looked at again.
 const FRESH: Duration = Duration::from_secs(1);
@@ -43,7 +42,7 @@ pub(super) struct KnownModel {
 #[derive(Debug)]
 struct ModelFiles {
     fingerprint: u64,
-    info: Option<ModelInfo>,
+    info: Option<FamilyInfo>,
     identity: OnceCell<Arc<ModelIdentity>>,
     weights_bytes: Option<u64>,
     /// By width and height: bytes that the first row works in, and each further one.
@@ -136,11 +135,8 @@ impl ModelFiles {
     /// Reads what can be known without loading. Blocking.
     fn read(directory: &Path, fingerprint: u64, numerics: DeviceFacts) -> Self {
         // What is wrong with its files is told by the device that tries to load them.
-        let info = ModelInfo::read(directory).ok();
-        let weights_bytes = info.as_ref().map(|info| {
-            let (width, height) = info.default_size;
-            info.memory_estimate_on(&request(width, height, false), numerics).weights_bytes
-        });
+        let info = FamilyInfo::read(directory).ok();
+        let weights_bytes = info.as_ref().map(|info| info.weights_bytes(numerics));
         Self { fingerprint, info, identity: OnceCell::new(), weights_bytes, activations: Mutex::default() }
     }
 }
@@ -154,14 +150,8 @@ impl ModelFacts for KnownModels {
         let files = self.files(&batch.model)?;
         let info = files.info.as_ref()?;
         let size = (batch.width, batch.height);
-        let (first, further) = *files.activations.lock().entry(size).or_insert_with(|| {
-            let estimate = |guided| {
-                let request = request(batch.width as usize, batch.height as usize, guided);
-                info.memory_estimate_on(&request, self.numerics).least_activations_bytes
-            };
-            let (one, two) = (estimate(false), estimate(true));
-            (one, two.saturating_sub(one))
-        });
+        let (first, further) =
+            *files.activations.lock().entry(size).or_insert_with(|| info.activation_bytes(size, self.numerics));
         Some(first.saturating_add(further.saturating_mul(u64::from(rows.saturating_sub(1)))))
     }
 
@@ -171,22 +161,5 @@ impl ModelFacts for KnownModels {
 
     fn load_seconds(&self, model: &ModelId) -> Option<f64> {
         self.speeds.load_seconds(model)
-    }
-}
-
-/// As far as memory depends on a request.
-fn request(width: usize, height: usize, guided: bool) -> EngineRequest {
-    EngineRequest {
-        prompt: String::new(),
-        negative_prompt: None,
-        width,
-        height,
-        num_inference_steps: 1,
-        guidance_scale: if guided { 2.0 } else { 1.0 },
-        guidance_rescale: 0.0,
-        sampler: None,
-        seed: 0,
-        init_image: None,
-        strength: 1.0,
     }
 }

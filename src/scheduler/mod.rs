@@ -1,6 +1,6 @@
 //! Which queued task runs where and when.
 //!
-//! [`plan`] decides, purely; [`dispatcher`] looks, claims and starts; [`image_job`] follows one task to its end. The scheduler owns no
+//! [`plan`] decides, purely; [`dispatcher`] looks, claims and starts; [`task_run`] follows one task on a device to its end, [`host_tasks`] runs those that need no device. The scheduler owns no
 //! tensor and no HTTP: it talks to [`crate::jobs::JobRunner`] and to [`crate::execution::Executor`]s.
 
 mod admission;
@@ -14,13 +14,16 @@ pub mod fair_share;
 pub mod fleet;
 pub mod forecast;
 pub mod handle;
-pub mod image_job;
+mod host_queue;
+mod host_tasks;
+pub mod task_run;
 pub mod known_models;
 pub mod options;
 pub mod orders;
 mod picker;
 pub mod plan;
 pub mod publish;
+mod publish_clip;
 pub mod queue_order;
 pub mod queue_view;
 mod shared_memory;

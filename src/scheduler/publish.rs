@@ -4,9 +4,9 @@ use std::error::Error;
 use std::sync::Arc;
 
 use super::dispatcher::Shared;
-use crate::domain::{ErrorCode, JobError, JobResult, Spent};
+use crate::domain::{ErrorCode, ImageRequest, JobError, JobResult, Spent};
 use crate::execution::results::{Attempt, ResultError, encode_pictures, manifest, store_pictures};
-use crate::execution::{FinishedPicture, ImageOutput};
+use crate::execution::{FinishedPicture, TaskOutput};
 use crate::jobs::RunningTask;
 use crate::jobs::store::Outcome;
 use crate::models::ModelIdentity;
@@ -24,12 +24,12 @@ enum PublishError {
 }
 
 /// How much of [`PUBLISHING_UNITS`] the pictures of an output take.
-pub(super) fn units(output: &ImageOutput) -> u32 {
+pub(super) fn units(output: &TaskOutput) -> u32 {
     let units = pixels(output).div_ceil(UNIT_PIXELS).clamp(1, PUBLISHING_UNITS);
     units as u32
 }
 
-fn pixels(output: &ImageOutput) -> usize {
+fn pixels(output: &TaskOutput) -> usize {
     let size = |picture: &FinishedPicture| match picture {
         FinishedPicture::Pixels(picture) => picture.width.saturating_mul(picture.height),
         FinishedPicture::File { width, height, .. } => (*width as usize).saturating_mul(*height as usize),
@@ -38,10 +38,12 @@ fn pixels(output: &ImageOutput) -> usize {
 }
 
 /// Encodes and stores the pictures of a task. Gives how the task ends, and what it takes from the quotas but for the device time.
-pub(super) async fn publish(
+/// The picture that a scene of a film begins with is not delivered, and counts as none.
+pub(super) async fn publish_pictures(
     shared: &Shared,
     task: &Arc<RunningTask>,
-    output: ImageOutput,
+    request: ImageRequest,
+    output: TaskOutput,
     identity: Arc<ModelIdentity>,
 ) -> (Outcome, Spent) {
     let job = &task.job;
@@ -50,33 +52,32 @@ pub(super) async fn publish(
         (Outcome::Failed(JobError { code, message: message.to_owned() }), Spent::default())
     };
     let created = shared.clock().now();
-    let attempt = Attempt::new(job, task.fence.attempt);
+    let attempt = Attempt::new(job, task.position, task.fence.attempt);
     // One visit to another thread for all of it: encoding takes the processor's time, and storing waits for the disk.
     let publishing = {
-        let (task, storage) = (task.clone(), shared.parts.storage.clone());
+        let storage = shared.parts.storage.clone();
         tokio::task::spawn_blocking(move || {
-            let request = &task.job.request;
-            let pictures = encode_pictures(&output, request, &identity, created).map_err(PublishError::Encode)?;
+            let pictures = encode_pictures(&output, &request, &identity, created).map_err(PublishError::Encode)?;
             let artifacts = store_pictures(&storage, &attempt, &pictures).map_err(PublishError::Store)?;
-            Ok((artifacts, manifest(request, request.seed, &identity, &output.facts, created)))
+            Ok((artifacts, manifest(&request, request.seed, &identity, &output.facts, created)))
         })
     };
     match publishing.await {
         Ok(Ok((artifacts, manifest))) => {
             let spent = Spent {
-                images: artifacts.len() as i64,
-                gpu_ms: 0,
+                images: if task.is_whole_job() { artifacts.len() as i64 } else { 0 },
                 storage_bytes: artifacts.iter().map(|artifact| artifact.bytes as i64).sum(),
+                ..Spent::default()
             };
             (Outcome::Completed(JobResult { artifacts, manifest }), spent)
         }
         Ok(Err(PublishError::Store(error))) => {
-            attempt.delete_pictures(&shared.parts.storage).await;
+            attempt.delete_files(&shared.parts.storage).await;
             failed(ErrorCode::StorageFailed, "the picture could not be stored", &error)
         }
         Ok(Err(PublishError::Encode(error))) => failed(ErrorCode::Internal, "the picture could not be encoded", &error),
         Err(error) => {
-            attempt.delete_pictures(&shared.parts.storage).await;
+            attempt.delete_files(&shared.parts.storage).await;
             failed(ErrorCode::Internal, "the picture could not be encoded", &error)
         }
     }

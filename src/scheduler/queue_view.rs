@@ -43,6 +43,7 @@ pub(super) struct Waiting {
     pub tenant: u32,
     pub lane: u32,
     pub rows: u32,
+    position: u32,
     priority: i32,
 }
 
@@ -180,6 +181,7 @@ impl QueueView {
             tenant,
             lane,
             rows: task.rows,
+            position: task.position,
             priority: task.priority,
         };
         let slot = put(&mut self.slots, &mut self.free_slots, waiting);
@@ -219,9 +221,10 @@ impl QueueView {
         taken
     }
 
-    /// The waiting task of a job.
-    pub fn of_job(&self, job: JobId) -> Option<QueuedTask> {
-        self.slot_of_job(job).and_then(|slot| self.slots[slot as usize].as_ref()).and_then(|waiting| self.written_out(waiting))
+    /// The waiting tasks of a job, in no order.
+    pub fn of_job(&self, job: JobId) -> Vec<QueuedTask> {
+        let waiting = self.slots_of_job(job).into_iter().filter_map(|slot| self.waiting(slot));
+        waiting.filter_map(|waiting| self.written_out(waiting)).collect()
     }
 
     /// A waiting task.
@@ -256,14 +259,15 @@ impl QueueView {
         self.slots.iter().flatten().map(|waiting| (waiting.task, waiting.queued))
     }
 
-    /// Gives a waiting job another priority.
+    /// Gives the waiting tasks of a job another priority.
     pub fn set_priority(&mut self, job: JobId, priority: i32) {
-        let Some(slot) = self.slot_of_job(job) else { return };
-        let Some(before) = self.waiting(slot).copied() else { return };
-        self.withdraw(&before, slot);
-        let after = Waiting { priority, ..before };
-        self.slots[slot as usize] = Some(after);
-        self.enter(&after, slot);
+        for slot in self.slots_of_job(job) {
+            let Some(before) = self.waiting(slot).copied() else { continue };
+            self.withdraw(&before, slot);
+            let after = Waiting { priority, ..before };
+            self.slots[slot as usize] = Some(after);
+            self.enter(&after, slot);
+        }
     }
 
     /// How many tasks wait.
@@ -302,9 +306,14 @@ impl QueueView {
             .filter(|&at| !ageing::is_due(Some(at), now))
     }
 
+    /// The one of a job's waiting tasks that comes first.
     pub(super) fn slot_of_job(&self, job: JobId) -> Option<u32> {
-        let is_it = |&slot: &u32| self.slots[slot as usize].as_ref().is_some_and(|waiting| waiting.job == job);
-        self.by_job.find(self.hasher.hash_one(job), is_it).copied()
+        self.slots_of_job(job).into_iter().min_by_key(|&slot| self.waiting(slot).map(|waiting| waiting.place(slot)))
+    }
+
+    fn slots_of_job(&self, job: JobId) -> Vec<u32> {
+        let is_it = |slot: &&u32| self.slots[**slot as usize].as_ref().is_some_and(|waiting| waiting.job == job);
+        self.by_job.iter_hash(self.hasher.hash_one(job)).filter(is_it).copied().collect()
     }
 
     pub(super) fn waiting(&self, slot: u32) -> Option<&Waiting> {
@@ -398,6 +407,8 @@ impl QueueView {
             job: waiting.job,
             user: tenant.user.clone(),
             project: tenant.project.clone(),
+            position: waiting.position,
+            is_host: false,
             batch: lane.batch.clone(),
             rows: waiting.rows,
             work: waiting.work,

@@ -14,6 +14,7 @@ use super::work_directories;
 use crate::domain::{Job, JobId, TaskId, UnixMs, WeightsTier};
 use crate::execution::results::Attempt;
 use crate::jobs::store::{QueuePosition, StoreError};
+use crate::jobs::{JobServiceError, delete_files};
 use crate::jobs::submission::job_of_input;
 use crate::models::packed;
 use crate::storage::{ArtifactStorage, StorageError};
@@ -178,8 +179,8 @@ async fn synchronise_clock(shared: &Shared) -> Result<u64, UpkeepError> {
 async fn give_back_expired(shared: &Shared) -> Result<u64, UpkeepError> {
     let cut_off = shared.parts.runner.give_back_expired(false, shared.parts.options.lease).await?;
     for claim in &cut_off {
-        shared.parts.observer.job_returned(&claim.job.request.model);
-        Attempt::new(&claim.job, claim.fence.attempt).delete_pictures(&shared.parts.storage).await;
+        shared.parts.observer.job_returned(claim.job.request.model());
+        Attempt::new(&claim.job, claim.position, claim.fence.attempt).delete_files(&shared.parts.storage).await;
     }
     Ok(cut_off.len() as u64)
 }
@@ -195,7 +196,7 @@ async fn forget_old_jobs(shared: &Shared) -> Result<u64, UpkeepError> {
         let jobs = store.ended(before, FORGOTTEN_TOGETHER).await?;
         let mut without_files = Vec::with_capacity(jobs.len());
         for job in &jobs {
-            match delete_files(&shared.parts.storage, job).await {
+            match delete_files(store, &shared.parts.storage, job).await {
                 Ok(()) => without_files.push(job.id),
                 Err(error) => {
                     tracing::warn!(job.id = %job.id, error = &error as &dyn Error, "Cannot delete the files of {}: {error}", job.id);
@@ -209,16 +210,6 @@ async fn forget_old_jobs(shared: &Shared) -> Result<u64, UpkeepError> {
         }
     }
     Ok(forgotten)
-}
-
-/// Deletes what is stored for a job that has ended.
-async fn delete_files(storage: &ArtifactStorage, job: &Job) -> Result<(), StorageError> {
-    let artifacts = job.result.iter().flat_map(|result| &result.artifacts);
-    let pictures = artifacts.flat_map(|artifact| [artifact.key.as_str(), artifact.thumbnail_key.as_str()]);
-    for key in pictures.chain(job.request.init_image.as_deref()) {
-        storage.delete(key).await?;
-    }
-    Ok(())
 }
 
 /// Removes checkpoints of tasks that neither wait nor run here.

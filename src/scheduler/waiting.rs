@@ -3,25 +3,30 @@
 use std::sync::Arc;
 
 use super::fleet::Shares;
+use super::host_queue::HostQueue;
 use super::queue_view::QueueView;
+use crate::domain::{TaskId, UnixMs};
 use crate::jobs::QueueChange;
 
 /// What waits.
 #[derive(Debug)]
 pub(super) struct WaitingTasks {
-    /// What decisions read.
+    /// What devices run: decisions read this.
     pub(super) view: QueueView,
+    /// What this server's own processor runs.
+    pub(super) host: HostQueue,
 }
 
 impl WaitingTasks {
     /// An empty queue.
     pub(super) fn new(shares: Arc<dyn Shares + Send + Sync>) -> Self {
-        Self { view: QueueView::new(shares) }
+        Self { view: QueueView::new(shares), host: HostQueue::default() }
     }
 
     /// Takes a change over. One that is late or known already changes nothing that a claim would not put right.
     pub(super) fn apply(&mut self, change: QueueChange) {
         match change {
+            QueueChange::Arrived(task) if task.is_host => self.host.insert(task),
             QueueChange::Arrived(task) => {
                 // Another server may have moved it, or given it back with other conditions: it has joined the queue anew then.
                 if self.view.queued(task.task).is_some_and(|known| known < task.queued) {
@@ -30,15 +35,25 @@ impl WaitingTasks {
                 self.view.insert(task);
             }
             QueueChange::Left(job) => {
-                if let Some(task) = self.view.of_job(job).map(|waiting| waiting.task) {
-                    self.view.remove(task);
+                for waiting in self.view.of_job(job) {
+                    self.view.remove(waiting.task);
                 }
+                self.host.remove_job(job);
             }
             QueueChange::Gone(task) => {
                 self.view.remove(task);
+                self.host.remove(task);
             }
-            QueueChange::Reprioritized(job, priority) => self.view.set_priority(job, priority),
+            QueueChange::Reprioritized(job, priority) => {
+                self.view.set_priority(job, priority);
+                self.host.set_priority(job, priority);
+            }
         }
+    }
+
+    /// Every waiting task in no order, with the time at which it joined the queue.
+    pub(super) fn tasks(&self) -> impl Iterator<Item = (TaskId, UnixMs)> {
+        self.view.tasks().chain(self.host.tasks())
     }
 }
 
@@ -55,6 +70,8 @@ mod tests {
             job: JobId::generate(),
             user: user.parse().unwrap(),
             project: None,
+            position: 0,
+            is_host: false,
             batch: BatchKey { model: "m".parse().unwrap(), width: 8, height: 8 },
             rows: 1,
             work: 1.0,

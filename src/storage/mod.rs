@@ -12,7 +12,7 @@ use futures_util::stream::BoxStream;
 use object_store::local::LocalFileSystem;
 use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
 
-use crate::domain::UnixMs;
+use crate::domain::{JobId, UnixMs};
 
 /// Longest storage key, characters.
 const MAX_KEY_CHARACTERS: usize = 512;
@@ -84,6 +84,42 @@ impl ArtifactStorage {
         let path = parse_key(key)?;
         self.store.put(&path, PutPayload::from_bytes(bytes)).await.map_err(failed)?;
         Ok(())
+    }
+
+    /// Makes a second file of the same content; the first may go then. Cheap where the file system can link.
+    pub async fn copy(&self, from: &str, to: &str) -> Result<(), StorageError> {
+        let (from, to) = (self.local_path(from)?, self.local_path(to)?);
+        let (storage, name) = (self.clone(), from.display().to_string());
+        let copied = tokio::task::spawn_blocking(move || {
+            if !from.is_file() {
+                return Err(io::Error::from(io::ErrorKind::NotFound));
+            }
+            storage.make_parents(&to)?;
+            remove_if_there(&to)?;
+            // Files never change once they have their names.
+            fs::hard_link(&from, &to).or_else(|_| fs::copy(&from, &to).map(drop))?;
+            to.parent().map_or(Ok(()), sync_directory)
+        });
+        match copied.await.map_err(|error| StorageError::Failed(Box::new(error)))? {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(StorageError::NotFound(name)),
+            copied => copied.map_err(disk_failed),
+        }
+    }
+
+    /// Where a file is to be written that [`ArtifactStorage::keep`] will give its key: on the same disk, under a name that no key can be.
+    /// Blocking.
+    pub fn draft(&self, key: &str) -> Result<PathBuf, StorageError> {
+        let path = self.local_path(key)?;
+        self.make_parents(&path).map_err(disk_failed)?;
+        Ok(temporary_of(&path))
+    }
+
+    /// Gives a written [`ArtifactStorage::draft`] its key, once it is safely on the disk. Blocking.
+    pub fn keep(&self, key: &str) -> Result<(), StorageError> {
+        let path = self.local_path(key)?;
+        let temporary = temporary_of(&path);
+        let file = File::open(&temporary).map_err(disk_failed)?;
+        publish(vec![Staged { file, temporary, path, is_published: false }]).map_err(disk_failed)
     }
 
     /// Reads a file whole.
@@ -193,6 +229,23 @@ fn parse_key(key: &str) -> Result<object_store::path::Path, StorageError> {
 pub fn picture_key(provider: &str, created: UnixMs, index: usize, random: u64) -> String {
     let time = jiff::Timestamp::from_millisecond(created.0).unwrap_or_default().strftime("%Y%m%d_%H%M%S");
     format!("images/{provider}_{time}_{index}_{random:016x}.png")
+}
+
+/// The key of a film: `videos/{provider}_{YYYYMMDD_HHMMSS}_{index}_{random}.{extension}`, as [`picture_key`]'s.
+pub fn video_key(provider: &str, created: UnixMs, index: usize, random: u64, extension: &str) -> String {
+    let time = jiff::Timestamp::from_millisecond(created.0).unwrap_or_default().strftime("%Y%m%d_%H%M%S");
+    format!("videos/{provider}_{time}_{index}_{random:016x}.{extension}")
+}
+
+/// The key of what a task of a job has left for the job's other tasks.
+pub fn part_key(job: JobId, position: u32, attempt: i64, extension: &str) -> String {
+    format!("parts/{job}_{position}_{attempt}.{extension}")
+}
+
+/// The key of a film's sheet of small pictures.
+pub fn sprite_sheet_key(video_key: &str) -> String {
+    let thumbnail = thumbnail_key(video_key);
+    format!("{}_sheet.jpg", thumbnail.trim_end_matches(".jpg"))
 }
 
 /// The key of a picture's thumbnail.

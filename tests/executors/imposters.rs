@@ -11,7 +11,7 @@ use framewright::execution::{Executor, ExecutorHealth, ExecutorOptions, TaskFail
 use framewright_device_worker::process::frame;
 use framewright_device_worker::process::message::{PROTOCOL, ToServer};
 use framewright_device_worker::vitals::Vitals;
-use framewright_device_worker::{ImageOutput, RunFacts, TaskNumber};
+use framewright_device_worker::{TaskOutput, RunFacts, TaskNumber};
 
 use crate::stage::{finish, options, task, wait_for_health};
 
@@ -116,7 +116,7 @@ async fn a_device_that_takes_too_long_to_open_is_given_up_although_its_process_l
 #[tokio::test]
 async fn what_a_worker_gives_instead_of_the_pictures_goes_nowhere() {
     let place = tempfile::tempdir().unwrap();
-    let output = ImageOutput { pictures: Vec::new(), facts: RunFacts::default() };
+    let output = TaskOutput { pictures: Vec::new(), facts: RunFacts::default() };
     let end = vec![ToServer::Ended { number: TaskNumber(0), result: Ok(output) }];
     let script = "cat $PLACE/hello >&0; while [ ! -e $PLACE/go ]; do sleep 0.01; done; cat $PLACE/end >&0; exec sleep 3600";
     let frames = [("hello", hello(framewright_device_worker::build())), ("end", end)];

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use framewright::domain::{DeviceName, ImageRequest, PreviewDemand, TaskId};
 use framewright::execution::{
-    Executor, ExecutorHealth, ExecutorOptions, FakeControl, ImageOutput, ImageTask, Report, TaskEvent, TaskFailure, WorkerKind,
+    Executor, ExecutorHealth, ExecutorOptions, FakeControl, TaskOutput, DeviceTask, Report, TaskEvent, TaskFailure, WorkerKind,
     open_executors,
 };
 use framewright_engine::ops::Interrupt;
@@ -39,9 +39,9 @@ pub(crate) async fn wait_for_health(executor: &Arc<dyn Executor>, is: impl Fn(&E
     timeout(PATIENCE, status.wait_for(|status| is(&status.health))).await.unwrap().unwrap();
 }
 
-pub(crate) fn task(prompt: &str, steps: u32, place: &Path) -> ImageTask {
+pub(crate) fn task(prompt: &str, steps: u32, place: &Path) -> DeviceTask {
     let id = TaskId::generate();
-    ImageTask {
+    DeviceTask {
         id,
         request: ImageRequest {
             model: "demo-sdxl".parse().unwrap(),
@@ -68,7 +68,7 @@ pub(crate) fn task(prompt: &str, steps: u32, place: &Path) -> ImageTask {
 }
 
 /// Everything that is said of a task.
-pub(crate) async fn finish(mut events: mpsc::Receiver<TaskEvent>) -> (Vec<Report>, Result<ImageOutput, TaskFailure>) {
+pub(crate) async fn finish(mut events: mpsc::Receiver<TaskEvent>) -> (Vec<Report>, Result<TaskOutput, TaskFailure>) {
     let mut reports = Vec::new();
     loop {
         match timeout(PATIENCE, events.recv()).await.unwrap().unwrap() {
@@ -81,7 +81,7 @@ pub(crate) async fn finish(mut events: mpsc::Receiver<TaskEvent>) -> (Vec<Report
     }
 }
 
-pub(crate) async fn run(executor: &Arc<dyn Executor>, task: ImageTask) -> Result<ImageOutput, TaskFailure> {
+pub(crate) async fn run(executor: &Arc<dyn Executor>, task: DeviceTask) -> Result<TaskOutput, TaskFailure> {
     finish(executor.start(task).unwrap()).await.1
 }
 
@@ -112,6 +112,6 @@ pub(crate) fn signal(place: &Path, signal: Signal) {
     kill_process(worker_process(place).unwrap(), signal).unwrap();
 }
 
-pub(crate) fn pixels(output: &ImageOutput) -> Vec<Vec<u8>> {
+pub(crate) fn pixels(output: &TaskOutput) -> Vec<Vec<u8>> {
     output.pictures.iter().map(|picture| picture.clone().read().unwrap().bytes).collect()
 }

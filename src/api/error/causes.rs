@@ -52,6 +52,8 @@ impl From<JobServiceError> for ApiError {
             JobServiceError::AlreadyEnded { .. } => Self::new(ErrorKind::AlreadyEnded, message),
             JobServiceError::IdempotencyConflict => Self::new(ErrorKind::IdempotencyConflict, message),
             JobServiceError::NotRetryable { .. } => Self::new(ErrorKind::NotRetryable, message),
+            JobServiceError::NotEnded { .. } => Self::new(ErrorKind::NotReady, message),
+            JobServiceError::NoScene { .. } => Self::invalid("scene", message),
             // `submission` says more, because it knows the clock and the time zone.
             JobServiceError::Quota(_) => Self::new(ErrorKind::QuotaExceeded, message),
             JobServiceError::QueueFull { .. } => Self::new(ErrorKind::RateLimited, message).with_retry_after(SOON_SECONDS),
@@ -106,6 +108,7 @@ impl From<JobError> for ApiError {
     fn from(error: JobError) -> Self {
         let kind = match error.code {
             ErrorCode::InvalidRequest => ErrorKind::InvalidValue,
+            ErrorCode::QuotaExceeded => ErrorKind::QuotaExceeded,
             ErrorCode::ModelUnavailable => ErrorKind::Unavailable,
             ErrorCode::OutOfMemory
             | ErrorCode::WorkerLost

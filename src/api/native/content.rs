@@ -1,10 +1,12 @@
-//! Downloads: pictures and thumbnails, by key or by signed link.
+//! Downloads: pictures, films and thumbnails, by key or by signed link.
 
 use axum::extract::{Path, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE, ETAG, X_CONTENT_TYPE_OPTIONS};
+use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
+use super::media_file;
 use super::tasks::parse_task_id;
 use crate::api::error::{ApiError, ErrorKind, Problem};
 use crate::api::extract::{Caller, QueryParameters};
@@ -25,12 +27,16 @@ pub(in crate::api) struct ContentQuery {
 
 const DEFAULT_QUALITY: u8 = 90;
 
-/// Download the first picture
+/// Download the first picture, or the film
+///
+/// A film comes as it is stored; ranges of it can be asked for.
 #[utoipa::path(
     get, path = "/api/v1/tasks/{id}/result", tag = "tasks",
     params(("id" = String, Path, description = "The task"), ContentQuery),
     responses(
-        (status = 200, description = "The picture", content_type = "image/png"),
+        (status = 200, description = "The picture, or the film", content((Vec<u8> = "image/png"), (Vec<u8> = "video/mp4"))),
+        (status = 206, description = "The part of the film that was asked for", content_type = "video/mp4"),
+        (status = 416, description = "The film has no such part"),
         (status = 403, description = "The link is over or was changed", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "No such task or picture", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "The task is not completed", body = Problem, content_type = "application/problem+json"),
@@ -41,11 +47,14 @@ pub(in crate::api) async fn get_result(
     caller: Caller,
     Path(id): Path<String>,
     query: QueryParameters<ContentQuery>,
+    headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    get_result_by_index(state, caller, Path((id, "0".to_owned())), query).await
+    get_result_by_index(state, caller, Path((id, "0".to_owned())), query, headers).await
 }
 
-/// Download a picture
+/// Download a picture, or the film
+///
+/// A film comes as it is stored; ranges of it can be asked for.
 #[utoipa::path(
     get, path = "/api/v1/tasks/{id}/result/{index}", tag = "tasks",
     params(
@@ -54,7 +63,9 @@ pub(in crate::api) async fn get_result(
         ContentQuery,
     ),
     responses(
-        (status = 200, description = "The picture", content_type = "image/png"),
+        (status = 200, description = "The picture, or the film", content((Vec<u8> = "image/png"), (Vec<u8> = "video/mp4"))),
+        (status = 206, description = "The part of the film that was asked for", content_type = "video/mp4"),
+        (status = 416, description = "The film has no such part"),
         (status = 403, description = "The link is over or was changed", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "No such task or picture", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "The task is not completed", body = Problem, content_type = "application/problem+json"),
@@ -65,6 +76,7 @@ pub(in crate::api) async fn get_result_by_index(
     Caller(principal): Caller,
     Path((id, index)): Path<(String, String)>,
     QueryParameters(query): QueryParameters<ContentQuery>,
+    headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let quality = query.quality.unwrap_or(DEFAULT_QUALITY);
     if !(1..=100).contains(&quality) {
@@ -72,6 +84,11 @@ pub(in crate::api) async fn get_result_by_index(
     }
     let encoding = OutputEncoding { format: query.format, quality };
     let artifact = find_artifact(&state, &principal, &id, &index).await?;
+    if artifact.video.is_some() {
+        let extension = artifact.key.rsplit_once('.').map_or("mp4", |(_, extension)| extension);
+        let (tag, name) = (format!("\"{}\"", artifact.sha256), format!("{id}_{index}.{extension}"));
+        return media_file::serve(&state, &artifact.key, &artifact.media_type, &tag, &name, &headers).await;
+    }
     let bytes = encoding.encode(state.storage.get(&artifact.key).await?).await?;
     let tag = format!("\"{}-{}\"", artifact.sha256, encoding.query().replace('&', "-"));
     let name = format!("inline; filename=\"{id}_{index}.{}\"", query.format.as_str());
@@ -116,7 +133,7 @@ pub(in crate::api) async fn get_thumbnail_by_index(
     Ok(file_response(bytes, OutputFormat::Jpeg.media_type(), &tag, &name))
 }
 
-async fn find_artifact(state: &ApiState, principal: &Principal, id: &str, index: &str) -> Result<Artifact, ApiError> {
+pub(super) async fn find_artifact(state: &ApiState, principal: &Principal, id: &str, index: &str) -> Result<Artifact, ApiError> {
     let job = state.jobs.get(principal, parse_task_id(id)?).await?;
     let Some(result) = job.result else {
         return Err(ApiError::new(ErrorKind::NotReady, format!("task {id} is {}; it has no result", job.state.as_str())));

@@ -16,7 +16,9 @@ use super::tasks::parse_task_id;
 use crate::api::error::{ApiError, Problem};
 use crate::api::extract::{BaseUrl, Caller};
 use crate::api::state::ApiState;
-use crate::domain::{EventId, Job, JobEvent, JobEventKind, JobId, Principal, Progress};
+use super::scene_document::scenes_of;
+use crate::domain::plan::TaskRole;
+use crate::domain::{EventId, Job, JobEvent, JobEventKind, JobId, Principal, Progress, TaskStep};
 use crate::jobs::{JobEvents, Previews};
 
 /// How often a comment is sent when nothing else is, so that proxies keep the connection.
@@ -37,6 +39,24 @@ struct PreviewData {
     image: String,
 }
 
+/// What became of a task of a film.
+#[derive(Debug, Serialize)]
+struct TaskData<'a> {
+    task: &'static str,
+    scene: Option<&'a str>,
+    clip: Option<u32>,
+    state: &'static str,
+    attempt: i64,
+}
+
+impl<'a> TaskData<'a> {
+    fn new(step: &TaskStep, scene_ids: &'a [String]) -> Self {
+        let clip = if let TaskRole::Clip { clip, .. } = step.role { Some(clip) } else { None };
+        let scene = step.role.scene().and_then(|scene| scene_ids.get(scene)).map(String::as_str);
+        Self { task: step.role.as_str(), scene, clip, state: step.state.as_str(), attempt: step.attempt }
+    }
+}
+
 impl From<Progress> for ProgressData {
     fn from(Progress { step, steps }: Progress) -> Self {
         Self { step, steps, fraction: rounded_fraction(step, steps) }
@@ -45,8 +65,9 @@ impl From<Progress> for ProgressData {
 
 /// Watch a task
 ///
-/// Events: `state` (the task as `GET /api/v1/tasks/{id}` shows it), `progress` (`{step, steps, fraction}`) and `preview`
-/// (`{index, step, steps, image}`, `image` being a data URL). The first event is always a `state`; the stream ends after the one
+/// Events: `state` (the task as `GET /api/v1/tasks/{id}` shows it), `progress` (`{step, steps, fraction}`), `preview`
+/// (`{index, step, steps, image}`, `image` being a data URL), and of a film `task` (`{task, scene, clip, state, attempt}`: a keyframe, a
+/// clip, a scene or the film begins or has ended). The first event is always a `state`; the stream ends after the one
 /// that says how the task ended. A client that reconnects, with `Last-Event-ID` or without, begins with the task as it then stands.
 #[utoipa::path(
     get, path = "/api/v1/tasks/{id}/events", tag = "tasks",
@@ -68,7 +89,9 @@ pub(in crate::api) async fn watch_task(
     let id = parse_task_id(&id)?;
     let (job, events) = state.jobs.watch(&principal, id, Previews::Wanted).await?;
     let shutdown = state.shutdown.clone();
-    let watcher = Watcher { state, principal, base_url, id, events, next: Next::State { job: Box::new(job), id: None } };
+    let scenes = job.request.film().map(|film| film.scenes.iter().map(|scene| scene.id.clone()).collect());
+    let scene_ids = scenes.unwrap_or_default();
+    let watcher = Watcher { state, principal, base_url, id, events, scene_ids, next: Next::State { job: Box::new(job), id: None } };
     let events = stream::unfold(watcher, Watcher::next_event).take_until(shutdown.cancelled_owned()).map(Ok);
     Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
 }
@@ -80,6 +103,8 @@ struct Watcher {
     base_url: String,
     id: JobId,
     events: JobEvents,
+    /// Of a film.
+    scene_ids: Vec<String>,
     next: Next,
 }
 
@@ -102,7 +127,9 @@ impl Watcher {
                     if job.state.is_terminal() {
                         self.next = Next::End;
                     }
-                    let document = TaskDocument::new(*job, &self.state, &self.base_url);
+                    // A film whose scenes cannot be read is shown without them.
+                    let scenes = scenes_of(&job, &self.state, &self.principal, &self.base_url).await.unwrap_or_default();
+                    let document = TaskDocument::new(*job, &self.state, &self.base_url).with_scenes(scenes);
                     if let Some(event) = sse_event("state", id, &document) {
                         return Some((event, self));
                     }
@@ -111,7 +138,7 @@ impl Watcher {
                     Ok(event) if event.job != self.id => {}
                     Ok(JobEvent { id, kind: JobEventKind::State { .. }, .. }) => self.read_state(Some(id)).await,
                     Ok(event) => {
-                        if let Some(event) = live_event(&event) {
+                        if let Some(event) = live_event(&event, &self.scene_ids) {
                             return Some((event, self));
                         }
                     }
@@ -140,9 +167,10 @@ impl Watcher {
     }
 }
 
-fn live_event(event: &JobEvent) -> Option<Event> {
+fn live_event(event: &JobEvent, scene_ids: &[String]) -> Option<Event> {
     match &event.kind {
         JobEventKind::State { .. } => None,
+        JobEventKind::Task(step) => sse_event("task", Some(event.id), &TaskData::new(step, scene_ids)),
         JobEventKind::Progress(progress) => sse_event("progress", Some(event.id), &ProgressData::from(*progress)),
         JobEventKind::Preview { index, progress, png } => {
             let image = format!("data:image/png;base64,{}", BASE64_STANDARD.encode(png));

@@ -13,7 +13,7 @@ use crate::api::extract::{Caller, JsonBody};
 use crate::api::state::ApiState;
 use crate::api::submission::{Commission, IdempotencyKey, Submission, forecast_accepted};
 use crate::api::whole_number::{WholeNumber, priority_within};
-use crate::domain::{Job, Principal};
+use crate::domain::{Job, ModelKind, Principal};
 use crate::models::parameters::ImageParameters;
 
 /// Priorities that may be asked for, both ways from 0.
@@ -137,7 +137,7 @@ impl GenerateImageRequest {
     ) -> Result<(Commission<'a>, Submission), ApiError> {
         self.refuse_what_comes_later()?;
         let priority = self.checked_priority()?;
-        let commission = Commission::new(state, principal, self.project_id.as_deref(), self.model).await?;
+        let commission = Commission::new(state, principal, self.project_id.as_deref(), ModelKind::Image, self.model).await?;
         let submission = Submission {
             parameters: ImageParameters {
                 prompt: self.prompt,

@@ -11,14 +11,14 @@ use crate::api::error::{ApiError, Problem};
 use crate::api::extract::Caller;
 use crate::api::model_choice;
 use crate::api::state::ApiState;
-use crate::domain::{ModelDescription, ModelKind, ModelLimits, UnixMs};
+use crate::domain::{ModelDescription, ModelKind, ModelLimits, UnixMs, VideoLimits};
 
 /// A model.
 #[derive(Debug, Serialize, ToSchema)]
 pub(in crate::api) struct ModelDocument {
     /// Its name in requests.
     id: String,
-    /// What it makes: `image`.
+    /// What it makes: `image` or `video`.
     #[schema(value_type = String, example = "image")]
     kind: ModelKind,
     /// Its architecture.
@@ -32,6 +32,36 @@ pub(in crate::api) struct ModelDocument {
     created_at: String,
     /// Ranges and defaults of a request's fields.
     limits: ModelLimitsDocument,
+    /// The same of what only video models have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    video: Option<VideoLimitsDocument>,
+}
+
+/// Ranges and defaults of a film request's fields.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::api) struct VideoLimitsDocument {
+    /// Smallest `num_frames`.
+    min_frames: u32,
+    /// Largest `num_frames`.
+    max_frames: u32,
+    /// `num_frames` when absent.
+    default_num_frames: u32,
+    /// The frame rate that its clips are meant for.
+    default_fps: u32,
+    /// Largest `motion_bucket_id`.
+    max_motion_bucket_id: u32,
+    /// `motion_bucket_id` when absent.
+    default_motion_bucket_id: u32,
+    /// Largest `noise_aug_strength`.
+    max_noise_aug_strength: f32,
+    /// `noise_aug_strength` when absent.
+    default_noise_aug_strength: f32,
+    /// `min_guidance_scale` when absent.
+    default_min_guidance_scale: f32,
+    /// `max_guidance_scale` when absent.
+    default_max_guidance_scale: f32,
+    /// `decode_chunk_size` when absent.
+    default_decode_chunk_size: u32,
 }
 
 /// Ranges and defaults of a request's fields.
@@ -74,13 +104,33 @@ pub(in crate::api) struct ModelList {
     models: Vec<ModelDocument>,
     /// The one that requests for images without `model` use.
     default_image_model: Option<String>,
+    /// The one that requests for films without `model` use.
+    default_video_model: Option<String>,
 }
 
 impl From<ModelDescription> for ModelDocument {
     fn from(model: ModelDescription) -> Self {
-        let ModelDescription { id, kind, family, parameters, weight_file_bytes, created, limits } = model;
+        let ModelDescription { id, kind, family, parameters, weight_file_bytes, created, limits, video } = model;
         let created_at = UnixMs(created.saturating_mul(1000)).to_string();
-        Self { id: id.to_string(), kind, family, parameters, weight_file_bytes, created_at, limits: limits.into() }
+        Self { id: id.to_string(), kind, family, parameters, weight_file_bytes, created_at, limits: limits.into(), video: video.map(Into::into) }
+    }
+}
+
+impl From<VideoLimits> for VideoLimitsDocument {
+    fn from(limits: VideoLimits) -> Self {
+        Self {
+            min_frames: limits.min_frames,
+            max_frames: limits.max_frames,
+            default_num_frames: limits.default_num_frames,
+            default_fps: limits.default_fps,
+            max_motion_bucket_id: limits.max_motion_bucket_id,
+            default_motion_bucket_id: limits.default_motion_bucket_id,
+            max_noise_aug_strength: limits.max_noise_aug_strength,
+            default_noise_aug_strength: limits.default_noise_aug_strength,
+            default_min_guidance_scale: limits.default_min_guidance_scale,
+            default_max_guidance_scale: limits.default_max_guidance_scale,
+            default_decode_chunk_size: limits.default_decode_chunk_size,
+        }
     }
 }
 
@@ -113,10 +163,11 @@ pub(in crate::api) async fn list_models(
     State(state): State<ApiState>,
     Caller(principal): Caller,
 ) -> Result<Json<ModelList>, ApiError> {
-    let (models, default) = model_choice::list_models(&state, &principal).await?;
+    let seen = model_choice::list_models(&state, &principal).await?;
     Ok(Json(ModelList {
-        models: models.into_iter().map(ModelDocument::from).collect(),
-        default_image_model: default.map(|id| id.to_string()),
+        models: seen.models.into_iter().map(ModelDocument::from).collect(),
+        default_image_model: seen.default_image.map(|id| id.to_string()),
+        default_video_model: seen.default_video.map(|id| id.to_string()),
     }))
 }
 

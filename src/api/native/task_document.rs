@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use super::scene_document::SceneDocument;
 use crate::api::links::NATIVE_LINK_SECONDS;
 use crate::api::state::ApiState;
 use crate::api::submission::{forecast, forecasts};
@@ -47,16 +48,19 @@ pub(in crate::api) struct TaskDocument {
     pub(super) started_at: Option<String>,
     /// When it ended, RFC 3339.
     pub(super) finished_at: Option<String>,
+    /// Of a film: its scenes, where one film is looked at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) scenes: Option<Vec<SceneDocument>>,
 }
 
 /// What a completed task left.
 #[derive(Debug, Serialize, ToSchema)]
 pub(in crate::api) struct TaskResult {
-    /// A link to the first picture; it needs no key and expires.
+    /// A link to the first picture, or to the film; it needs no key and expires.
     output_path: String,
     /// A link to its thumbnail, a JPEG.
     thumbnail: String,
-    /// Every picture.
+    /// Every picture, or the film.
     outputs: Vec<TaskOutput>,
     /// What made it: model and weights, seed, sampler, device, timings.
     #[schema(value_type = Object)]
@@ -84,6 +88,26 @@ pub(in crate::api) struct TaskOutput {
     sha256: String,
     /// The file's type.
     media_type: String,
+    /// Of a film: what it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    video: Option<VideoDocument>,
+}
+
+/// What a film's file is.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::api) struct VideoDocument {
+    /// Its frames, exactly.
+    frames: u64,
+    /// Frames a second: `24`, `24000/1001`.
+    #[schema(example = "24")]
+    frame_rate: String,
+    /// Its length.
+    duration_seconds: f64,
+    /// How it is encoded.
+    #[schema(example = "h264")]
+    codec: String,
+    /// A link to a sheet of small pictures of it, a JPEG; it needs no key and expires.
+    sprite_sheet_url: Option<String>,
 }
 
 /// Why a task failed.
@@ -103,6 +127,11 @@ impl TaskDocument {
         Self::foretold(job, forecast, state, base_url)
     }
 
+    /// The same with a film's scenes.
+    pub(super) fn with_scenes(self, scenes: Option<Vec<SceneDocument>>) -> Self {
+        Self { scenes, ..self }
+    }
+
     /// The documents of a page of jobs.
     pub(super) fn of_page(jobs: Vec<Job>, state: &ApiState, base_url: &str) -> Vec<Self> {
         let forecasts = forecasts(state, &jobs);
@@ -119,7 +148,7 @@ impl TaskDocument {
             status: job.state.as_str(),
             user_id: job.user.to_string(),
             project_id: job.project.map(|project| project.to_string()),
-            model: job.request.model.to_string(),
+            model: job.request.model().to_string(),
             priority: job.priority,
             retry_of: job.retry_of.map(|earlier| earlier.to_string()),
             queue_position: forecast.map(|forecast| forecast.position),
@@ -131,6 +160,7 @@ impl TaskDocument {
             updated_at: job.updated.to_string(),
             started_at: job.started.map(|at| at.to_string()),
             finished_at: job.finished.map(|at| at.to_string()),
+            scenes: None,
             task_id: id,
         }
     }
@@ -153,9 +183,16 @@ fn task_result(result: JobResult, id: &str, state: &ApiState, base_url: &str) ->
         .artifacts
         .into_iter()
         .enumerate()
-        .map(|(index, Artifact { key, thumbnail_key: _, media_type, width, height, bytes, sha256, seed })| TaskOutput {
+        .map(|(index, Artifact { key, thumbnail_key: _, media_type, width, height, bytes, sha256, seed, video })| TaskOutput {
             url: link("result", index),
             thumbnail_url: link("thumbnail", index),
+            video: video.map(|video| VideoDocument {
+                frames: video.frames,
+                frame_rate: video.frame_rate.to_string(),
+                duration_seconds: video.duration_ms as f64 / 1000.0,
+                codec: video.codec,
+                sprite_sheet_url: video.sprite_sheet_key.map(|_| link("spritesheet", index)),
+            }),
             local_path: key,
             width,
             height,
@@ -168,7 +205,7 @@ fn task_result(result: JobResult, id: &str, state: &ApiState, base_url: &str) ->
     TaskResult { output_path: link("result", 0), thumbnail: link("thumbnail", 0), outputs, manifest: result.manifest }
 }
 
-/// Path of a task's file: `what` is `result` or `thumbnail`.
+/// Path of a task's file: `what` is `result`, `thumbnail` or `spritesheet`.
 pub(in crate::api) fn content_path(id: &str, what: &str, index: usize) -> String {
     format!("/api/v1/tasks/{id}/{what}/{index}")
 }

@@ -9,7 +9,10 @@ use utoipa::ToSchema;
 use super::images::AcceptedTask;
 use super::task_document::TaskDocument;
 use crate::api::error::{ApiError, ErrorKind, Problem};
-use crate::api::extract::{BaseUrl, Caller, QueryParameters};
+use crate::api::extract::{BaseUrl, Caller, OptionalJsonBody, QueryParameters};
+use crate::api::whole_number::WholeNumber;
+use super::scene_document::scenes_of;
+use crate::jobs::Retry;
 use crate::api::state::ApiState;
 use crate::api::submission;
 use crate::api::tenancy::parse_project;
@@ -132,7 +135,28 @@ pub(in crate::api) async fn get_task(
     Path(id): Path<String>,
 ) -> Result<Json<TaskDocument>, ApiError> {
     let job = state.jobs.get(&principal, parse_task_id(&id)?).await?;
-    Ok(Json(TaskDocument::new(job, &state, &base_url)))
+    let scenes = scenes_of(&job, &state, &principal, &base_url).await?;
+    Ok(Json(TaskDocument::new(job, &state, &base_url).with_scenes(scenes)))
+}
+
+/// Remove a task
+///
+/// An ended task goes with its files; one that has not ended must be cancelled first.
+#[utoipa::path(
+    delete, path = "/api/v1/tasks/{id}", tag = "tasks", params(("id" = String, Path, description = "The task")),
+    responses(
+        (status = 204, description = "It is gone"),
+        (status = 404, description = "No such task, or not yours", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "It has not ended", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(in crate::api) async fn delete_task(
+    State(state): State<ApiState>,
+    Caller(principal): Caller,
+    Path(id): Path<String>,
+) -> Result<StatusCode, ApiError> {
+    state.jobs.delete(&principal, parse_task_id(&id)?).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Stop a task
@@ -156,12 +180,25 @@ pub(in crate::api) async fn cancel_task(
     Ok(Json(TaskDocument::new(job, &state, &base_url)))
 }
 
+/// What shall be different.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(in crate::api) struct RetryRequest {
+    /// The scene of a film that is made anew.
+    scene: Option<String>,
+    /// That scene's seed; absent: random.
+    #[schema(value_type = Option<u64>)]
+    seed: Option<WholeNumber>,
+}
+
 /// Try a task again
 ///
-/// A failed or cancelled task is submitted again with the same seed, as a new task that names the old one in `retry_of`. It counts for
-/// the quotas of the task's user and project once more.
+/// A failed or cancelled task is submitted again with the same seed, as a new task that names the old one in `retry_of`. Of a film, whether
+/// it completed or not, one scene can be made anew. What a film's task has left is taken over, not made again. It counts for the quotas of
+/// the task's user and project once more.
 #[utoipa::path(
     post, path = "/api/v1/tasks/{id}/retry", tag = "tasks", params(("id" = String, Path, description = "The task")),
+    request_body = Option<RetryRequest>,
     responses(
         (status = 202, description = "Accepted", body = AcceptedTask),
         (status = 403, description = "More than may ever be asked for, by now", body = Problem, content_type = "application/problem+json"),
@@ -174,7 +211,17 @@ pub(in crate::api) async fn retry_task(
     State(state): State<ApiState>,
     Caller(principal): Caller,
     Path(id): Path<String>,
+    OptionalJsonBody(request): OptionalJsonBody<RetryRequest>,
 ) -> Result<(StatusCode, Json<AcceptedTask>), ApiError> {
-    let job = submission::retry(&state, &principal, parse_task_id(&id)?).await?;
+    let seed = match request.seed {
+        Some(_) if request.scene.is_none() => {
+            return Err(ApiError::invalid("seed", "has a meaning only with scene"));
+        }
+        Some(WholeNumber(seed)) => u64::try_from(seed)
+            .map_err(|_| ApiError::invalid("seed", format!("is {seed}; allowed: 0 to {} (leave it out for a random one)", u64::MAX)))?,
+        None => submission::absent_seed(&principal, None)?,
+    };
+    let retry = Retry { scene: request.scene, seed };
+    let job = submission::retry(&state, &principal, parse_task_id(&id)?, retry).await?;
     Ok((StatusCode::ACCEPTED, Json(AcceptedTask::new(&state, &job))))
 }

@@ -126,7 +126,7 @@ impl Waiting {
                 Ok(JobEvent { kind: JobEventKind::Preview { progress, png, .. }, .. }) => {
                     return Ok(Happening::Preview { progress, png });
                 }
-                Ok(JobEvent { kind: JobEventKind::Progress(_), .. }) => {}
+                Ok(JobEvent { kind: JobEventKind::Progress(_) | JobEventKind::Task(_), .. }) => {}
                 Ok(JobEvent { kind: JobEventKind::State { .. }, .. }) | Err(RecvError::Lagged(_)) => {
                     self.read = Some(self.state.jobs.get(&self.principal, self.id).await?);
                 }

@@ -17,7 +17,7 @@ use crate::api::links::OPENAI_LINK_SECONDS;
 use crate::api::native::task_document::content_path;
 use crate::api::state::ApiState;
 use crate::api::submission::{Commission, IdempotencyKey, Submission};
-use crate::domain::{Artifact, Job, JobId, JobResult, UnixMs};
+use crate::domain::{Artifact, Job, JobId, JobResult, ModelKind, UnixMs};
 use crate::jobs::Previews;
 
 /// The task behind an answer: its manifest, seed included, is at `/api/v1/tasks/{id}`.
@@ -52,7 +52,7 @@ pub(in crate::api) async fn create_images(
     IdempotencyKey(idempotency_key): IdempotencyKey,
     JsonBody(request): JsonBody<CreateImagesRequest>,
 ) -> Result<Response, ApiError> {
-    let commission = Commission::new(&state, &principal, None, request.model.clone()).await?;
+    let commission = Commission::new(&state, &principal, None, ModelKind::Image, request.model.clone()).await?;
     let (parameters, delivery) = request.into_order(&commission.model.limits)?;
     let cancel_on_drop = idempotency_key.is_none();
     let submission = Submission { parameters, idempotency_key, ..Submission::default() };
@@ -102,7 +102,7 @@ async fn images_response(
         background: "opaque",
         output_format: delivery.encoding.format,
         quality: delivery.answered_quality(),
-        size: format!("{}x{}", job.request.width, job.request.height),
+        size: job.request.image().map(|request| format!("{}x{}", request.width, request.height)).unwrap_or_default(),
         usage: Usage::default(),
     })
 }

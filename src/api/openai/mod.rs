@@ -9,3 +9,4 @@ mod partials;
 mod picture_size;
 mod response;
 mod stream;
+pub(super) mod videos;

@@ -25,7 +25,7 @@ const COMPLETED: &str = "image_generation.completed";
 pub(super) fn stream_response(waiting: Waiting, job: &Job, delivery: Delivery) -> Response {
     let generation = Generation {
         waiting,
-        size: (job.request.width, job.request.height),
+        size: job.request.image().map_or((0, 0), |request| (request.width, request.height)),
         created: job.created.seconds(),
         schedule: PartialSchedule::new(delivery.partial_images),
         delivery,

@@ -18,7 +18,7 @@ use crate::config::{Config, Environment};
 use crate::domain::{Clock, DeviceName, ErrorCode, ImageRequest, PreviewDemand, SystemClock, TaskId};
 use crate::execution::results::encode_pictures;
 use crate::execution::{
-    Executor, ExecutorHealth, ExecutorOptions, ImageOutput, ImageTask, Report, TaskEvent, TaskFailure, WorkerKind, open_executors,
+    Executor, ExecutorHealth, ExecutorOptions, DeviceTask, Report, TaskOutput, TaskEvent, TaskFailure, WorkerKind, open_executors,
 };
 use crate::media::encode::PngText;
 use crate::models::parameters::resolve_image_request;
@@ -53,16 +53,12 @@ fn run(
     request: &ImageRequest,
     init_image: Option<InitImage>,
     work_directory: &Path,
-) -> Outcome<ImageOutput> {
-    let device = *config.devices.first().ok_or_else(|| Failure::Other(anyhow!("no device is configured")))?;
-    let workers = if matches!(device, DeviceName::Cuda(_)) { WorkerKind::Process } else { WorkerKind::Thread };
-    // A single picture leaves no weights behind: what is called `data` here may be somebody's own.
-    let options = ExecutorOptions { workers, packed_directory: None, ..compute::executor_options(config) };
-    let task = ImageTask {
+) -> Outcome<TaskOutput> {
+    let task = DeviceTask {
         id: TaskId::generate(),
         unload: Vec::new(),
         work_directory: work_directory.to_owned(),
-        request: request.clone(),
+        work: request.clone().into(),
         model_directory: model.directory.clone(),
         model_fingerprint: files_fingerprint(&model.directory),
         init_image: init_image.map(|image| Arc::new(picture(image))),
@@ -71,15 +67,25 @@ fn run(
     };
     let progress = ProgressDisplay::start("loading the model");
     crate::cli::runtime()?.block_on(async {
-        let executor = open_executors(&[device], &options).or_fail()?.pop();
-        let executor = executor.ok_or_else(|| Failure::Other(anyhow!("no device is configured")))?;
+        let executor = first_executor(config)?;
         let made = attend(&*executor, task, &progress).await;
         executor.shut_down().await;
         made
     })
 }
 
-async fn attend(executor: &dyn Executor, task: ImageTask, progress: &ProgressDisplay) -> Outcome<ImageOutput> {
+/// The first configured device: on the CPU in this process, on CUDA in a worker process.
+pub(super) fn first_executor(config: &Config) -> Outcome<Arc<dyn Executor>> {
+    let device = *config.devices.first().ok_or_else(|| Failure::Other(anyhow!("no device is configured")))?;
+    let workers = if matches!(device, DeviceName::Cuda(_)) { WorkerKind::Process } else { WorkerKind::Thread };
+    // A single picture leaves no weights behind: what is called `data` here may be somebody's own.
+    let options = ExecutorOptions { workers, packed_directory: None, ..compute::executor_options(config) };
+    let executor = open_executors(&[device], &options).or_fail()?.pop();
+    executor.ok_or_else(|| Failure::Other(anyhow!("no device is configured")))
+}
+
+/// Runs a task to its end.
+pub(super) async fn attend(executor: &dyn Executor, task: DeviceTask, progress: &ProgressDisplay) -> Outcome<TaskOutput> {
     let mut status = executor.status();
     let opened = status.wait_for(|status| status.health != ExecutorHealth::Starting).await.or_fail()?.health.clone();
     if let ExecutorHealth::Restarting { reason, .. } = opened {
@@ -106,7 +112,7 @@ fn failed(failure: TaskFailure) -> Failure {
 }
 
 fn write_pictures(
-    made: &ImageOutput,
+    made: &TaskOutput,
     request: &ImageRequest,
     model: &FoundModel,
     output: &OutputFile,
@@ -136,10 +142,11 @@ fn write_pictures(
 }
 
 /// A directory for the time of one run; removed with everything in it.
-struct WorkDirectory(PathBuf);
+pub(super) struct WorkDirectory(pub(super) PathBuf);
 
 impl WorkDirectory {
-    fn make() -> Outcome<Self> {
+    /// Makes one.
+    pub(super) fn make() -> Outcome<Self> {
         let path = std::env::temp_dir().join(format!("framewright-{}-{:016x}", std::process::id(), getrandom::u64().or_fail()?));
         std::fs::create_dir(&path).or_fail()?;
         Ok(Self(path))

@@ -1,6 +1,7 @@
-//! `framewright generate image`: one request, in this process or on a server.
+//! `framewright generate`: one request for pictures ([`ImageArguments`]) or for a film ([`film`]), in this process or on a server.
 
 mod files;
+pub(super) mod film;
 mod local;
 mod progress;
 mod remote;
@@ -104,7 +105,7 @@ pub(super) fn run(arguments: &ImageArguments, out: &mut (dyn Write + Send)) -> O
         ));
     }
     let output = OutputFile::new(&arguments.output)?;
-    let init_image = arguments.init_image.as_deref().map(read_init_image).transpose()?;
+    let init_image = arguments.init_image.as_deref().map(|path| read_init_image("--init-image", path)).transpose()?;
     if let Some(server) = &arguments.server {
         let server = crate::cli::server_client::Server::new(server, arguments.api_key.clone())?;
         let model = model_id(&arguments.model)?;
@@ -142,7 +143,7 @@ fn flag_of(field: &str) -> String {
 
 fn refused(error: &ParameterError) -> Failure {
     // The one problem that names a second field.
-    Failure::input(&flag_of(error.field), error.problem.replace("init_image", &flag_of("init_image")))
+    Failure::input(&flag_of(&error.field), error.problem.replace("init_image", &flag_of("init_image")))
 }
 
 fn model_id(text: &str) -> Outcome<ModelId> {
@@ -152,8 +153,8 @@ fn model_id(text: &str) -> Outcome<ModelId> {
 /// Larger files are not read at all; no picture within the decoder's pixel bound needs as much.
 const MAX_INIT_IMAGE_BYTES: u64 = 256 << 20;
 
-fn read_init_image(path: &Path) -> Outcome<InitImage> {
-    let refuse = |problem: String| Failure::input("--init-image", format!("{}: {problem}", path.display()));
+fn read_init_image(flag: &str, path: &Path) -> Outcome<InitImage> {
+    let refuse = |problem: String| Failure::input(flag, format!("{}: {problem}", path.display()));
     let metadata = std::fs::metadata(path).map_err(|error| refuse(error.to_string()))?;
     if !metadata.is_file() {
         return Err(refuse("is not a file".to_owned()));
@@ -191,7 +192,7 @@ mod tests {
     fn what_is_no_picture_is_refused_by_name() {
         let directory = tempfile::tempdir().unwrap();
         for (path, word) in [(directory.path().join("absent.png"), "absent.png"), (directory.path().to_owned(), "not a file")] {
-            let message = read_init_image(&path).err().unwrap().message();
+            let message = read_init_image("--init-image", &path).err().unwrap().message();
             assert!(message.starts_with("error: --init-image: ") && message.contains(word), "{message}");
         }
     }

@@ -18,10 +18,20 @@ impl ProgressDisplay {
         Self { bar }
     }
 
+    /// What is being done, before steps of it are counted.
+    pub(super) fn task(&self, title: &str) {
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}, {elapsed}") {
+            self.bar.set_style(style);
+        }
+        self.bar.unset_length();
+        self.bar.set_position(0);
+        self.bar.set_message(title.to_owned());
+    }
+
     /// `done` of `all` steps.
     pub(super) fn steps(&self, done: u64, all: u64) {
         if self.bar.length() != Some(all)
-            && let Ok(style) = ProgressStyle::with_template("{bar:40} step {pos}/{len}, {elapsed} (about {eta} left)")
+            && let Ok(style) = ProgressStyle::with_template("{bar:40} {msg} {pos}/{len}, {elapsed} (about {eta} left)")
         {
             self.bar.set_style(style);
             self.bar.set_length(all);

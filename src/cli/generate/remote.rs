@@ -33,14 +33,14 @@ pub(super) struct Request {
 
 /// The part of a task that is looked at here.
 #[derive(Debug, Deserialize)]
-struct Task {
+pub(super) struct Task {
     #[serde(rename = "task_id")]
     id: String,
     status: String,
     #[serde(default)]
     progress: Value,
     #[serde(default)]
-    result: Value,
+    pub(super) result: Value,
     #[serde(default)]
     error: Value,
 }
@@ -53,8 +53,7 @@ pub(super) async fn generate(server: &Server, request: &Request, output: &Output
     if !status.is_success() {
         return Err(refusal(status, &answer));
     }
-    let accepted: Task = serde_json::from_slice(&answer).context("the server's answer is not a task").or_fail()?;
-    let task = follow(server, &accepted.id, &progress).await.or_fail()?;
+    let task = follow(server, &accepted(&answer).or_fail()?, &progress).await.or_fail()?;
     for (index, url) in output_urls(&task).or_fail()?.iter().enumerate() {
         let (status, png) = server.get_url(url).await.or_fail()?;
         if !status.is_success() {
@@ -82,12 +81,6 @@ fn body(request: &Request) -> Value {
             body.insert(name.to_owned(), value);
         }
     };
-    // A number that no JSON number can hold is sent as text, and the server's refusal then names the field.
-    let whole = |number: i128| {
-        i64::try_from(number)
-            .map_or_else(|_| u64::try_from(number).map_or_else(|_| json!(number.to_string()), |n| json!(n)), |n| json!(n))
-    };
-    let real = |number: f64| if number.is_finite() { json!(number) } else { json!(number.to_string()) };
     put("negative_prompt", parameters.negative_prompt.as_ref().map(|text| json!(text)));
     put("width", parameters.width.map(whole));
     put("height", parameters.height.map(whole));
@@ -101,7 +94,25 @@ fn body(request: &Request) -> Value {
     Value::Object(body)
 }
 
-async fn follow(server: &Server, id: &str, progress: &ProgressDisplay) -> anyhow::Result<Task> {
+/// A whole number; one that no JSON number can hold is sent as text, and the server's refusal then names the field.
+pub(super) fn whole(number: i128) -> Value {
+    i64::try_from(number)
+        .map_or_else(|_| u64::try_from(number).map_or_else(|_| json!(number.to_string()), |n| json!(n)), |n| json!(n))
+}
+
+/// A number; what is none is sent as text.
+pub(super) fn real(number: f64) -> Value {
+    if number.is_finite() { json!(number) } else { json!(number.to_string()) }
+}
+
+/// The id of an accepted task.
+pub(super) fn accepted(answer: &[u8]) -> anyhow::Result<String> {
+    let accepted: Task = serde_json::from_slice(answer).context("the server's answer is not a task")?;
+    Ok(accepted.id)
+}
+
+/// Looks at a task until it has ended.
+pub(super) async fn follow(server: &Server, id: &str, progress: &ProgressDisplay) -> anyhow::Result<Task> {
     let path = format!("api/v1/tasks/{id}");
     let mut failed_polls = 0;
     loop {
@@ -143,13 +154,19 @@ fn show(progress: &ProgressDisplay, task: &Task) {
     }
 }
 
-fn output_urls(task: &Task) -> anyhow::Result<Vec<String>> {
+/// Links to what a task has made.
+pub(super) fn output_urls(task: &Task) -> anyhow::Result<Vec<String>> {
     let outputs = task.result["outputs"].as_array().context("the task has no outputs")?;
     outputs.iter().map(|output| output["url"].as_str().map(ToOwned::to_owned).context("an output has no url")).collect()
 }
 
 /// A 4xx about the request is the user's input; any other refusal is not.
 fn refusal(status: StatusCode, answer: &[u8]) -> Failure {
+    refusal_naming(status, answer, flag_of)
+}
+
+/// The same with the flags of another command.
+pub(super) fn refusal_naming(status: StatusCode, answer: &[u8], flag_of: impl Fn(&str) -> String) -> Failure {
     let text = describe(status, answer);
     match status {
         StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND | StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNPROCESSABLE_ENTITY => {

@@ -21,7 +21,7 @@ use self::child::Program;
 use self::supervisor::Supervisor;
 use super::options::{DeviceError, ExecutorOptions, device_kind};
 use super::tasks::TaskTable;
-use super::{Executor, ExecutorStatus, ExecutorUnavailable, ImageTask, TaskEvent, TaskFailure, translate};
+use super::{Executor, ExecutorStatus, ExecutorUnavailable, DeviceTask, TaskEvent, TaskFailure, translate};
 use crate::domain::{DeviceName, ErrorCode, ModelId};
 
 /// The program that runs CUDA devices.
@@ -101,7 +101,7 @@ impl Executor for ProcessExecutor {
         self.status.clone()
     }
 
-    fn start(&self, task: ImageTask) -> Result<mpsc::Receiver<TaskEvent>, ExecutorUnavailable> {
+    fn start(&self, task: DeviceTask) -> Result<mpsc::Receiver<TaskEvent>, ExecutorUnavailable> {
         let (number, events) = self.table.add(&task)?;
         let mut order = translate::order(&task);
         order.init_image = None;

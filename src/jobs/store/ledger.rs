@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::domain::{Adjustment, CounterKey, Meter, QuotaRefusal, Reservation, Spent};
+use crate::quota;
 
 /// Whether a counter that holds `used` lets the reservation through.
 pub(super) fn lets_through(reservation: &Reservation, used: i64) -> bool {
@@ -17,6 +18,20 @@ pub(super) fn lets_through(reservation: &Reservation, used: i64) -> bool {
 pub(super) fn refusal<'a>(reservations: impl IntoIterator<Item = (&'a Reservation, i64)>) -> Option<QuotaRefusal> {
     let (reservation, used) = reservations.into_iter().find(|(reservation, used)| !lets_through(reservation, *used))?;
     Some(QuotaRefusal { reservation: reservation.clone(), used })
+}
+
+/// Those of a job's reservations that may run out while it runs: nothing was taken for them beforehand, and there is a limit.
+pub(super) fn watched(reservations: Vec<Reservation>) -> Vec<Reservation> {
+    reservations.into_iter().filter(|reservation| reservation.amount == 0 && reservation.limit.is_some()).collect()
+}
+
+/// The first of `watched` of which nothing is left: what its counter holds (`used`, in the same order) is, together with what the job
+/// has spent so far, as much as there may be.
+pub(super) fn used_up(watched: &[Reservation], used: impl Fn(usize) -> i64, spent: &Spent) -> Option<QuotaRefusal> {
+    watched.iter().enumerate().find_map(|(index, reservation)| {
+        let used = used(index).saturating_add(quota::spent_on(reservation.key.meter, spent));
+        (!lets_through(reservation, used)).then(|| QuotaRefusal { reservation: reservation.clone(), used })
+    })
 }
 
 /// What the counters of kept bytes give up when the files of a settled job are removed.
@@ -67,9 +82,23 @@ mod tests {
     #[test]
     fn only_kept_bytes_are_given_up_and_sums_are_per_counter() {
         let reservations = [reservation(Meter::Images, 1, None), reservation(Meter::StorageBytes, 0, None)];
-        let spent = Spent { images: 1, gpu_ms: 5, storage_bytes: 7 };
+        let spent = Spent { images: 1, gpu_ms: 5, storage_bytes: 7, ..Spent::default() };
         let both = removal(&reservations, &spent).chain(removal(&reservations, &spent));
         assert_eq!(merged(both), [Adjustment { key: reservations[1].key.clone(), delta: -14 }]);
         assert_eq!(removal(&reservations, &Spent::default()).count(), 0);
+    }
+
+    #[test]
+    fn what_runs_out_on_the_way_had_a_limit_and_no_amount() {
+        let reservations = vec![
+            reservation(Meter::VideoMs, 9, Some(9)),
+            reservation(Meter::GpuMs, 0, Some(10)),
+            reservation(Meter::StorageBytes, 0, None),
+        ];
+        let watched = watched(reservations.clone());
+        assert_eq!(watched, reservations[1..2]);
+        let after = |gpu_ms| used_up(&watched, |_| 4, &Spent { gpu_ms, ..Spent::default() });
+        assert_eq!(after(5), None);
+        assert_eq!(after(6), Some(QuotaRefusal { reservation: reservations[1].clone(), used: 10 }));
     }
 }

@@ -5,10 +5,16 @@
 //!   [`JobState::may_become`] are written;
 //! - a task is claimed by compare-and-swap; the claim's `attempt` is a fencing token, and every later write of the runner names it
 //!   ([`Fence`]): a runner that lost its task learns so ([`StoreError::LeaseLost`]) and changes nothing;
+//! - which tasks follow a finished one is decided by [`crate::domain::plan`] within the transaction that ends it: every task of a job
+//!   exists once, and exactly when all that it needs is there;
+//! - a terminal job has no task that waits or runs;
 //! - times are integers that come from the caller; no SQL reads a clock.
 
+mod claimed;
 mod filter;
+mod follow;
 mod ledger;
+mod new_tasks;
 pub mod postgres;
 mod rows;
 pub mod sqlite;
@@ -16,11 +22,12 @@ pub mod sqlite;
 #[cfg(test)]
 mod conformance;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use crate::domain::plan::PlannedTask;
 use crate::domain::{
     BatchKey, CounterKey, Job, JobError, JobId, JobResult, JobState, Progress, ProjectId, QuotaRefusal, Reservation,
     Sha256Digest, Spent, TaskId, UnixMs, UserId,
@@ -73,23 +80,32 @@ pub enum StoreError {
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// A job to insert, with its only task.
+/// A job to insert, with those of its tasks that can run at once and those whose files it takes over from an earlier job.
 #[derive(Clone, Debug)]
 pub struct NewRecord {
     /// The job, queued.
     pub job: Job,
-    /// Its task.
-    pub task: TaskId,
-    /// Hash of the task's inputs.
-    pub task_key: Sha256Digest,
-    /// Evaluations · megapixels.
-    pub work: f64,
+    /// At least one of them waits.
+    pub tasks: Vec<NewTask>,
     /// Unique per user.
     pub idempotency_key: Option<String>,
     /// What the idempotency key stands for.
     pub request_sha256: Sha256Digest,
     /// What it takes from the quotas, sorted by counter; all of it or the job is refused.
     pub reservations: Vec<Reservation>,
+}
+
+/// A task to insert.
+#[derive(Clone, Debug)]
+pub struct NewTask {
+    /// The task.
+    pub id: TaskId,
+    /// Its place in the job's plan.
+    pub position: u32,
+    /// The rest of what the plan says of it.
+    pub planned: PlannedTask,
+    /// What it has left already; absent: it waits.
+    pub result: Option<JobResult>,
 }
 
 /// What became of an insert.
@@ -112,7 +128,11 @@ pub struct QueuedTask {
     pub user: UserId,
     /// For which project.
     pub project: Option<ProjectId>,
-    /// With whom it can share evaluations.
+    /// Its place in the job's plan.
+    pub position: u32,
+    /// The server's own processor runs it, and no device.
+    pub is_host: bool,
+    /// With whom it can share evaluations. A host's task has the job's model and no size.
     pub batch: BatchKey,
     /// Rows of its evaluations.
     pub rows: u32,
@@ -163,6 +183,10 @@ pub struct Claim {
     pub failures: u32,
     /// It must have its worker to itself.
     pub alone: bool,
+    /// Its place in the job's plan.
+    pub position: u32,
+    /// What the job's finished tasks have left, by position; for a job of one task, nothing.
+    pub finished: BTreeMap<u32, JobResult>,
 }
 
 /// A sign of life of a running task.
@@ -170,7 +194,7 @@ pub struct Claim {
 pub struct Renewal {
     /// The task.
     pub fence: Fence,
-    /// How far it is.
+    /// How far its job is.
     pub progress: Progress,
 }
 
@@ -217,10 +241,34 @@ pub struct Ending {
     pub fence: Fence,
     /// How.
     pub outcome: Outcome,
-    /// How far it came.
+    /// How far its job came.
     pub progress: Progress,
-    /// What the quotas are charged with; the reserved rest goes back.
+    /// What the task took. When the job ends, the quotas are charged with what all of its tasks took, and the reserved rest goes back.
     pub spent: Spent,
+}
+
+/// What followed from the end of a task.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ended {
+    /// The job as it stands: running, if it has more tasks.
+    pub job: Job,
+    /// Tasks that wait from now on.
+    pub arrived: Vec<QueuedTask>,
+}
+
+/// A task of a job as it stands. Those that do not exist yet are left out.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TaskRecord {
+    /// The task.
+    pub id: TaskId,
+    /// Its place in the job's plan.
+    pub position: u32,
+    /// Where it stands.
+    pub state: JobState,
+    /// How often it was claimed; 0 when it was taken over from an earlier job.
+    pub attempt: i64,
+    /// What it has left, when completed.
+    pub result: Option<JobResult>,
 }
 
 /// How a task goes back to the queue.
@@ -248,7 +296,8 @@ pub struct JobFilter {
 /// Jobs and tasks that survive the process.
 #[async_trait]
 pub trait JobStore: Send + Sync + std::fmt::Debug {
-    /// Stores a job and its task and takes its reservations; durable on return. Refuses when `queue_limit` tasks are waiting
+    /// Stores a job and its first tasks and takes its reservations; durable on return. What it took over from an earlier job are copies,
+    /// whose bytes it pays for when it ends. Refuses when `queue_limit` tasks are waiting
     /// ([`StoreError::QueueFull`]), a quota has not enough left ([`StoreError::Quota`]), or the idempotency key stands for another
     /// request ([`StoreError::Duplicate`]); a refused insert changes nothing.
     ///
@@ -270,12 +319,16 @@ pub trait JobStore: Send + Sync + std::fmt::Debug {
     /// logged and left out.
     async fn jobs(&self, filter: &JobFilter, before: Option<JobId>, limit: u32) -> Result<Vec<Job>, StoreError>;
 
-    /// Notes that a job shall stop: a queued one is cancelled (and its reservations go back) by this call, a running one is marked. A
-    /// terminal job is left alone. Gives the state before the call, and the job after it.
+    /// The tasks of a job that exist, by position.
+    async fn tasks_of(&self, id: JobId) -> Result<Vec<TaskRecord>, StoreError>;
+
+    /// Notes that a job shall stop: one of which no task runs is cancelled (and settled) by this call; of a running one the waiting tasks
+    /// are cancelled, and it is marked. A terminal job is left alone. Gives the state before the call, and the job after it.
     async fn request_cancel(&self, id: JobId, now: UnixMs) -> Result<(JobState, Job), StoreError>;
 
-    /// Moves a waiting job within the queue, which it joins anew ([`QueuedTask::queued`]), so that whoever follows the queue learns of it;
-    /// one that does not wait is left alone. Gives the job after the call.
+    /// Moves the waiting tasks of a job within the queue, which they join anew ([`QueuedTask::queued`]), so that whoever follows the queue
+    /// learns of it; those that follow them have the new priority too. A job of which nothing waits or will wait is left alone. Gives the
+    /// job after the call.
     async fn set_priority(&self, id: JobId, priority: i32, now: UnixMs) -> Result<Job, StoreError>;
 
     /// How many jobs are in each state that is not terminal; states without jobs are left out. Its cost does not grow with the jobs that
@@ -294,16 +347,22 @@ pub trait JobStore: Send + Sync + std::fmt::Debug {
     /// Extends leases and writes progress down, in one transaction; answers in the order of `renewals`.
     async fn renew(&self, renewals: &[Renewal], now: UnixMs, lease_until: UnixMs) -> Result<Vec<Renewed>, StoreError>;
 
-    /// Ends a claimed task and its job, and settles its reservations. The same ending once more, after a lost answer, changes nothing
-    /// and gives the job.
-    async fn finish(&self, ending: &Ending, now: UnixMs) -> Result<Job, StoreError>;
+    /// Ends a claimed task. After a completed one the tasks wait whose turn it is by then; after the last one of the plan the job is
+    /// completed with that task's result. After a failed or a cancelled one the job ends so, and its other tasks are cancelled: whoever
+    /// runs one learns that it is lost. A job of several tasks that has taken, together with this one, all that a counter has left of which
+    /// it reserved nothing beforehand (device time) fails with [`crate::domain::ErrorCode::QuotaExceeded`], and one that was asked to stop
+    /// meanwhile is cancelled, unless this was its last task. When the job ends, its reservations are settled: one of several tasks that
+    /// was not completed pays for its device time and for the files that its completed tasks have left, and for nothing else. The same
+    /// ending once more, after a lost answer, changes nothing and gives the job, with its waiting tasks.
+    async fn finish(&self, ending: &Ending, now: UnixMs) -> Result<Ended, StoreError>;
 
-    /// Gives a claimed task back to the queue (cancels it if that was asked for meanwhile).
+    /// Gives a claimed task back to the queue; its job waits again if no other task of it runs. If the job was asked to stop meanwhile,
+    /// the task is cancelled, and so is the job when no other task of it runs.
     async fn release(&self, fence: &Fence, release: &Release, now: UnixMs) -> Result<Job, StoreError>;
 
     /// Gives back, uncharged, every running task whose lease ended before `now` (or, [`FARTHEST_LEASE_END_MS`] says, was given by a clock
-    /// that ran ahead) and that is not `owner`'s; with `all`, whatever its lease says (at start, where no other server can be running). Gives the claims that were cut off, so that their files can be
-    /// removed, with their jobs as they are now.
+    /// that ran ahead) and that is not `owner`'s; with `all`, whatever its lease says (at start, where no other server can be running).
+    /// Gives the claims that were cut off, so that their files can be removed, with their jobs as they are now.
     async fn give_back_expired(&self, owner: &str, all: bool, now: UnixMs) -> Result<Vec<Claim>, StoreError>;
 
     /// What these counters hold; counters that nothing was ever added to are left out.

@@ -1,13 +1,14 @@
 //! Rows as both databases give them, and what they mean.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde::de::DeserializeOwned;
 
-use super::{Claim, Fence, NewRecord, Outcome, QueuedTask, StoreError};
+use super::new_tasks::NewTaskRow;
+use super::{Fence, NewRecord, Outcome, QueuedTask, Renewal, StoreError, TaskRecord};
 use crate::database::WriteError;
 use crate::domain::{
-    BatchKey, CounterKey, ErrorCode, Job, JobError, JobState, ModelId, Progress, Reservation, Spent, TaskId, UnixMs, rows,
+    BatchKey, CounterKey, ErrorCode, Job, JobError, JobId, JobRequest, JobState, ModelId, Progress, Reservation, Spent, TaskId, UnixMs,
 };
 
 impl From<sqlx::Error> for StoreError {
@@ -25,25 +26,33 @@ impl From<WriteError> for StoreError {
 /// The columns of a [`JobRow`], for a statement's text. Named one by one: a column that a later version adds changes no answer.
 macro_rules! job_columns {
     () => {
-        "jobs.id, jobs.user_id, jobs.project_id, jobs.retry_of, jobs.state, jobs.request, jobs.priority, jobs.progress_step, \
-         jobs.progress_steps, jobs.result, jobs.error, jobs.created_ms, jobs.started_ms, jobs.finished_ms, jobs.updated_ms"
+        "jobs.id, jobs.user_id, jobs.project_id, jobs.retry_of, jobs.kind, jobs.state, jobs.request, jobs.priority, \
+         jobs.progress_step, jobs.progress_steps, jobs.result, jobs.error, jobs.created_ms, jobs.started_ms, jobs.finished_ms, jobs.updated_ms"
+    };
+}
+/// The columns of an [`AccountRow`] besides those of its [`JobRow`], for a statement's text.
+macro_rules! account_columns {
+    () => {
+        "jobs.reservations, jobs.spent, jobs.cancel_requested_ms, "
     };
 }
 /// The columns of a [`QueuedRow`], for a statement's text.
 macro_rules! queued_columns {
     () => {
-        "id, job_id, user_id, project_id, model_id, width, height, rows, work, priority, created_ms, queued_ms, run_after_ms, alone"
+        "id, job_id, user_id, project_id, position, is_host, model_id, width, height, rows, work, priority, created_ms, queued_ms, \
+         run_after_ms, alone"
     };
 }
-pub(super) use {job_columns, queued_columns};
+pub(super) use {account_columns, job_columns, queued_columns};
 
 /// A row of `jobs`.
-#[derive(Debug, sqlx::FromRow)]
+#[derive(Clone, Debug, sqlx::FromRow)]
 pub(super) struct JobRow {
     pub(super) id: String,
     user_id: String,
     project_id: Option<String>,
     retry_of: Option<String>,
+    kind: String,
     state: String,
     request: String,
     priority: i64,
@@ -58,6 +67,11 @@ pub(super) struct JobRow {
 }
 
 impl JobRow {
+    /// When it was last changed.
+    pub(super) fn updated(&self) -> UnixMs {
+        UnixMs(self.updated_ms)
+    }
+
     pub(super) fn into_job(self) -> Result<Job, StoreError> {
         Ok(Job {
             id: parse(&self.id)?,
@@ -65,7 +79,7 @@ impl JobRow {
             project: self.project_id.as_deref().map(parse).transpose()?,
             retry_of: self.retry_of.as_deref().map(parse).transpose()?,
             state: parse_state(&self.state)?,
-            request: from_json(&self.request)?,
+            request: JobRequest::from_json(&self.kind, &self.request).map_err(corrupt)?,
             priority: integer(self.priority)?,
             progress: Progress { step: integer(self.progress_step)?, steps: integer(self.progress_steps)? },
             created: UnixMs(self.created_ms),
@@ -78,33 +92,49 @@ impl JobRow {
     }
 }
 
-/// A row of `jobs` with its quotas.
-#[derive(Debug, sqlx::FromRow)]
+/// A row of `jobs` with its quotas, and whether it shall stop.
+#[derive(Clone, Debug, sqlx::FromRow)]
 pub(super) struct AccountRow {
     #[sqlx(flatten)]
     pub(super) job: JobRow,
     pub(super) reservations: String,
     pub(super) spent: Option<String>,
+    cancel_requested_ms: Option<i64>,
 }
 
 impl AccountRow {
     /// What the job has taken from the quotas. A text that cannot be read is logged: nothing can be given back for it.
     pub(super) fn reservations(&self) -> Vec<Reservation> {
-        read_reservations(&self.job.id, &self.reservations)
+        from_json(&self.reservations).unwrap_or_else(|error| {
+            let job = &self.job.id;
+            tracing::error!(job.id = job, error = %error, "The reservations of job {job} cannot be read and are not given back: {error}");
+            Vec::new()
+        })
+    }
+
+    /// Whether somebody has asked the job to stop.
+    pub(super) fn cancel_requested(&self) -> bool {
+        self.cancel_requested_ms.is_some()
+    }
+
+    /// Whether the job may have several tasks.
+    pub(super) fn is_film(&self) -> bool {
+        self.job.kind == "film"
+    }
+
+    /// Whether tasks of the job wait, or others may follow those that run.
+    pub(super) fn may_wait_again(&self) -> bool {
+        match self.job.state.as_str() {
+            "queued" => true,
+            "running" => self.is_film() && !self.cancel_requested(),
+            _ => false,
+        }
     }
 
     /// What the job was charged with.
     pub(super) fn spent(&self) -> Spent {
         self.spent.as_deref().and_then(|text| from_json(text).ok()).unwrap_or_default()
     }
-}
-
-/// [`AccountRow::reservations`] of a job whose other columns are not at hand.
-pub(super) fn read_reservations(job: &str, text: &str) -> Vec<Reservation> {
-    from_json(text).unwrap_or_else(|error| {
-        tracing::error!(job.id = job, error = %error, "The reservations of job {job} cannot be read and are not given back: {error}");
-        Vec::new()
-    })
 }
 
 /// A waiting row of `tasks`.
@@ -114,6 +144,8 @@ pub(super) struct QueuedRow {
     job_id: String,
     user_id: String,
     project_id: Option<String>,
+    position: i64,
+    is_host: bool,
     model_id: String,
     width: i64,
     height: i64,
@@ -134,6 +166,8 @@ impl QueuedRow {
             job: parse(&self.job_id)?,
             user: parse(&self.user_id)?,
             project: self.project_id.as_deref().map(parse).transpose()?,
+            position: integer(self.position)?,
+            is_host: self.is_host,
             batch: BatchKey { model, width: integer(self.width)?, height: integer(self.height)? },
             rows: integer(self.rows)?,
             work: self.work,
@@ -146,20 +180,26 @@ impl QueuedRow {
     }
 }
 
-/// The row of a task that has just been claimed.
+/// A row of `tasks` with what the task has left.
 #[derive(Debug, sqlx::FromRow)]
-pub(super) struct ClaimRow {
-    pub(super) task_id: String,
-    pub(super) job_id: String,
-    pub(super) attempt: i64,
-    pub(super) failures: i64,
-    pub(super) alone: bool,
+pub(super) struct RecordRow {
+    id: String,
+    position: i64,
+    state: String,
+    attempt: i64,
+    result: Option<String>,
 }
 
-impl ClaimRow {
-    pub(super) fn into_claim(self, owner: &str, job: Job) -> Result<Claim, StoreError> {
-        let fence = Fence { task: parse(&self.task_id)?, job: job.id, attempt: self.attempt, owner: owner.to_owned() };
-        Ok(Claim { fence, job, failures: integer(self.failures)?, alone: self.alone })
+impl RecordRow {
+    pub(super) fn read(&self) -> Result<TaskRecord, StoreError> {
+        let state = parse_state(&self.state)?;
+        Ok(TaskRecord {
+            id: parse(&self.id)?,
+            position: integer(self.position)?,
+            state,
+            attempt: self.attempt,
+            result: self.result.as_deref().filter(|_| state == JobState::Completed).map(from_json).transpose()?,
+        })
     }
 }
 
@@ -179,13 +219,26 @@ impl HeldTasks {
     }
 }
 
-/// A job and its task, in the types of the databases.
+/// How far each job is: as far as the farthest of its tasks' reports says, each of which is of the whole job.
+pub(super) fn farthest<'a>(renewals: impl IntoIterator<Item = &'a Renewal>) -> Vec<(JobId, u32, u32)> {
+    let mut jobs: BTreeMap<JobId, Progress> = BTreeMap::new();
+    for Renewal { fence, progress } in renewals {
+        let known = jobs.entry(fence.job).or_insert(*progress);
+        if known.step < progress.step {
+            *known = *progress;
+        }
+    }
+    jobs.into_iter().map(|(job, progress)| (job, progress.step, progress.steps)).collect()
+}
+
+/// A job and its first tasks, in the types of the databases.
 #[derive(Debug)]
 pub(super) struct NewRow {
     pub(super) job: String,
     pub(super) user: String,
     pub(super) project: Option<String>,
     pub(super) retry_of: Option<String>,
+    pub(super) kind: &'static str,
     pub(super) model: String,
     pub(super) request: String,
     pub(super) priority: i64,
@@ -193,12 +246,7 @@ pub(super) struct NewRow {
     pub(super) idempotency_key: Option<String>,
     pub(super) request_sha256: Vec<u8>,
     pub(super) created_ms: i64,
-    pub(super) task: String,
-    pub(super) task_key: Vec<u8>,
-    pub(super) rows: i64,
-    pub(super) width: i64,
-    pub(super) height: i64,
-    pub(super) work: f64,
+    pub(super) tasks: Vec<NewTaskRow>,
 }
 
 impl NewRow {
@@ -209,48 +257,58 @@ impl NewRow {
             user: job.user.to_string(),
             project: job.project.as_ref().map(ToString::to_string),
             retry_of: job.retry_of.as_ref().map(ToString::to_string),
-            model: job.request.model.to_string(),
+            kind: job.request.kind().as_str(),
+            model: job.request.model().to_string(),
             request: to_json(&job.request)?,
             priority: job.priority.into(),
             reservations: to_json(&record.reservations)?,
             idempotency_key: record.idempotency_key.clone(),
             request_sha256: record.request_sha256.0.to_vec(),
             created_ms: job.created.0,
-            task: record.task.to_string(),
-            task_key: record.task_key.0.to_vec(),
-            rows: rows(&job.request).into(),
-            width: job.request.width.into(),
-            height: job.request.height.into(),
-            work: record.work,
+            tasks: record.tasks.iter().map(|task| NewTaskRow::of(task, job)).collect::<Result<_, _>>()?,
         })
+    }
+
+    /// How many of its tasks wait.
+    pub(super) fn waiting(&self) -> u64 {
+        self.tasks.iter().map(|task| u64::from(task.is_waiting())).sum()
     }
 }
 
-/// How a job ended, in the types of the databases.
+/// How a task or a job ended, in the types of the databases.
 #[derive(Debug)]
 pub(super) struct EndRow {
     pub(super) state: &'static str,
     pub(super) result: Option<String>,
     pub(super) error: Option<String>,
-    pub(super) spent: String,
     pub(super) failures: i64,
 }
 
 impl EndRow {
-    /// Whether a job's row has this ending: the write that is made again after a lost answer has happened already. Compares texts: a
-    /// number that is read back from a text need not be the number that was written.
-    pub(super) fn is_of(&self, job: &JobRow) -> bool {
-        job.state == self.state && job.result == self.result && job.error == self.error
-    }
-
-    pub(super) fn of(outcome: &Outcome, spent: &Spent) -> Result<Self, StoreError> {
+    pub(super) fn of(outcome: &Outcome) -> Result<Self, StoreError> {
         let (result, error) = match outcome {
             Outcome::Completed(result) => (Some(to_json(result)?), None),
             Outcome::Failed(error) => (None, Some(to_json(error)?)),
             Outcome::Cancelled => (None, None),
         };
         let failures = i64::from(matches!(outcome, Outcome::Failed(_)));
-        Ok(Self { state: outcome.state().as_str(), result, error, spent: to_json(spent)?, failures })
+        Ok(Self { state: outcome.state().as_str(), result, error, failures })
+    }
+}
+
+/// A job and the result of one of its tasks that has ended.
+#[derive(Debug, sqlx::FromRow)]
+pub(super) struct EndedRow {
+    #[sqlx(flatten)]
+    pub(super) job: JobRow,
+    task_result: Option<String>,
+}
+
+impl EndedRow {
+    /// Whether the task, which ended in the same state, has this ending: the write that is made again after a lost answer has happened
+    /// already. Compares texts: a number that is read back from a text need not be the number that was written.
+    pub(super) fn is_of(&self, end: &EndRow) -> bool {
+        self.task_result == end.result && (end.error.is_none() || self.job.error == end.error)
     }
 }
 
@@ -281,10 +339,10 @@ pub(super) fn to_json<T: serde::Serialize>(value: &T) -> Result<String, StoreErr
     serde_json::to_string(value).map_err(corrupt)
 }
 
-fn from_json<T: DeserializeOwned>(text: &str) -> Result<T, StoreError> {
+pub(super) fn from_json<T: DeserializeOwned>(text: &str) -> Result<T, StoreError> {
     serde_json::from_str(text).map_err(corrupt)
 }
 
-fn integer<T: TryFrom<i64, Error: std::fmt::Display>>(value: i64) -> Result<T, StoreError> {
+pub(super) fn integer<T: TryFrom<i64, Error: std::fmt::Display>>(value: i64) -> Result<T, StoreError> {
     T::try_from(value).map_err(|error| corrupt(format!("{value}: {error}")))
 }

@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, watch};
 use super::*;
 use crate::domain::BatchKey;
 use crate::execution::{
-    DeviceMemory, Executor, ExecutorHealth, ExecutorStatus, ExecutorUnavailable, ImageTask, TaskEvent, TaskFailure,
+    DeviceMemory, Executor, ExecutorHealth, ExecutorStatus, ExecutorUnavailable, DeviceTask, TaskEvent, TaskFailure,
 };
 use crate::jobs::store::QueuedTask;
 use crate::scheduler::device_pool::DevicePool;
@@ -129,7 +129,7 @@ impl Executor for Still {
     fn status(&self) -> watch::Receiver<ExecutorStatus> {
         self.0.subscribe()
     }
-    fn start(&self, _: ImageTask) -> Result<mpsc::Receiver<TaskEvent>, ExecutorUnavailable> {
+    fn start(&self, _: DeviceTask) -> Result<mpsc::Receiver<TaskEvent>, ExecutorUnavailable> {
         Ok(mpsc::channel(1).1)
     }
     async fn load(&self, _: &ModelId, _: &Path, _: u64) -> Result<(), TaskFailure> {

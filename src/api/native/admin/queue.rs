@@ -87,7 +87,7 @@ impl QueueEntry {
             position: forecast.map(|forecast| forecast.position),
             user_id: job.user.to_string(),
             project_id: job.project.as_ref().map(ToString::to_string),
-            model: job.request.model.to_string(),
+            model: job.request.model().to_string(),
             priority: job.priority,
             age_seconds: age_seconds(state, job.created),
             estimated_time: forecast.and_then(|forecast| forecast.seconds).map(rounded_seconds),

@@ -23,7 +23,7 @@ async fn many_are_claimed_at_once_and_each_by_one(#[values(Adapter::Sqlite, Adap
     let Some((store, test)) = empty(adapter).await else { return };
     let mut tasks = Vec::new();
     for _ in 0..40 {
-        tasks.push(inserted(&*store).await.task);
+        tasks.push(inserted(&*store).await.task());
     }
     // On PostgreSQL every claimer is a server of its own; the file of SQLite belongs to one.
     let mut stores = vec![store.clone()];
@@ -79,7 +79,7 @@ async fn ended_leases_go_back_but_never_ones_own(#[values(Adapter::Sqlite, Adapt
     let lost = try_claim(&*store, &expired, "dead").await.unwrap();
     try_claim(&*store, &stopping, "dead").await.unwrap();
     store.request_cancel(stopping.job.id, NOW).await.unwrap();
-    store.claim(&[alive.task], "other", NOW, UnixMs(50_000)).await.unwrap();
+    store.claim(&[alive.task()], "other", NOW, UnixMs(50_000)).await.unwrap();
 
     assert!(store.give_back_expired("me", false, LEASE_END).await.unwrap().is_empty(), "a lease includes its last moment");
     let mut back = store.give_back_expired("me", false, UnixMs(9_001)).await.unwrap();
@@ -92,7 +92,7 @@ async fn ended_leases_go_back_but_never_ones_own(#[values(Adapter::Sqlite, Adapt
     assert_eq!(state(&*store, &mine).await, JobState::Running);
     assert_eq!(state(&*store, &alive).await, JobState::Running);
     let waits = store.queued(START, 9).await.unwrap();
-    assert_eq!((waits.len(), waits[0].task, waits[0].queued), (1, expired.task, UnixMs(9_001)));
+    assert_eq!((waits.len(), waits[0].task, waits[0].queued), (1, expired.task(), UnixMs(9_001)));
 
     let late = store.finish(&ending(&lost.fence, completed()), UnixMs(9_500)).await;
     assert!(matches!(late, Err(StoreError::LeaseLost)), "the old runner learns of it");
@@ -100,9 +100,9 @@ async fn ended_leases_go_back_but_never_ones_own(#[values(Adapter::Sqlite, Adapt
     store.finish(&ending(&new, completed()), UnixMs(9_500)).await.unwrap();
 
     let all = store.give_back_expired("me", true, NOW).await.unwrap();
-    assert_eq!(all.iter().map(|claim| claim.fence.task).collect::<Vec<_>>(), [alive.task], "whatever the lease says");
+    assert_eq!(all.iter().map(|claim| claim.fence.task).collect::<Vec<_>>(), [alive.task()], "whatever the lease says");
     let nobody = store.give_back_expired("", true, NOW).await.unwrap();
-    assert_eq!(nobody.iter().map(|claim| claim.fence.task).collect::<Vec<_>>(), [mine.task]);
+    assert_eq!(nobody.iter().map(|claim| claim.fence.task).collect::<Vec<_>>(), [mine.task()]);
 }
 
 #[rstest]
@@ -111,11 +111,11 @@ async fn a_lease_of_a_clock_that_ran_ahead_has_ended(#[values(Adapter::Sqlite, A
     let Some((store, _test)) = empty(adapter).await else { return };
     let (ahead, mine) = (inserted(&*store).await, inserted(&*store).await);
     let end = UnixMs(NOW.0 + FARTHEST_LEASE_END_MS + 1);
-    store.claim(&[ahead.task], "dead", NOW, end).await.unwrap();
-    store.claim(&[mine.task], "me", NOW, end).await.unwrap();
+    store.claim(&[ahead.task()], "dead", NOW, end).await.unwrap();
+    store.claim(&[mine.task()], "me", NOW, end).await.unwrap();
     assert!(store.give_back_expired("me", false, UnixMs(NOW.0 + 1)).await.unwrap().is_empty());
     let back = store.give_back_expired("me", false, NOW).await.unwrap();
-    assert_eq!(back.iter().map(|claim| claim.fence.task).collect::<Vec<_>>(), [ahead.task]);
+    assert_eq!(back.iter().map(|claim| claim.fence.task).collect::<Vec<_>>(), [ahead.task()]);
 }
 
 /// Only PostgreSQL lets somebody else change a job meanwhile.

@@ -20,13 +20,16 @@ async fn what_is_stored_comes_back(#[values(Adapter::Sqlite, Adapter::Postgres)]
     assert_eq!(
         waits,
         [QueuedTask {
-            task: record.task,
+            task: record.task(),
             job: record.job.id,
             user: record.job.user.clone(),
             project: record.job.project.clone(),
+            position: 0,
+            is_host: false,
             batch: BatchKey { model: "m".parse().unwrap(), width: 64, height: 96 },
             rows: 6,
-            work: 2.0,
+            // 4 evaluations of 3 pictures of 64 x 96, guided.
+            work: 4.0 * 2.0 * 3.0 * (64.0 * 96.0 / 1e6),
             priority: -7,
             created: UnixMs(1_000),
             queued: UnixMs(1_000),
@@ -43,9 +46,12 @@ async fn what_is_stored_comes_back(#[values(Adapter::Sqlite, Adapter::Postgres)]
     assert_eq!(renewed, [Renewed::Held { cancel_requested: false }]);
     let running = store.job(record.job.id).await.unwrap();
     assert_eq!((running.state, running.progress, running.updated), (JobState::Running, progress, UnixMs(2_500)));
-    let done = store.finish(&ending(&claimed.fence, completed()), UnixMs(3_000)).await.unwrap();
+    let Ended { job: done, arrived } = store.finish(&ending(&claimed.fence, completed()), UnixMs(3_000)).await.unwrap();
     let Outcome::Completed(result) = completed() else { unreachable!() };
-    assert_eq!(done.result, Some(result));
+    assert_eq!((&done.result, arrived), (&Some(result.clone()), Vec::new()));
+    let left = TaskRecord { id: record.task(), position: 0, state: JobState::Completed, attempt: 1, result: Some(result) };
+    assert_eq!(store.tasks_of(record.job.id).await.unwrap(), [left]);
+    assert!(matches!(store.tasks_of(unknown).await, Err(StoreError::NotFound(id)) if id == unknown));
     assert_eq!((done.state, done.finished, done.progress.step), (JobState::Completed, Some(UnixMs(3_000)), 4));
     assert_eq!(store.job(record.job.id).await.unwrap(), done);
     assert_eq!((store.counts().await.unwrap(), test.jobs("completed").await), (Vec::new(), 1));
@@ -58,14 +64,14 @@ async fn every_outcome_is_final(#[values(Adapter::Sqlite, Adapter::Postgres)] ad
     for outcome in [completed(), completed_oddly(), failed(), Outcome::Cancelled] {
         let record = inserted(&*store).await;
         let fence = claim(&*store, &record).await.fence;
-        let ended = store.finish(&ending(&fence, outcome.clone()), UnixMs(3_000)).await.unwrap();
+        let ended = store.finish(&ending(&fence, outcome.clone()), UnixMs(3_000)).await.unwrap().job;
         assert_eq!(ended.state, outcome.state());
         assert_eq!(ended.error.is_some(), ended.state == JobState::Failed);
         for again in [completed(), completed_oddly(), failed(), Outcome::Cancelled] {
             let late = store.finish(&ending(&fence, again.clone()), UnixMs(4_000)).await;
             if again == outcome {
                 // The answer to the first time may have been lost.
-                assert_eq!(late.unwrap(), ended);
+                assert_eq!(late.unwrap(), Ended { job: ended.clone(), arrived: Vec::new() });
             } else {
                 assert!(matches!(late, Err(StoreError::LeaseLost)));
             }

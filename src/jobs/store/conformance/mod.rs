@@ -1,15 +1,20 @@
 //! What every [`JobStore`] must do: each test runs on SQLite and on PostgreSQL.
 
+mod concurrency;
+mod films;
 mod leases;
 mod lifecycle;
+mod migration;
 mod queue;
 mod quotas;
+mod running_out;
 mod throughput;
 mod unreadable;
 
 use super::*;
 use crate::database::tests::{Adapter, TestDatabase};
-use crate::domain::{Artifact, ErrorCode, Holder, ImageRequest, Meter};
+use crate::domain::plan::{plan, ready};
+use crate::domain::{Artifact, ErrorCode, FilmRequest, Holder, ImageRequest, JobRequest, Meter};
 
 /// Tasks that may wait, where a test does not care.
 const LIMIT: u64 = 10_000;
@@ -38,6 +43,11 @@ fn record(user: &str) -> NewRecord {
         init_image: None,
         strength: 1.0,
     };
+    with_request(user, request.into())
+}
+
+/// A job with the tasks that can run at once.
+fn with_request(user: &str, request: JobRequest) -> NewRecord {
     let job = Job {
         id: JobId::generate(),
         user: user.parse().unwrap(),
@@ -54,14 +64,27 @@ fn record(user: &str) -> NewRecord {
         result: None,
         error: None,
     };
+    let plan = plan(&job.request);
+    let first = ready(&plan, |_| None).into_iter();
+    let task = |position: u32| NewTask {
+        id: TaskId::generate(),
+        position,
+        planned: plan[position as usize].clone(),
+        result: None,
+    };
     NewRecord {
-        task: TaskId::generate(),
-        task_key: Sha256Digest::of(job.id.to_string().as_bytes()),
-        work: 2.0,
+        tasks: first.map(task).collect(),
         idempotency_key: None,
         request_sha256: Sha256Digest::of(b"request"),
         reservations: Vec::new(),
         job,
+    }
+}
+
+impl NewRecord {
+    /// The first, and of a job of one task the only, of its tasks.
+    fn task(&self) -> TaskId {
+        self.tasks[0].id
     }
 }
 
@@ -76,6 +99,7 @@ fn completed() -> Outcome {
             bytes: 10,
             sha256: "00".to_owned(),
             seed: u64::MAX,
+            video: None,
         }],
         manifest: serde_json::json!({"seed": u64::MAX}),
     })
@@ -101,7 +125,7 @@ async fn inserted(store: &dyn JobStore) -> NewRecord {
 }
 
 async fn try_claim(store: &dyn JobStore, record: &NewRecord, owner: &str) -> Option<Claim> {
-    store.claim(&[record.task], owner, NOW, LEASE_END).await.unwrap().pop()
+    store.claim(&[record.task()], owner, NOW, LEASE_END).await.unwrap().pop()
 }
 
 async fn claim(store: &dyn JobStore, record: &NewRecord) -> Claim {

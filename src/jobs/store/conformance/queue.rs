@@ -31,7 +31,7 @@ async fn pages_go_on_where_the_last_one_ended(#[values(Adapter::Sqlite, Adapter:
         let mut record = record("ann");
         record.job.created = UnixMs(created);
         store.insert(&record, LIMIT).await.unwrap();
-        expected.push((UnixMs(created), record.task));
+        expected.push((UnixMs(created), record.task()));
     }
     expected.sort();
     let (mut position, mut seen) = (START, Vec::new());
@@ -54,9 +54,9 @@ async fn a_new_priority_is_a_new_place_in_the_queue(#[values(Adapter::Sqlite, Ad
     let job = store.set_priority(record.job.id, 9, UnixMs(5_000)).await.unwrap();
     assert_eq!((job.priority, job.updated), (9, UnixMs(5_000)));
     assert_eq!(store.job(record.job.id).await.unwrap(), job);
-    let news = store.queued(QueuePosition { queued: UnixMs(1_000), task: Some(other.task) }, 9).await.unwrap();
+    let news = store.queued(QueuePosition { queued: UnixMs(1_000), task: Some(other.task()) }, 9).await.unwrap();
     assert_eq!(news.len(), 1, "who follows the queue learns of it");
-    assert_eq!((news[0].task, news[0].priority, news[0].created), (record.task, 9, UnixMs(1_000)));
+    assert_eq!((news[0].task, news[0].priority, news[0].created), (record.task(), 9, UnixMs(1_000)));
     let running = claim(&*store, &other).await.job;
     assert_eq!(store.set_priority(other.job.id, 9, UnixMs(5_000)).await.unwrap(), running, "it does not wait");
     assert!(matches!(store.set_priority(JobId::generate(), 1, NOW).await, Err(StoreError::NotFound(_))));
@@ -73,7 +73,7 @@ async fn a_retry_waits_for_its_time(#[values(Adapter::Sqlite, Adapter::Postgres)
     assert_eq!((back.state, back.started, back.progress), (JobState::Queued, None, Progress::default()));
     let waits = store.queued(START, 9).await.unwrap();
     assert_eq!((waits[0].run_after, waits[0].alone, waits[0].queued), (release.run_after, true, UnixMs(3_000)));
-    let claim_at = async |now: i64| store.claim(&[record.task], "owner", UnixMs(now), UnixMs(now + 9_000)).await.unwrap().pop();
+    let claim_at = async |now: i64| store.claim(&[record.task()], "owner", UnixMs(now), UnixMs(now + 9_000)).await.unwrap().pop();
     assert!(claim_at(59_999).await.is_none());
     let second = claim_at(60_000).await.unwrap();
     assert_eq!((second.failures, second.alone, second.fence.attempt), (1, true, first.fence.attempt + 1));

@@ -5,11 +5,11 @@ use rstest::rstest;
 
 use super::*;
 
-fn key(holder: &str, meter: Meter, window: i64) -> CounterKey {
+pub(super) fn key(holder: &str, meter: Meter, window: i64) -> CounterKey {
     CounterKey { holder: Holder::User(holder.parse().unwrap()), meter, window_start: UnixMs(window) }
 }
 
-fn reservation(meter: Meter, window: i64, amount: i64, limit: Option<i64>) -> Reservation {
+pub(super) fn reservation(meter: Meter, window: i64, amount: i64, limit: Option<i64>) -> Reservation {
     Reservation { key: key("ann", meter, window), amount, limit, resets: None }
 }
 
@@ -17,7 +17,7 @@ fn with(reservations: Vec<Reservation>) -> NewRecord {
     NewRecord { reservations, ..record("ann") }
 }
 
-async fn used(store: &dyn JobStore, key: &CounterKey) -> Option<i64> {
+pub(super) async fn used(store: &dyn JobStore, key: &CounterKey) -> Option<i64> {
     store.usage(std::slice::from_ref(key)).await.unwrap().pop().map(|(_, used)| used)
 }
 
@@ -100,7 +100,7 @@ async fn what_was_not_used_goes_back_to_the_window_that_paid(#[values(Adapter::S
     assert_eq!(usage().await, [12, 3, 0, 0]);
     // Done with one picture less than was asked for.
     let done = claim(&*store, &records[0]).await.fence;
-    let spent = Spent { images: 2, gpu_ms: 700, storage_bytes: 50 };
+    let spent = Spent { images: 2, gpu_ms: 700, storage_bytes: 50, ..Spent::default() };
     let end = Ending { spent, ..ending(&done, completed()) };
     store.finish(&end, UnixMs(3_000)).await.unwrap();
     assert_eq!(usage().await, [11, 3, 700, 50]);
@@ -137,8 +137,8 @@ async fn forgotten_jobs_give_their_bytes_back(#[values(Adapter::Sqlite, Adapter:
         let record = with(reservations.clone());
         store.insert(&record, LIMIT).await.unwrap();
         let fence = claim(&*store, &record).await.fence;
-        let spent = Spent { images: 1, gpu_ms: 0, storage_bytes: 10 };
-        ended.push(store.finish(&Ending { spent, ..ending(&fence, completed()) }, UnixMs(finished)).await.unwrap());
+        let spent = Spent { images: 1, gpu_ms: 0, storage_bytes: 10, ..Spent::default() };
+        ended.push(store.finish(&Ending { spent, ..ending(&fence, completed()) }, UnixMs(finished)).await.unwrap().job);
     }
     let waits = with(reservations);
     store.insert(&waits, LIMIT).await.unwrap();

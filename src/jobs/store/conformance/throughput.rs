@@ -26,7 +26,7 @@ async fn jobs_a_second(#[values(Adapter::Sqlite, Adapter::Postgres)] adapter: Ad
                 let record = NewRecord { reservations, ..record("ann") };
                 store.insert(&record, LIMIT).await.unwrap();
                 let fence = claim(&*store, &record).await.fence;
-                let spent = Spent { images: 1, gpu_ms: 5, storage_bytes: 1_000 };
+                let spent = Spent { images: 1, gpu_ms: 5, storage_bytes: 1_000, ..Spent::default() };
                 store.finish(&Ending { spent, ..ending(&fence, completed()) }, UnixMs(3_000)).await.unwrap();
             }
         }

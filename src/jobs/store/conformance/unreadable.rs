@@ -19,8 +19,8 @@ async fn an_unreadable_job_fails_when_it_is_claimed(
         store.insert(record, LIMIT).await.unwrap();
     }
     test.execute(sql).await.unwrap();
-    let claims = store.claim(&[broken.task, good.task], "owner", NOW, LEASE_END).await.unwrap();
-    assert_eq!(claims.iter().map(|claim| claim.fence.task).collect::<Vec<_>>(), [good.task]);
+    let claims = store.claim(&[broken.task(), good.task()], "owner", NOW, LEASE_END).await.unwrap();
+    assert_eq!(claims.iter().map(|claim| claim.fence.task).collect::<Vec<_>>(), [good.task()]);
     assert!(waiting(&*store).await.is_empty());
     assert_eq!((store.counts().await.unwrap(), test.jobs("failed").await), (vec![(JobState::Running, 1)], 1));
     assert!(matches!(store.job(broken.job.id).await, Err(StoreError::Corrupt(_))));
@@ -52,7 +52,7 @@ async fn an_unreadable_task_does_not_hide_those_behind_it(#[values(Adapter::Sqli
     let good = inserted(&*store).await;
     test.execute("UPDATE tasks SET model_id = '../etc' WHERE user_id = 'bad'").await.unwrap();
     let page = store.queued(START, 2).await.unwrap();
-    assert_eq!(page.iter().map(|task| task.task).collect::<Vec<_>>(), [good.task]);
+    assert_eq!(page.iter().map(|task| task.task).collect::<Vec<_>>(), [good.task()]);
     assert_eq!((store.counts().await.unwrap(), test.jobs("failed").await), (vec![(JobState::Queued, 1)], 3));
     assert!(matches!(store.insert(&record("ann"), 1).await, Err(StoreError::QueueFull(1))));
     assert_eq!(store.insert(&record("ann"), 2).await.unwrap(), Inserted::New, "the failed ones do not wait any more");

@@ -4,31 +4,45 @@ use std::collections::{HashMap, HashSet};
 
 use sqlx::PgConnection;
 
-use super::quotas;
+use super::{quotas, reads};
 use crate::database::PostgresDatabase;
-use crate::domain::{JobId, Spent, TaskId, UnixMs};
+use crate::domain::{JobId, JobState, TaskId, UnixMs};
+use crate::jobs::store::claimed::{self, ClaimRow, claim_columns};
 use crate::jobs::store::rows::{
-    AccountRow, ClaimRow, HeldTasks, job_columns, parse, read_reservations, to_json, unreadable_error,
+    AccountRow, HeldTasks, account_columns, farthest, job_columns, parse, to_json, unreadable_error,
 };
-use crate::jobs::store::{Claim, LONGEST_PAUSE_MS, Renewal, Renewed, StoreError};
+use crate::jobs::store::{Claim, LONGEST_PAUSE_MS, Renewal, Renewed, StoreError, ledger};
 use crate::quota;
 
-/// The compare-and-swap. Whatever somebody else is changing is left to them, so this waits for nobody. A pause that ends later than
+/// Locks the films of the tasks. Somebody who changes one need not want these tasks of it, and would leave them to nobody: they are
+/// waited for, as they sort.
+const LOCK_FILMS: &str = "
+    SELECT 1 FROM jobs WHERE id IN (SELECT job_id FROM tasks WHERE tasks.id = ANY($1) AND tasks.state = 'queued')
+        AND kind = 'film' AND state IN ('queued', 'running')
+    ORDER BY id FOR UPDATE";
+
+/// The compare-and-swap. Whatever else somebody is changing is left to them, so this waits for nobody. A pause that ends later than
 /// any can was written by a clock that has been put back since.
-const CLAIM: &str = "
-    WITH ready AS (
+const CLAIM: &str = concat!(
+    "WITH ready AS (
         SELECT tasks.id FROM tasks JOIN jobs ON jobs.id = tasks.job_id
-        WHERE tasks.id = ANY($1) AND tasks.state = 'queued' AND jobs.state = 'queued'
+        WHERE tasks.id = ANY($1) AND tasks.state = 'queued' AND jobs.state IN ('queued', 'running') AND cancel_requested_ms IS NULL
             AND (run_after_ms IS NULL OR run_after_ms <= $4 OR run_after_ms > $5)
         ORDER BY tasks.job_id FOR UPDATE SKIP LOCKED
     )
     UPDATE tasks SET state = 'running', attempt = attempt + 1, lease_owner = $2, lease_until_ms = $3, run_after_ms = NULL, updated_ms = $4
     FROM ready WHERE tasks.id = ready.id
-    RETURNING tasks.id AS task_id, job_id, attempt, failures, alone";
+    RETURNING ",
+    claim_columns!()
+);
 
+/// A film that goes on keeps its progress.
 const START: &str = concat!(
-    "UPDATE jobs SET state = 'running', started_ms = $2, updated_ms = $2, progress_step = 0, progress_steps = 0
-     WHERE id = ANY($1) RETURNING reservations, spent, ",
+    "UPDATE jobs SET state = 'running', updated_ms = $2, started_ms = CASE state WHEN 'queued' THEN $2 ELSE started_ms END,
+         progress_step = CASE kind WHEN 'film' THEN progress_step ELSE 0 END,
+         progress_steps = CASE kind WHEN 'film' THEN progress_steps ELSE 0 END
+     WHERE id = ANY($1) RETURNING ",
+    account_columns!(),
     job_columns!()
 );
 
@@ -41,6 +55,7 @@ pub(super) async fn claim(
 ) -> Result<Vec<Claim>, StoreError> {
     let tasks: Vec<String> = tasks.iter().map(ToString::to_string).collect();
     let mut transaction = database.pool().begin().await?;
+    sqlx::query(LOCK_FILMS).bind(&tasks).execute(&mut *transaction).await?;
     let won: Vec<ClaimRow> = sqlx::query_as(CLAIM)
         .bind(tasks)
         .bind(owner)
@@ -54,65 +69,59 @@ pub(super) async fn claim(
     }
     let job_ids: Vec<String> = won.iter().map(|row| row.job_id.clone()).collect();
     let jobs: Vec<AccountRow> = sqlx::query_as(START).bind(job_ids).bind(now.0).fetch_all(&mut *transaction).await?;
-    let mut jobs: HashMap<String, AccountRow> = jobs.into_iter().map(|row| (row.job.id.clone(), row)).collect();
-    let (mut claims, mut failed) = (Vec::with_capacity(won.len()), Vec::new());
-    for row in won {
-        let Some(job) = jobs.remove(&row.job_id) else { continue };
-        let (id, reservations) = (row.job_id.clone(), job.reservations.clone());
-        match job.job.into_job().and_then(|job| row.into_claim(owner, job)) {
-            Ok(claim) => claims.push(claim),
-            // Left in the queue it would be the next to be claimed for ever.
-            Err(StoreError::Corrupt(reason)) => {
-                tracing::error!(job.id = id, reason, "Job {id} has failed: its row cannot be read: {reason}");
-                failed.push((id, reservations));
-            }
-            Err(error) => return Err(error),
-        }
+    let finished = reads::finished(&mut transaction, &claimed::films(&jobs)).await?;
+    let (claims, unreadable) = claimed::read(jobs, won, finished)?;
+    let mut failed = Vec::with_capacity(unreadable.len());
+    for (job, reason) in unreadable {
+        // Left in the queue it would be the next to be claimed for ever.
+        let id = &job.job.id;
+        tracing::error!(job.id = id, reason, "Job {id} has failed: its row cannot be read: {reason}");
+        failed.push(job);
     }
     fail_unreadable(&mut transaction, &failed, now).await?;
     transaction.commit().await?;
     Ok(claims)
 }
 
-/// Fails jobs (identifier, reservations) whose rows cannot be read and which this transaction has locked, and their tasks.
-async fn fail_unreadable(connection: &mut PgConnection, jobs: &[(String, String)], now: UnixMs) -> Result<(), StoreError> {
-    if jobs.is_empty() {
-        return Ok(());
+/// Fails jobs whose rows cannot be read and which this transaction has locked, and their tasks.
+async fn fail_unreadable(connection: &mut PgConnection, jobs: &[AccountRow], now: UnixMs) -> Result<(), StoreError> {
+    let mut settled = Vec::new();
+    for job in jobs {
+        let charged = reads::tasks(&mut *connection, job).await?.charged(JobState::Failed);
+        sqlx::query("UPDATE jobs SET state = 'failed', error = $1, spent = $2, finished_ms = $3, updated_ms = $3 WHERE id = $4")
+            .bind(unreadable_error()?)
+            .bind(to_json(&charged)?)
+            .bind(now.0)
+            .bind(&job.job.id)
+            .execute(&mut *connection)
+            .await?;
+        sqlx::query("UPDATE tasks SET state = 'failed', updated_ms = $1 WHERE job_id = $2 AND state IN ('queued', 'running')")
+            .bind(now.0)
+            .bind(&job.job.id)
+            .execute(&mut *connection)
+            .await?;
+        settled.extend(quota::settle(&job.reservations(), &charged));
     }
-    let ids: Vec<&str> = jobs.iter().map(|(id, _)| id.as_str()).collect();
-    sqlx::query(
-        "UPDATE jobs SET state = 'failed', error = $1, spent = $2, finished_ms = $3, updated_ms = $3
-         WHERE id = ANY($4) AND state IN ('queued', 'running')",
-    )
-    .bind(unreadable_error()?)
-    .bind(to_json(&Spent::default())?)
-    .bind(now.0)
-    .bind(&ids)
-    .execute(&mut *connection)
-    .await?;
-    sqlx::query("UPDATE tasks SET state = 'failed', updated_ms = $1 WHERE job_id = ANY($2) AND state IN ('queued', 'running')")
-        .bind(now.0)
-        .bind(&ids)
-        .execute(&mut *connection)
-        .await?;
-    let settled = jobs.iter().flat_map(|(id, text)| quota::settle(&read_reservations(id, text), &Spent::default()));
-    quotas::adjust(connection, &crate::jobs::store::ledger::merged(settled)).await
+    quotas::adjust(connection, &ledger::merged(settled)).await
 }
 
 /// Fails waiting tasks that cannot be read, and their jobs. Their time of ending is that of their last change: nobody says the present
 /// one.
 pub(super) async fn fail_waiting(database: &PostgresDatabase, tasks: &[String]) -> Result<(), StoreError> {
     let mut transaction = database.pool().begin().await?;
-    let jobs: Vec<(String, String, i64)> = sqlx::query_as(
-        "SELECT jobs.id, jobs.reservations, jobs.updated_ms FROM tasks JOIN jobs ON jobs.id = tasks.job_id
-         WHERE tasks.id = ANY($1) AND tasks.state = 'queued' AND jobs.state = 'queued' ORDER BY jobs.id FOR UPDATE OF jobs",
-    )
+    let jobs: Vec<AccountRow> = sqlx::query_as(concat!(
+        "SELECT ",
+        account_columns!(),
+        job_columns!(),
+        " FROM jobs WHERE id IN (SELECT job_id FROM tasks WHERE tasks.id = ANY($1) AND tasks.state = 'queued')
+             AND state IN ('queued', 'running')
+         ORDER BY id FOR UPDATE"
+    ))
     .bind(tasks)
     .fetch_all(&mut *transaction)
     .await?;
-    let latest = jobs.iter().map(|(_, _, updated_ms)| *updated_ms).max().unwrap_or_default();
-    let jobs: Vec<(String, String)> = jobs.into_iter().map(|(id, reservations, _)| (id, reservations)).collect();
-    fail_unreadable(&mut transaction, &jobs, UnixMs(latest)).await?;
+    let latest = jobs.iter().map(|job| job.job.updated()).max().unwrap_or(UnixMs(0));
+    fail_unreadable(&mut transaction, &jobs, latest).await?;
     transaction.commit().await?;
     Ok(())
 }
@@ -147,15 +156,15 @@ pub(super) async fn renew(
     .fetch_all(&mut *transaction)
     .await?;
     let held = HeldTasks::read(held)?;
-    let kept: Vec<&Renewal> = free.into_iter().filter(|renewal| held.has(&renewal.fence)).collect();
+    let progress = farthest(free.into_iter().filter(|renewal| held.has(&renewal.fence)));
     let marked: Vec<(String, bool)> = sqlx::query_as(
         "UPDATE jobs SET progress_step = now.step, progress_steps = now.steps, updated_ms = $4
          FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS now (job_id, step, steps)
          WHERE jobs.id = now.job_id RETURNING jobs.id, cancel_requested_ms IS NOT NULL",
     )
-    .bind(kept.iter().map(|renewal| renewal.fence.job.to_string()).collect::<Vec<_>>())
-    .bind(kept.iter().map(|renewal| i64::from(renewal.progress.step)).collect::<Vec<_>>())
-    .bind(kept.iter().map(|renewal| i64::from(renewal.progress.steps)).collect::<Vec<_>>())
+    .bind(progress.iter().map(|(job, _, _)| job.to_string()).collect::<Vec<_>>())
+    .bind(progress.iter().map(|(_, step, _)| i64::from(*step)).collect::<Vec<_>>())
+    .bind(progress.iter().map(|(_, _, steps)| i64::from(*steps)).collect::<Vec<_>>())
     .bind(now.0)
     .fetch_all(&mut *transaction)
     .await?;

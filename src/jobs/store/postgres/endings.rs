@@ -1,88 +1,118 @@
-//! How jobs end, and how those that do not end go back to the queue.
+//! How tasks and jobs end, and how those that do not end go back to the queue.
 
 use sqlx::PgConnection;
 
-use super::{quotas, reads};
+use super::{insert, quotas, reads};
 use crate::database::PostgresDatabase;
-use crate::domain::{Job, JobId, JobState, Spent, UnixMs};
-use crate::jobs::store::rows::{AccountRow, EndRow, JobRow, corrupt, job_columns, parse, to_json};
-use crate::jobs::store::{Claim, Ending, FARTHEST_LEASE_END_MS, Fence, Release, StoreError, ledger};
+use crate::domain::{Adjustment, Job, JobId, JobState, Progress, UnixMs};
+use crate::jobs::store::claimed::{self, ClaimRow, claim_columns};
+use crate::jobs::store::follow::{self, Next, Tasks};
+use crate::jobs::store::rows::{
+    AccountRow, EndRow, EndedRow, JobRow, account_columns, job_columns, parse_state, to_json,
+};
+use crate::jobs::store::{
+    Claim, Ended, Ending, FARTHEST_LEASE_END_MS, Fence, Outcome, Release, StoreError, ledger,
+};
 use crate::quota;
 
-const FINISH: &str = concat!(
-    "UPDATE jobs SET state = $1, result = $2, error = $3, spent = $4, finished_ms = $5, updated_ms = $5, progress_step = $6,
-         progress_steps = $7
-     WHERE id = $8 AND state = 'running' RETURNING reservations, spent, ",
+/// The owner stays: it tells who may ask again what became of this.
+const END_TASK: &str = "
+    UPDATE tasks SET state = $1, failures = failures + $2, spent = $3, result = $4, lease_until_ms = NULL, updated_ms = $5
+    WHERE id = $6 AND job_id = $7 AND state = 'running' AND attempt = $8 AND lease_owner = $9 RETURNING position";
+
+/// Whoever runs a part of a job that has ended has lost it.
+const END_REST: &str = "
+    UPDATE tasks SET state = 'cancelled', lease_owner = NULL, lease_until_ms = NULL, updated_ms = $1
+    WHERE job_id = $2 AND state IN ('queued', 'running')";
+
+const END_JOB: &str = concat!(
+    "UPDATE jobs SET state = $1, result = $2, error = $3, spent = $4, finished_ms = $5, updated_ms = $5,
+         progress_step = COALESCE($6, progress_step), progress_steps = COALESCE($7, progress_steps)
+     WHERE id = $8 RETURNING ",
     job_columns!()
 );
 
-/// A job that goes back follows the wish of whoever has asked it to stop.
+/// `$2` says whether other tasks of the job run. A film keeps its progress.
 const GIVE_BACK: &str = concat!(
-    "UPDATE jobs SET
-         state = CASE WHEN cancel_requested_ms IS NULL THEN 'queued' ELSE 'cancelled' END,
-         finished_ms = CASE WHEN cancel_requested_ms IS NULL THEN NULL ELSE $1 END,
-         started_ms = CASE WHEN cancel_requested_ms IS NULL THEN NULL ELSE started_ms END,
-         spent = CASE WHEN cancel_requested_ms IS NULL THEN NULL ELSE $2 END,
-         progress_step = 0, progress_steps = 0, updated_ms = $1
-     WHERE id = $3 AND state = 'running' RETURNING reservations, spent, ",
+    "UPDATE jobs SET updated_ms = $1, state = CASE WHEN $2 THEN 'running' ELSE 'queued' END,
+         started_ms = CASE WHEN $2 THEN started_ms END,
+         progress_step = CASE kind WHEN 'film' THEN progress_step ELSE 0 END,
+         progress_steps = CASE kind WHEN 'film' THEN progress_steps ELSE 0 END
+     WHERE id = $3 RETURNING ",
     job_columns!()
 );
 
 /// Locks the job of a claim, if it still runs. Only then can the task's row be trusted: a statement that waited for the job would
 /// still see the task as it was before.
-async fn lock_running(connection: &mut PgConnection, job: JobId) -> Result<bool, StoreError> {
-    let found = sqlx::query("SELECT 1 FROM jobs WHERE id = $1 AND state = 'running' FOR UPDATE")
-        .bind(job.to_string())
-        .fetch_optional(connection)
-        .await?;
-    Ok(found.is_some())
+async fn lock_running(connection: &mut PgConnection, job: JobId) -> Result<Option<AccountRow>, StoreError> {
+    let row = sqlx::query_as(concat!(
+        "SELECT ",
+        account_columns!(),
+        job_columns!(),
+        " FROM jobs WHERE id = $1 AND state = 'running' FOR UPDATE"
+    ))
+    .bind(job.to_string())
+    .fetch_optional(connection)
+    .await?;
+    Ok(row)
 }
 
-pub(super) async fn finish(database: &PostgresDatabase, ending: &Ending, now: UnixMs) -> Result<Job, StoreError> {
+pub(super) async fn finish(database: &PostgresDatabase, ending: &Ending, now: UnixMs) -> Result<Ended, StoreError> {
     let Ending { fence, outcome, progress, spent } = ending;
-    let row = EndRow::of(outcome, spent)?;
+    let row = EndRow::of(outcome)?;
     let mut transaction = database.pool().begin().await?;
-    if !lock_running(&mut transaction, fence.job).await? {
+    let Some(account) = lock_running(&mut transaction, fence.job).await? else {
         return ended_already(&mut transaction, fence, &row).await;
-    }
-    // The owner stays: it tells who may ask again what became of this.
-    let left = sqlx::query(
-        "UPDATE tasks SET state = $1, failures = failures + $2, lease_until_ms = NULL, updated_ms = $3
-         WHERE id = $4 AND job_id = $5 AND state = 'running' AND attempt = $6 AND lease_owner = $7",
-    )
-    .bind(row.state)
-    .bind(row.failures)
-    .bind(now.0)
-    .bind(fence.task.to_string())
-    .bind(fence.job.to_string())
-    .bind(fence.attempt)
-    .bind(&fence.owner)
-    .execute(&mut *transaction)
-    .await?;
-    if left.rows_affected() == 0 {
-        return Err(StoreError::LeaseLost);
-    }
-    let ended: AccountRow = sqlx::query_as(FINISH)
+    };
+    let position: Option<i64> = sqlx::query_scalar(END_TASK)
         .bind(row.state)
-        .bind(&row.result)
-        .bind(&row.error)
-        .bind(&row.spent)
+        .bind(row.failures)
+        .bind(to_json(spent)?)
+        .bind(row.result.as_ref().filter(|_| account.is_film()))
         .bind(now.0)
-        .bind(i64::from(progress.step))
-        .bind(i64::from(progress.steps))
+        .bind(fence.task.to_string())
         .bind(fence.job.to_string())
-        .fetch_one(&mut *transaction)
+        .bind(fence.attempt)
+        .bind(&fence.owner)
+        .fetch_optional(&mut *transaction)
         .await?;
-    quotas::adjust(&mut transaction, &quota::settle(&ended.reservations(), spent)).await?;
-    let job = ended.job.into_job()?;
+    let Some(position) = position else { return ended_already(&mut transaction, fence, &row).await };
+    let job = account.job.clone().into_job()?;
+    let tasks = if account.is_film() {
+        reads::tasks(&mut transaction, &account).await?
+    } else {
+        Tasks::one(fence.task.to_string(), outcome.state(), *spent)
+    };
+    let mut next = follow::next(&job, account.cancel_requested(), position, outcome, &tasks);
+    if let Next::Goes(_) = next
+        && let Some(refusal) = quotas::used_up(&mut transaction, account.reservations(), &tasks.spent()).await?
+    {
+        next = follow::out_of_quota(&refusal);
+    }
+    let (ended, adjustments) = match next {
+        Next::Goes(new) => {
+            let job = go_on(&mut transaction, &account, Some(*progress), now).await?.into_job()?;
+            insert::more(&mut transaction, &job, &new, now).await?;
+            let arrived = new.iter().map(|task| task.queued(&job, now)).collect();
+            (Ended { job, arrived }, Vec::new())
+        }
+        Next::EndsSo => end_job(&mut transaction, &account, &tasks, &row, Some(*progress), now).await?,
+        Next::Ends(outcome) => {
+            end_job(&mut transaction, &account, &tasks, &EndRow::of(&outcome)?, Some(*progress), now).await?
+        }
+    };
+    quotas::adjust(&mut transaction, &adjustments).await?;
+    if account.is_film() {
+        database.notify(&mut transaction).await?;
+    }
     transaction.commit().await?;
-    Ok(job)
+    Ok(ended)
 }
 
 /// The job, if this very ending has been written already and only its answer was lost.
-async fn ended_already(connection: &mut PgConnection, fence: &Fence, end: &EndRow) -> Result<Job, StoreError> {
-    let row: Option<JobRow> = sqlx::query_as(concat!(
-        "SELECT ",
+async fn ended_already(connection: &mut PgConnection, fence: &Fence, end: &EndRow) -> Result<Ended, StoreError> {
+    let row: Option<EndedRow> = sqlx::query_as(concat!(
+        "SELECT COALESCE(tasks.result, jobs.result) AS task_result, ",
         job_columns!(),
         " FROM jobs JOIN tasks ON tasks.job_id = jobs.id
          WHERE jobs.id = $1 AND tasks.id = $2 AND tasks.attempt = $3 AND tasks.lease_owner = $4 AND tasks.state = $5"
@@ -92,9 +122,110 @@ async fn ended_already(connection: &mut PgConnection, fence: &Fence, end: &EndRo
     .bind(fence.attempt)
     .bind(&fence.owner)
     .bind(end.state)
-    .fetch_optional(connection)
+    .fetch_optional(&mut *connection)
     .await?;
-    row.filter(|row| end.is_of(row)).ok_or(StoreError::LeaseLost)?.into_job()
+    let job = row.filter(|row| row.is_of(end)).ok_or(StoreError::LeaseLost)?.job.into_job()?;
+    let arrived = reads::queued_of(connection, job.id).await?;
+    Ok(Ended { job, arrived })
+}
+
+/// Notes that a job that this transaction has locked is changed and goes on.
+async fn go_on(
+    connection: &mut PgConnection,
+    job: &AccountRow,
+    progress: Option<Progress>,
+    now: UnixMs,
+) -> Result<JobRow, StoreError> {
+    let row = sqlx::query_as(concat!(
+        "UPDATE jobs SET updated_ms = $1, progress_step = COALESCE($2, progress_step), progress_steps = COALESCE($3, progress_steps)
+         WHERE id = $4 RETURNING ",
+        job_columns!()
+    ))
+    .bind(now.0)
+    .bind(progress.map(|progress| i64::from(progress.step)))
+    .bind(progress.map(|progress| i64::from(progress.steps)))
+    .bind(&job.job.id)
+    .fetch_one(connection)
+    .await?;
+    Ok(row)
+}
+
+/// Ends a job that this transaction has locked and whose tasks are these. Gives what its counters are to be changed by.
+async fn end_job(
+    connection: &mut PgConnection,
+    job: &AccountRow,
+    tasks: &Tasks,
+    end: &EndRow,
+    progress: Option<Progress>,
+    now: UnixMs,
+) -> Result<(Ended, Vec<Adjustment>), StoreError> {
+    let (row, adjustments) = end_job_row(connection, job, tasks, end, progress, now).await?;
+    Ok((Ended { job: row.into_job()?, arrived: Vec::new() }, adjustments))
+}
+
+/// [`end_job`] of a job that need not be readable.
+async fn end_job_row(
+    connection: &mut PgConnection,
+    job: &AccountRow,
+    tasks: &Tasks,
+    end: &EndRow,
+    progress: Option<Progress>,
+    now: UnixMs,
+) -> Result<(JobRow, Vec<Adjustment>), StoreError> {
+    let charged = tasks.charged(parse_state(end.state)?);
+    if tasks.any_goes_on() {
+        sqlx::query(END_REST).bind(now.0).bind(&job.job.id).execute(&mut *connection).await?;
+    }
+    let row = sqlx::query_as(END_JOB)
+        .bind(end.state)
+        .bind(&end.result)
+        .bind(&end.error)
+        .bind(to_json(&charged)?)
+        .bind(now.0)
+        .bind(progress.map(|progress| i64::from(progress.step)))
+        .bind(progress.map(|progress| i64::from(progress.steps)))
+        .bind(&job.job.id)
+        .fetch_one(connection)
+        .await?;
+    Ok((row, quota::settle(&job.reservations(), &charged)))
+}
+
+/// Takes a task of a job that this transaction has locked out of `running`: back to the queue, or, if the job was asked to stop, to its
+/// end.
+async fn give_back(
+    connection: &mut PgConnection,
+    job: &AccountRow,
+    task: &str,
+    release: &Release,
+    alone: Option<bool>,
+    now: UnixMs,
+) -> Result<(JobRow, Vec<Adjustment>), StoreError> {
+    let tasks = reads::tasks(&mut *connection, job).await?;
+    let others_run = tasks.others_run(task);
+    let state = if job.cancel_requested() { JobState::Cancelled } else { JobState::Queued };
+    sqlx::query(
+        "UPDATE tasks SET state = $1, queued_ms = $2, updated_ms = $2, lease_owner = NULL, lease_until_ms = NULL,
+             failures = failures + $3, alone = COALESCE($4, alone), run_after_ms = $5
+         WHERE id = $6",
+    )
+    .bind(state.as_str())
+    .bind(now.0)
+    .bind(i64::from(release.charged))
+    .bind(alone)
+    .bind(release.run_after.map(|time| time.0))
+    .bind(task)
+    .execute(&mut *connection)
+    .await?;
+    if !job.cancel_requested() {
+        let row =
+            sqlx::query_as(GIVE_BACK).bind(now.0).bind(others_run).bind(&job.job.id).fetch_one(connection).await?;
+        return Ok((row, Vec::new()));
+    }
+    if others_run {
+        return Ok((go_on(connection, job, None, now).await?, Vec::new()));
+    }
+    let progress = if job.is_film() { None } else { Some(Progress::default()) };
+    end_job_row(connection, job, &tasks, &EndRow::of(&Outcome::Cancelled)?, progress, now).await
 }
 
 pub(super) async fn release(
@@ -104,11 +235,10 @@ pub(super) async fn release(
     now: UnixMs,
 ) -> Result<Job, StoreError> {
     let mut transaction = database.pool().begin().await?;
-    if !lock_running(&mut transaction, fence.job).await? {
-        return Err(StoreError::LeaseLost);
-    }
-    let held = sqlx::query(
-        "SELECT 1 FROM tasks WHERE id = $1 AND job_id = $2 AND state = 'running' AND attempt = $3 AND lease_owner = $4 FOR UPDATE",
+    let account = lock_running(&mut transaction, fence.job).await?.ok_or(StoreError::LeaseLost)?;
+    let position: Option<i64> = sqlx::query_scalar(
+        "SELECT position FROM tasks
+         WHERE id = $1 AND job_id = $2 AND state = 'running' AND attempt = $3 AND lease_owner = $4 FOR UPDATE",
     )
     .bind(fence.task.to_string())
     .bind(fence.job.to_string())
@@ -116,38 +246,17 @@ pub(super) async fn release(
     .bind(&fence.owner)
     .fetch_optional(&mut *transaction)
     .await?;
-    if held.is_none() {
-        return Err(StoreError::LeaseLost);
-    }
-    let back = give_back(&mut transaction, &fence.job.to_string(), now).await?;
-    let reservations = back.reservations();
-    let job = back.job.into_job()?;
-    sqlx::query(
-        "UPDATE tasks SET state = $1, queued_ms = $2, updated_ms = $2, lease_owner = NULL, lease_until_ms = NULL,
-             failures = failures + $3, alone = $4, run_after_ms = $5
-         WHERE id = $6",
-    )
-    .bind(job.state.as_str())
-    .bind(now.0)
-    .bind(i64::from(release.charged))
-    .bind(release.alone)
-    .bind(release.run_after.map(|time| time.0))
-    .bind(fence.task.to_string())
-    .execute(&mut *transaction)
-    .await?;
-    if job.state.is_terminal() {
-        quotas::adjust(&mut transaction, &quota::settle(&reservations, &Spent::default())).await?;
-    } else {
+    let position = position.ok_or(StoreError::LeaseLost)?;
+    let alone = release.alone || follow::is_planned_alone(&account.job.clone().into_job()?, position);
+    let (row, adjustments) =
+        give_back(&mut transaction, &account, &fence.task.to_string(), release, Some(alone), now).await?;
+    quotas::adjust(&mut transaction, &adjustments).await?;
+    let job = row.into_job()?;
+    if !job.state.is_terminal() {
         database.notify(&mut transaction).await?;
     }
     transaction.commit().await?;
     Ok(job)
-}
-
-/// Takes a job that this transaction has locked out of `running`.
-async fn give_back(connection: &mut PgConnection, job: &str, now: UnixMs) -> Result<AccountRow, StoreError> {
-    let row = sqlx::query_as(GIVE_BACK).bind(now.0).bind(to_json(&Spent::default())?).bind(job).fetch_one(connection).await?;
-    Ok(row)
 }
 
 pub(super) async fn give_back_expired(
@@ -158,12 +267,14 @@ pub(super) async fn give_back_expired(
 ) -> Result<Vec<Claim>, StoreError> {
     let mut transaction = database.pool().begin().await?;
     // Whoever has a row locked is alive, or its session ends soon.
-    let expired: Vec<(String, String, i64, Option<String>, i64, bool)> = sqlx::query_as(
-        "SELECT tasks.id, job_id, attempt, lease_owner, failures, alone FROM tasks JOIN jobs ON jobs.id = tasks.job_id
+    let expired: Vec<ClaimRow> = sqlx::query_as(concat!(
+        "SELECT ",
+        claim_columns!(),
+        " FROM tasks JOIN jobs ON jobs.id = tasks.job_id
          WHERE tasks.state = 'running' AND jobs.state = 'running' AND lease_owner IS DISTINCT FROM $1
              AND ($2 OR lease_until_ms IS NULL OR lease_until_ms < $3 OR lease_until_ms > $4)
-         ORDER BY job_id FOR UPDATE SKIP LOCKED",
-    )
+         ORDER BY job_id FOR UPDATE SKIP LOCKED"
+    ))
     .bind(owner)
     .bind(all)
     .bind(now.0)
@@ -173,30 +284,24 @@ pub(super) async fn give_back_expired(
     if expired.is_empty() {
         return Ok(Vec::new());
     }
-    let (mut claims, mut adjustments) = (Vec::with_capacity(expired.len()), Vec::new());
-    for (task, job, attempt, holder, failures, alone) in expired {
-        let back = give_back(&mut transaction, &job, now).await?;
-        sqlx::query(
-            "UPDATE tasks SET state = (SELECT state FROM jobs WHERE id = $1), queued_ms = $2, updated_ms = $2, lease_owner = NULL,
-                 lease_until_ms = NULL
-             WHERE id = $3",
-        )
-        .bind(&job)
-        .bind(now.0)
-        .bind(&task)
-        .execute(&mut *transaction)
-        .await?;
-        if back.spent.is_some() {
-            adjustments.extend(quota::settle(&back.reservations(), &Spent::default()));
+    let mut adjustments = Vec::new();
+    for row in &expired {
+        let job = account(&mut transaction, &row.job_id).await?;
+        let (_, settled) = give_back(&mut transaction, &job, &row.task_id, &Release::default(), None, now).await?;
+        adjustments.extend(settled);
+    }
+    let mut jobs: Vec<AccountRow> = Vec::new();
+    for row in &expired {
+        if !jobs.iter().any(|known| known.job.id == row.job_id) {
+            jobs.push(account(&mut transaction, &row.job_id).await?);
         }
-        // Who cannot be read goes back all the same; the next claim deals with it.
-        match back.job.into_job().and_then(|job| {
-            let fence = Fence { task: parse(&task)?, job: job.id, attempt, owner: holder.unwrap_or_default() };
-            Ok(Claim { fence, job, failures: u32::try_from(failures).map_err(corrupt)?, alone })
-        }) {
-            Ok(claim) => claims.push(claim),
-            Err(error) => tracing::error!(task.id = task, error = %error, "A task that goes back cannot be read: {error}"),
-        }
+    }
+    let finished = reads::finished(&mut transaction, &claimed::films(&jobs)).await?;
+    // Who cannot be read has gone back all the same; the next claim deals with it.
+    let (claims, unreadable) = claimed::read(jobs, expired, finished)?;
+    for (job, reason) in unreadable {
+        let id = &job.job.id;
+        tracing::error!(job.id = id, reason, "Job {id}, which goes back, cannot be read: {reason}");
     }
     quotas::adjust(&mut transaction, &ledger::merged(adjustments)).await?;
     database.notify(&mut transaction).await?;
@@ -204,38 +309,40 @@ pub(super) async fn give_back_expired(
     Ok(claims)
 }
 
+/// The row of a job that this transaction has locked.
+async fn account(connection: &mut PgConnection, job: &str) -> Result<AccountRow, StoreError> {
+    let row = sqlx::query_as(concat!("SELECT ", account_columns!(), job_columns!(), " FROM jobs WHERE id = $1"))
+        .bind(job)
+        .fetch_one(connection)
+        .await?;
+    Ok(row)
+}
+
 pub(super) async fn request_cancel(database: &PostgresDatabase, id: JobId, now: UnixMs) -> Result<(JobState, Job), StoreError> {
     let mut transaction = database.pool().begin().await?;
-    let before = reads::locked(&mut transaction, id).await?;
-    let after = match before.state {
-        JobState::Queued => {
-            let cancelled: AccountRow = sqlx::query_as(concat!(
-                "UPDATE jobs SET state = 'cancelled', cancel_requested_ms = $1, finished_ms = $1, updated_ms = $1, spent = $2
-                 WHERE id = $3 RETURNING reservations, spent, ",
-                job_columns!()
-            ))
-            .bind(now.0)
-            .bind(to_json(&Spent::default())?)
-            .bind(id.to_string())
-            .fetch_one(&mut *transaction)
-            .await?;
-            sqlx::query("UPDATE tasks SET state = 'cancelled', updated_ms = $1 WHERE job_id = $2 AND state = 'queued'")
-                .bind(now.0)
-                .bind(id.to_string())
-                .execute(&mut *transaction)
-                .await?;
-            quotas::adjust(&mut transaction, &quota::settle(&cancelled.reservations(), &Spent::default())).await?;
-            cancelled.job.into_job()?
-        }
-        JobState::Running => {
-            sqlx::query("UPDATE jobs SET cancel_requested_ms = COALESCE(cancel_requested_ms, $1), updated_ms = $1 WHERE id = $2")
-                .bind(now.0)
-                .bind(id.to_string())
-                .execute(&mut *transaction)
-                .await?;
-            Job { updated: now, ..before.clone() }
-        }
-        JobState::Completed | JobState::Failed | JobState::Cancelled => return Ok((before.state, before)),
+    let account = reads::locked(&mut transaction, id).await?;
+    let before = account.job.clone().into_job()?;
+    if before.state.is_terminal() {
+        return Ok((before.state, before));
+    }
+    let tasks = reads::tasks(&mut transaction, &account).await?;
+    sqlx::query("UPDATE jobs SET cancel_requested_ms = COALESCE(cancel_requested_ms, $1), updated_ms = $1 WHERE id = $2")
+        .bind(now.0)
+        .bind(id.to_string())
+        .execute(&mut *transaction)
+        .await?;
+    sqlx::query("UPDATE tasks SET state = 'cancelled', updated_ms = $1 WHERE job_id = $2 AND state = 'queued'")
+        .bind(now.0)
+        .bind(id.to_string())
+        .execute(&mut *transaction)
+        .await?;
+    let after = if tasks.any_runs() {
+        Job { updated: now, ..before.clone() }
+    } else {
+        let end = EndRow::of(&Outcome::Cancelled)?;
+        let (ended, adjustments) = end_job(&mut transaction, &account, &tasks, &end, None, now).await?;
+        quotas::adjust(&mut transaction, &adjustments).await?;
+        ended.job
     };
     database.notify(&mut transaction).await?;
     transaction.commit().await?;

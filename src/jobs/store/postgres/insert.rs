@@ -2,26 +2,64 @@
 
 use parking_lot::Mutex;
 use sqlx::PgConnection;
+use sqlx::postgres::PgArguments;
+use sqlx::query::Query;
 
 use super::{PostgresJobStore, quotas, reads};
 use crate::database::PostgresDatabase;
-use crate::domain::{Job, JobId, JobState, UnixMs};
+use crate::domain::{Job, JobId, UnixMs};
+use crate::jobs::store::new_tasks::NewTaskRow;
 use crate::jobs::store::rows::{NewRow, parse};
 use crate::jobs::store::{Inserted, NewRecord, StoreError};
 
-/// The job and its task; neither, when the user's idempotency key is taken.
-const INSERT: &str = "
-    WITH job AS (
+/// Tasks, each `$7` to `$19`, of the job `$1` of the user `$2` and the project `$3`, with the priority `$4`, which joins the queue at `$5`
+/// and was created at `$6`. What follows says where the job is.
+macro_rules! insert_tasks {
+    () => {
+        "INSERT INTO tasks (id, key_sha256, job_id, position, user_id, project_id, model_id, is_host, rows, width, height, state, priority,
+             work, alone, result, spent, queued_ms, created_ms, updated_ms)
+         SELECT task.id, task.key, job.id, task.position, $2, $3, task.model, task.is_host, task.rows, task.width, task.height, task.state,
+             $4, task.work, task.alone, task.result, task.spent, $5, $6, $5
+         FROM unnest($7::text[], $8::bytea[], $9::bigint[], $10::text[], $11::boolean[], $12::bigint[], $13::bigint[], $14::bigint[],
+             $15::text[], $16::float8[], $17::boolean[], $18::text[], $19::text[])
+             AS task (id, key, position, model, is_host, rows, width, height, state, work, alone, result, spent), "
+    };
+}
+
+/// The job and its tasks; nothing, when the user's idempotency key is taken.
+const INSERT: &str = concat!(
+    "WITH job AS (
         INSERT INTO jobs (id, user_id, project_id, retry_of, kind, model_id, state, request, priority, reservations, idempotency_key,
             request_sha256, created_ms, updated_ms)
-        VALUES ($1, $2, $3, $4, 'image', $5, 'queued', $6, $7, $8, $9, $10, $11, $11)
+        VALUES ($1, $2, $3, $20, $21, $22, 'queued', $23, $4, $24, $25, $26, $6, $5)
         ON CONFLICT (user_id, idempotency_key) DO NOTHING RETURNING id
-    )
-    INSERT INTO tasks (id, key_sha256, job_id, user_id, project_id, model_id, rows, width, height, state, priority, work, queued_ms,
-        created_ms, updated_ms)
-    SELECT $12, $13, job.id, $2, $3, $5, $14, $15, $16, 'queued', $7, $17, $11, $11, $11 FROM job";
+    ) ",
+    insert_tasks!(),
+    "job"
+);
 
-/// How many jobs may be inserted before the queue is counted again, as long as its limit is the same.
+const INSERT_MORE: &str = concat!(insert_tasks!(), "(SELECT id FROM jobs WHERE id = $1) AS job");
+
+type Statement = Query<'static, sqlx::Postgres, PgArguments>;
+
+fn bind_tasks(statement: Statement, tasks: &[NewTaskRow]) -> Statement {
+    statement
+        .bind(tasks.iter().map(|task| task.id.to_string()).collect::<Vec<_>>())
+        .bind(tasks.iter().map(|task| task.key.0.to_vec()).collect::<Vec<_>>())
+        .bind(tasks.iter().map(|task| i64::from(task.position)).collect::<Vec<_>>())
+        .bind(tasks.iter().map(|task| task.model.to_string()).collect::<Vec<_>>())
+        .bind(tasks.iter().map(|task| task.is_host).collect::<Vec<_>>())
+        .bind(tasks.iter().map(|task| i64::from(task.rows)).collect::<Vec<_>>())
+        .bind(tasks.iter().map(|task| i64::from(task.width)).collect::<Vec<_>>())
+        .bind(tasks.iter().map(|task| i64::from(task.height)).collect::<Vec<_>>())
+        .bind(tasks.iter().map(|task| task.state).collect::<Vec<_>>())
+        .bind(tasks.iter().map(|task| task.work).collect::<Vec<_>>())
+        .bind(tasks.iter().map(|task| task.alone).collect::<Vec<_>>())
+        .bind(tasks.iter().map(|task| task.result.clone()).collect::<Vec<_>>())
+        .bind(tasks.iter().map(|task| task.spent.clone()).collect::<Vec<_>>())
+}
+
+/// How many tasks may be inserted before the queue is counted again, as long as its limit is the same.
 #[derive(Debug, Default)]
 pub(super) struct Uncounted {
     queue_limit: u64,
@@ -29,9 +67,9 @@ pub(super) struct Uncounted {
 }
 
 impl Uncounted {
-    fn take(&mut self, queue_limit: u64) -> bool {
-        let may = self.queue_limit == queue_limit && self.left > 0;
-        self.left -= u64::from(may);
+    fn take(&mut self, tasks: u64, queue_limit: u64) -> bool {
+        let may = self.queue_limit == queue_limit && self.left >= tasks;
+        self.left -= if may { tasks } else { 0 };
         may
     }
 }
@@ -44,36 +82,49 @@ pub(super) async fn insert(
 ) -> Result<Inserted, StoreError> {
     let row = NewRow::of(record)?;
     let mut transaction = database.pool().begin().await?;
-    let inserted = sqlx::query(INSERT)
-        .bind(&row.job)
-        .bind(&row.user)
-        .bind(&row.project)
-        .bind(&row.retry_of)
-        .bind(&row.model)
-        .bind(&row.request)
+    let statement = sqlx::query(INSERT)
+        .bind(row.job.clone())
+        .bind(row.user.clone())
+        .bind(row.project.clone())
         .bind(row.priority)
-        .bind(&row.reservations)
-        .bind(&row.idempotency_key)
-        .bind(&row.request_sha256)
         .bind(row.created_ms)
-        .bind(&row.task)
-        .bind(&row.task_key)
-        .bind(row.rows)
-        .bind(row.width)
-        .bind(row.height)
-        .bind(row.work)
+        .bind(row.created_ms);
+    let inserted = bind_tasks(statement, &row.tasks)
+        .bind(row.retry_of.clone())
+        .bind(row.kind)
+        .bind(row.model.clone())
+        .bind(row.request.clone())
+        .bind(row.reservations.clone())
+        .bind(row.idempotency_key.clone())
+        .bind(row.request_sha256.clone())
         .execute(&mut *transaction)
         .await?;
     if inserted.rows_affected() == 0 {
         return earlier(&mut transaction, &row).await;
     }
-    if !has_room(&mut transaction, queue_limit, uncounted).await? {
+    if !has_room(&mut transaction, row.waiting(), queue_limit, uncounted).await? {
         return Err(StoreError::QueueFull(queue_limit));
     }
     quotas::take(&mut transaction, &record.reservations).await?;
     database.notify(&mut transaction).await?;
     transaction.commit().await?;
     Ok(Inserted::New)
+}
+
+/// Tasks that join a job that is there, and that this transaction has locked.
+pub(super) async fn more(connection: &mut PgConnection, job: &Job, tasks: &[NewTaskRow], now: UnixMs) -> Result<(), StoreError> {
+    if tasks.is_empty() {
+        return Ok(());
+    }
+    let statement = sqlx::query(INSERT_MORE)
+        .bind(job.id.to_string())
+        .bind(job.user.to_string())
+        .bind(job.project.as_ref().map(ToString::to_string))
+        .bind(i64::from(job.priority))
+        .bind(now.0)
+        .bind(job.created.0);
+    bind_tasks(statement, tasks).execute(connection).await?;
+    Ok(())
 }
 
 /// The job that has the user's idempotency key.
@@ -90,18 +141,27 @@ async fn earlier(connection: &mut PgConnection, row: &NewRow) -> Result<Inserted
     Ok(Inserted::Existing(Box::new(reads::job(connection, parse(&id)?).await?)))
 }
 
-/// Whether the queue, which has the new task already, is not longer than it may be. Far from its end it is not counted every time.
-async fn has_room(connection: &mut PgConnection, queue_limit: u64, uncounted: &Mutex<Uncounted>) -> Result<bool, StoreError> {
-    if uncounted.lock().take(queue_limit) {
+/// Whether the queue, which has the `new` tasks already, had room for one more before. Far from its end it is not counted every time.
+async fn has_room(
+    connection: &mut PgConnection,
+    new: u64,
+    queue_limit: u64,
+    uncounted: &Mutex<Uncounted>,
+) -> Result<bool, StoreError> {
+    if uncounted.lock().take(new, queue_limit) {
         return Ok(true);
     }
-    let bound = i64::try_from(queue_limit).unwrap_or(i64::MAX).saturating_add(1);
+    let bound = i64::try_from(queue_limit.saturating_add(new)).unwrap_or(i64::MAX);
     let waiting: i64 =
         sqlx::query_scalar("SELECT COUNT(*) FROM (SELECT 1 FROM tasks WHERE state = 'queued' LIMIT $1) AS waiting")
             .bind(bound)
             .fetch_one(connection)
             .await?;
-    let Some(room) = queue_limit.checked_sub(waiting.unsigned_abs()) else { return Ok(false) };
+    let waiting = waiting.unsigned_abs();
+    if waiting.saturating_sub(new) >= queue_limit {
+        return Ok(false);
+    }
+    let room = queue_limit.saturating_sub(waiting);
     *uncounted.lock() = Uncounted { queue_limit, left: (room / 16).min(PostgresJobStore::MOST_UNCOUNTED) };
     Ok(true)
 }
@@ -109,8 +169,9 @@ async fn has_room(connection: &mut PgConnection, queue_limit: u64, uncounted: &M
 pub(super) async fn set_priority(database: &PostgresDatabase, id: JobId, priority: i32, now: UnixMs) -> Result<Job, StoreError> {
     let mut transaction = database.pool().begin().await?;
     let before = reads::locked(&mut transaction, id).await?;
-    if before.state != JobState::Queued {
-        return Ok(before);
+    let job = before.job.clone().into_job()?;
+    if !before.may_wait_again() {
+        return Ok(job);
     }
     sqlx::query("UPDATE jobs SET priority = $1, updated_ms = $2 WHERE id = $3")
         .bind(i64::from(priority))
@@ -126,5 +187,5 @@ pub(super) async fn set_priority(database: &PostgresDatabase, id: JobId, priorit
         .await?;
     database.notify(&mut transaction).await?;
     transaction.commit().await?;
-    Ok(Job { priority, updated: now, ..before })
+    Ok(Job { priority, updated: now, ..job })
 }

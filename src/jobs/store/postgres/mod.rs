@@ -2,7 +2,7 @@
 //!
 //! Every call is given up after a while ([`in_time`]): a database that vanished says nothing, and whoever calls goes on trying.
 //!
-//! Locks are taken in one order, so that nobody waits in a circle: a job's row, then its task's, then counters as they sort. A job's
+//! Locks are taken in one order, so that nobody waits in a circle: a job's row, then its tasks', then counters as they sort. A job's
 //! row is the lock of all that belongs to the job. Who wants many jobs either skips the locked ones or takes them as they sort.
 
 mod claims;
@@ -19,8 +19,8 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 
 use super::{
-    Claim, Ending, Fence, Inserted, JobFilter, JobStore, NewRecord, QueuePosition, QueuedTask, Release, Renewal, Renewed,
-    StoreError,
+    Claim, Ended, Ending, Fence, Inserted, JobFilter, JobStore, NewRecord, QueuePosition, QueuedTask, Release, Renewal, Renewed,
+    StoreError, TaskRecord,
 };
 use crate::database::{PostgresDatabase, in_time};
 use crate::domain::{CounterKey, Job, JobId, JobState, TaskId, UnixMs};
@@ -33,7 +33,7 @@ pub struct PostgresJobStore {
 }
 
 impl PostgresJobStore {
-    /// Jobs that a server inserts at most between two looks at the length of the queue.
+    /// Tasks that a server inserts at most between two looks at the length of the queue.
     pub const MOST_UNCOUNTED: u64 = 64;
 
     /// The jobs of this database.
@@ -62,6 +62,10 @@ impl JobStore for PostgresJobStore {
 
     async fn jobs(&self, filter: &JobFilter, before: Option<JobId>, limit: u32) -> Result<Vec<Job>, StoreError> {
         in_time(async { reads::jobs(&mut *self.database.pool().acquire().await?, filter, before, limit).await }).await
+    }
+
+    async fn tasks_of(&self, id: JobId) -> Result<Vec<TaskRecord>, StoreError> {
+        in_time(async { reads::tasks_of(&mut *self.database.pool().acquire().await?, id).await }).await
     }
 
     async fn request_cancel(&self, id: JobId, now: UnixMs) -> Result<(JobState, Job), StoreError> {
@@ -99,7 +103,7 @@ impl JobStore for PostgresJobStore {
         in_time(claims::renew(&self.database, renewals, now, lease_until)).await
     }
 
-    async fn finish(&self, ending: &Ending, now: UnixMs) -> Result<Job, StoreError> {
+    async fn finish(&self, ending: &Ending, now: UnixMs) -> Result<Ended, StoreError> {
         in_time(endings::finish(&self.database, ending, now)).await
     }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use sqlx::PgConnection;
 
-use crate::domain::{Adjustment, CounterKey, QuotaRefusal, Reservation, UnixMs};
+use crate::domain::{Adjustment, CounterKey, QuotaRefusal, Reservation, Spent, UnixMs};
 use crate::jobs::store::StoreError;
 use crate::jobs::store::ledger;
 use crate::jobs::store::rows::counter_columns;
@@ -69,6 +69,22 @@ pub(super) async fn adjust(connection: &mut PgConnection, adjustments: &[Adjustm
 pub(super) async fn usage(connection: &mut PgConnection, counters: &[CounterKey]) -> Result<Vec<(CounterKey, i64)>, StoreError> {
     let used = held(connection, &counters.iter().collect::<Vec<_>>()).await?;
     Ok(counters.iter().enumerate().filter_map(|(index, key)| Some((key.clone(), *used.get(&index)?))).collect())
+}
+
+/// What a running job has used up, if it has, of what it took nothing of beforehand. Other jobs may be settled meanwhile: a look locks
+/// nothing.
+pub(super) async fn used_up(
+    connection: &mut PgConnection,
+    reservations: Vec<Reservation>,
+    spent: &Spent,
+) -> Result<Option<QuotaRefusal>, StoreError> {
+    let watched = ledger::watched(reservations);
+    if watched.is_empty() {
+        return Ok(None);
+    }
+    let keys: Vec<&CounterKey> = watched.iter().map(|reservation| &reservation.key).collect();
+    let used = held(connection, &keys).await?;
+    Ok(ledger::used_up(&watched, |index| used.get(&index).copied().unwrap_or(0), spent))
 }
 
 /// What the counters hold, by their place in `keys`.

@@ -5,9 +5,13 @@ use std::collections::HashSet;
 use sqlx::{PgConnection, QueryBuilder};
 
 use crate::domain::{Job, JobId, JobState};
+use crate::jobs::store::claimed::FinishedRow;
 use crate::jobs::store::filter;
-use crate::jobs::store::rows::{JobRow, QueuedRow, job_columns, parse, parse_state, queued_columns};
-use crate::jobs::store::{JobFilter, QueuePosition, QueuedTask, StoreError};
+use crate::jobs::store::follow::{TaskRow, Tasks, task_columns};
+use crate::jobs::store::rows::{
+    AccountRow, JobRow, QueuedRow, RecordRow, account_columns, job_columns, parse, parse_state, queued_columns,
+};
+use crate::jobs::store::{JobFilter, QueuePosition, QueuedTask, StoreError, TaskRecord};
 
 pub(super) async fn job(connection: &mut PgConnection, id: JobId) -> Result<Job, StoreError> {
     sqlx::query_as::<_, JobRow>(concat!("SELECT ", job_columns!(), " FROM jobs WHERE id = $1"))
@@ -18,14 +22,51 @@ pub(super) async fn job(connection: &mut PgConnection, id: JobId) -> Result<Job,
         .into_job()
 }
 
-/// The job, whose row nobody else changes until the transaction ends.
-pub(super) async fn locked(connection: &mut PgConnection, id: JobId) -> Result<Job, StoreError> {
-    sqlx::query_as::<_, JobRow>(concat!("SELECT ", job_columns!(), " FROM jobs WHERE id = $1 FOR UPDATE"))
+/// The job with its quotas, whose row nobody else changes until the transaction ends.
+pub(super) async fn locked(connection: &mut PgConnection, id: JobId) -> Result<AccountRow, StoreError> {
+    sqlx::query_as(concat!("SELECT ", account_columns!(), job_columns!(), " FROM jobs WHERE id = $1 FOR UPDATE"))
         .bind(id.to_string())
         .fetch_optional(connection)
         .await?
-        .ok_or(StoreError::NotFound(id))?
-        .into_job()
+        .ok_or(StoreError::NotFound(id))
+}
+
+/// The tasks of a job that is locked, as far as they depend on each other.
+pub(super) async fn tasks(connection: &mut PgConnection, job: &AccountRow) -> Result<Tasks, StoreError> {
+    let rows: Vec<TaskRow> = sqlx::query_as(concat!("SELECT ", task_columns!(), " FROM tasks WHERE job_id = $1"))
+        .bind(&job.job.id)
+        .fetch_all(connection)
+        .await?;
+    Tasks::read(job.is_film(), rows)
+}
+
+pub(super) async fn tasks_of(connection: &mut PgConnection, id: JobId) -> Result<Vec<TaskRecord>, StoreError> {
+    let rows: Vec<RecordRow> = sqlx::query_as(
+        "SELECT tasks.id, position, tasks.state, attempt, COALESCE(tasks.result, jobs.result) AS result
+         FROM tasks JOIN jobs ON jobs.id = tasks.job_id WHERE job_id = $1 ORDER BY position",
+    )
+    .bind(id.to_string())
+    .fetch_all(connection)
+    .await?;
+    // Every job has one.
+    if rows.is_empty() {
+        return Err(StoreError::NotFound(id));
+    }
+    rows.iter().map(RecordRow::read).collect()
+}
+
+/// What the completed tasks of these films have left.
+pub(super) async fn finished(connection: &mut PgConnection, films: &[String]) -> Result<Vec<FinishedRow>, StoreError> {
+    if films.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows = sqlx::query_as(
+        "SELECT job_id, position, result FROM tasks WHERE job_id = ANY($1) AND state = 'completed' AND result IS NOT NULL",
+    )
+    .bind(films)
+    .fetch_all(connection)
+    .await?;
+    Ok(rows)
 }
 
 pub(super) async fn jobs_of(connection: &mut PgConnection, ids: &[JobId]) -> Result<Vec<Job>, StoreError> {
@@ -85,4 +126,14 @@ pub(super) async fn queued(
     .fetch_all(connection)
     .await?;
     Ok(filter::readable_tasks(&rows))
+}
+
+/// The waiting tasks of a job.
+pub(super) async fn queued_of(connection: &mut PgConnection, id: JobId) -> Result<Vec<QueuedTask>, StoreError> {
+    let rows: Vec<QueuedRow> =
+        sqlx::query_as(concat!("SELECT ", queued_columns!(), " FROM tasks WHERE job_id = $1 AND state = 'queued' ORDER BY position"))
+            .bind(id.to_string())
+            .fetch_all(connection)
+            .await?;
+    Ok(filter::readable_tasks(&rows).0)
 }

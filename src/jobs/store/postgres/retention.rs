@@ -5,7 +5,7 @@ use sqlx::PgConnection;
 use super::quotas;
 use crate::database::PostgresDatabase;
 use crate::domain::{Job, UnixMs};
-use crate::jobs::store::rows::{AccountRow, JobRow, job_columns};
+use crate::jobs::store::rows::{AccountRow, JobRow, account_columns, job_columns};
 use crate::jobs::store::{StoreError, filter};
 
 /// Old jobs, and the identifiers of those that cannot be read.
@@ -33,7 +33,8 @@ pub(super) async fn forget(database: &PostgresDatabase, jobs: &[String]) -> Resu
         "WITH old AS (
              SELECT id FROM jobs WHERE id = ANY($1) AND state IN ('completed', 'failed', 'cancelled') ORDER BY id FOR UPDATE SKIP LOCKED
          )
-         DELETE FROM jobs USING old WHERE jobs.id = old.id RETURNING reservations, spent, ",
+         DELETE FROM jobs USING old WHERE jobs.id = old.id RETURNING ",
+        account_columns!(),
         job_columns!()
     ))
     .bind(jobs)

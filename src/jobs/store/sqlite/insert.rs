@@ -4,17 +4,31 @@ use sqlx::SqliteConnection;
 
 use super::waiting::Waiting;
 use super::{quotas, reads};
-use crate::domain::{Job, JobId, JobState, Reservation, UnixMs};
-use crate::jobs::store::rows::{NewRow, parse};
+use crate::domain::{Job, JobId, Reservation, UnixMs};
+use crate::jobs::store::new_tasks::NewTaskRow;
+use crate::jobs::store::rows::{NewRow, parse, to_json};
 use crate::jobs::store::{Inserted, StoreError};
 
-const INSERT: &str = "
-    INSERT INTO jobs (id, user_id, project_id, retry_of, kind, model_id, state, request, priority, reservations, idempotency_key,
-            request_sha256, created_ms, updated_ms)
-        VALUES (?1, ?2, ?3, ?4, 'image', ?5, 'queued', ?6, ?7, ?8, ?9, ?10, ?11, ?11);
-    INSERT INTO tasks (id, key_sha256, job_id, user_id, project_id, model_id, rows, width, height, state, priority, work, queued_ms,
-            created_ms, updated_ms)
-        VALUES (?12, ?13, ?1, ?2, ?3, ?5, ?14, ?15, ?16, 'queued', ?7, ?17, ?11, ?11, ?11)";
+/// The tasks `?7`, a JSON array, of the job `?1` of the user `?2` and the project `?3`, with the priority `?4`, which joins the queue at
+/// `?5` and was created at `?6`.
+macro_rules! insert_tasks {
+    () => {
+        "INSERT INTO tasks (id, key_sha256, job_id, position, user_id, project_id, model_id, is_host, rows, width, height, state, priority,
+             work, alone, result, spent, queued_ms, created_ms, updated_ms)
+         SELECT value ->> 'id', unhex(value ->> 'key'), ?1, value ->> 'position', ?2, ?3, value ->> 'model', value ->> 'is_host',
+             value ->> 'rows', value ->> 'width', value ->> 'height', value ->> 'state', ?4, value ->> 'work', value ->> 'alone',
+             value ->> 'result', value ->> 'spent', ?5, ?6, ?5
+         FROM json_each(?7)"
+    };
+}
+
+const INSERT: &str = concat!(
+    "INSERT INTO jobs (id, user_id, project_id, retry_of, kind, model_id, state, request, priority, reservations, idempotency_key,
+         request_sha256, created_ms, updated_ms)
+     VALUES (?1, ?2, ?3, ?8, ?9, ?10, 'queued', ?11, ?4, ?12, ?13, ?14, ?6, ?5);
+     ",
+    insert_tasks!()
+);
 
 pub(super) async fn insert(
     connection: &mut SqliteConnection,
@@ -45,24 +59,44 @@ pub(super) async fn insert(
         .bind(&row.job)
         .bind(&row.user)
         .bind(&row.project)
+        .bind(row.priority)
+        .bind(row.created_ms)
+        .bind(row.created_ms)
+        .bind(to_json(&row.tasks)?)
         .bind(&row.retry_of)
+        .bind(row.kind)
         .bind(&row.model)
         .bind(&row.request)
-        .bind(row.priority)
         .bind(&row.reservations)
         .bind(&row.idempotency_key)
         .bind(&row.request_sha256)
-        .bind(row.created_ms)
-        .bind(&row.task)
-        .bind(&row.task_key)
-        .bind(row.rows)
-        .bind(row.width)
-        .bind(row.height)
-        .bind(row.work)
         .execute(connection)
         .await?;
-    waiting.changed_by(1);
+    waiting.changed_by(i64::try_from(row.waiting()).unwrap_or(i64::MAX));
     Ok(Inserted::New)
+}
+
+/// Tasks that join a job that is there.
+pub(super) async fn more(
+    connection: &mut SqliteConnection,
+    job: &Job,
+    tasks: &[NewTaskRow],
+    now: UnixMs,
+) -> Result<(), StoreError> {
+    if tasks.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(insert_tasks!())
+        .bind(job.id.to_string())
+        .bind(job.user.to_string())
+        .bind(job.project.as_ref().map(ToString::to_string))
+        .bind(job.priority)
+        .bind(now.0)
+        .bind(job.created.0)
+        .bind(to_json(&tasks)?)
+        .execute(connection)
+        .await?;
+    Ok(())
 }
 
 pub(super) async fn set_priority(
@@ -71,12 +105,13 @@ pub(super) async fn set_priority(
     priority: i32,
     now: UnixMs,
 ) -> Result<Job, StoreError> {
-    let before = reads::job(connection, id).await?;
-    if before.state != JobState::Queued {
-        return Ok(before);
+    let before = reads::account(&mut *connection, id).await?;
+    let job = before.job.clone().into_job()?;
+    if !before.may_wait_again() {
+        return Ok(job);
     }
     sqlx::query(
-        "UPDATE jobs SET priority = ?1, updated_ms = ?2 WHERE id = ?3 AND state = 'queued';
+        "UPDATE jobs SET priority = ?1, updated_ms = ?2 WHERE id = ?3;
          UPDATE tasks SET priority = ?1, queued_ms = ?2, updated_ms = ?2 WHERE job_id = ?3 AND state = 'queued'",
     )
     .bind(priority)
@@ -84,5 +119,5 @@ pub(super) async fn set_priority(
     .bind(id.to_string())
     .execute(&mut *connection)
     .await?;
-    Ok(Job { priority, updated: now, ..before })
+    Ok(Job { priority, updated: now, ..job })
 }

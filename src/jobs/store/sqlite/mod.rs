@@ -16,8 +16,8 @@ use std::collections::HashSet;
 use async_trait::async_trait;
 
 use super::{
-    Claim, Ending, Fence, Inserted, JobFilter, JobStore, NewRecord, QueuePosition, QueuedTask, Release, Renewal, Renewed,
-    StoreError,
+    Claim, Ended, Ending, Fence, Inserted, JobFilter, JobStore, NewRecord, QueuePosition, QueuedTask, Release, Renewal, Renewed,
+    StoreError, TaskRecord,
 };
 use crate::database::SqliteDatabase;
 use crate::domain::{CounterKey, Job, JobId, JobState, TaskId, UnixMs};
@@ -68,6 +68,11 @@ impl JobStore for SqliteJobStore {
         reads::jobs(&mut connection, filter, before, limit).await
     }
 
+    async fn tasks_of(&self, id: JobId) -> Result<Vec<TaskRecord>, StoreError> {
+        let mut connection = self.database.read().acquire().await?;
+        reads::tasks_of(&mut connection, id).await
+    }
+
     async fn request_cancel(&self, id: JobId, now: UnixMs) -> Result<(JobState, Job), StoreError> {
         let waiting = self.waiting.clone();
         self.database.write(async move |connection| endings::request_cancel(connection, id, now, &waiting).await).await
@@ -111,9 +116,9 @@ impl JobStore for SqliteJobStore {
         self.database.write(async move |connection| claims::renew(connection, &renewals, now, lease_until).await).await
     }
 
-    async fn finish(&self, ending: &Ending, now: UnixMs) -> Result<Job, StoreError> {
-        let (row, ending) = (EndRow::of(&ending.outcome, &ending.spent)?, ending.clone());
-        self.database.write(async move |connection| endings::finish(connection, &ending, &row, now).await).await
+    async fn finish(&self, ending: &Ending, now: UnixMs) -> Result<Ended, StoreError> {
+        let (row, ending, waiting) = (EndRow::of(&ending.outcome)?, ending.clone(), self.waiting.clone());
+        self.database.write(async move |connection| endings::finish(connection, &ending, &row, now, &waiting).await).await
     }
 
     async fn release(&self, fence: &Fence, release: &Release, now: UnixMs) -> Result<Job, StoreError> {

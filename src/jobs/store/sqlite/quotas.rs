@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use sqlx::SqliteConnection;
 
-use crate::domain::{Adjustment, CounterKey, Reservation, UnixMs};
+use crate::domain::{Adjustment, CounterKey, QuotaRefusal, Reservation, Spent, UnixMs};
 use crate::jobs::store::StoreError;
 use crate::jobs::store::ledger;
 use crate::jobs::store::rows::{counter_columns, to_json};
@@ -55,6 +55,21 @@ pub(super) async fn usage(
 ) -> Result<Vec<(CounterKey, i64)>, StoreError> {
     let used = held(connection, &counters.iter().collect::<Vec<_>>()).await?;
     Ok(counters.iter().enumerate().filter_map(|(index, key)| Some((key.clone(), *used.get(&index)?))).collect())
+}
+
+/// What a running job has used up, if it has, of what it took nothing of beforehand.
+pub(super) async fn used_up(
+    connection: &mut SqliteConnection,
+    reservations: Vec<Reservation>,
+    spent: &Spent,
+) -> Result<Option<QuotaRefusal>, StoreError> {
+    let watched = ledger::watched(reservations);
+    if watched.is_empty() {
+        return Ok(None);
+    }
+    let keys: Vec<&CounterKey> = watched.iter().map(|reservation| &reservation.key).collect();
+    let used = held(connection, &keys).await?;
+    Ok(ledger::used_up(&watched, |index| used.get(&index).copied().unwrap_or(0), spent))
 }
 
 /// What the counters hold, by their place in `keys`.

@@ -4,7 +4,7 @@ use sqlx::SqliteConnection;
 
 use super::quotas;
 use crate::domain::{Job, UnixMs};
-use crate::jobs::store::rows::{AccountRow, JobRow, job_columns, to_json};
+use crate::jobs::store::rows::{AccountRow, JobRow, account_columns, job_columns, to_json};
 use crate::jobs::store::{StoreError, filter};
 
 /// Old jobs, and the identifiers of those that cannot be read.
@@ -29,7 +29,8 @@ pub(super) async fn ended(
 pub(super) async fn forget(connection: &mut SqliteConnection, jobs: &[String]) -> Result<u64, StoreError> {
     let gone: Vec<AccountRow> = sqlx::query_as(concat!(
         "DELETE FROM jobs WHERE id IN (SELECT value FROM json_each(?1)) AND state IN ('completed', 'failed', 'cancelled')
-         RETURNING reservations, spent, ",
+         RETURNING ",
+        account_columns!(),
         job_columns!()
     ))
     .bind(to_json(&jobs)?)

@@ -1,4 +1,4 @@
-//! One image task from its claim to its end.
+//! One task on a device, from its claim to its end.
 
 use std::collections::HashSet;
 use std::error::Error;
@@ -18,12 +18,13 @@ use super::blame::{Verdict, judge};
 use super::device_pool::Seat;
 use super::dispatcher::Shared;
 use super::known_models::KnownModel;
-use super::publish;
-use crate::domain::{BatchKey, ErrorCode, Job, JobError, JobState, ModelId, Spent, TaskId, UnixMs};
+use super::{publish, publish_clip};
+use crate::domain::plan::{Place, TaskRole, plan};
+use crate::domain::{ErrorCode, Job, JobError, JobRequest, JobState, ModelId, Spent, TaskId, UnixMs};
+use crate::execution::film::{self, FilmTask, FirstPicture};
 use crate::execution::results::Attempt;
-use crate::execution::{ImageOutput, ImageTask, Report, TaskEvent, TaskFailure};
+use crate::execution::{DeviceTask, DeviceWork, Report, TaskEvent, TaskFailure, TaskOutput};
 use crate::jobs::RunningTask;
-use crate::jobs::speed::work;
 use crate::jobs::store::{Outcome, Release, StoreError};
 use crate::media::decode::decode_image;
 
@@ -57,7 +58,7 @@ impl OutOfMemoryRetries {
 }
 
 /// How an attempt came out.
-enum Conclusion {
+pub(super) enum Conclusion {
     /// The job ends.
     End(Outcome),
     /// The task goes back to the queue.
@@ -71,8 +72,8 @@ enum Conclusion {
 pub(super) async fn run(shared: Arc<Shared>, task: RunningTask, unload: Vec<ModelId>, seat: Seat, charged_seconds: f64) {
     let task = Arc::new(task);
     let begun = Instant::now();
-    let job = ImageJob { shared: shared.clone(), task: task.clone(), model: None };
-    let followed = AssertUnwindSafe(job.follow(unload, seat)).catch_unwind().await;
+    let run = TaskRun { shared: shared.clone(), task: task.clone(), model: None };
+    let followed = AssertUnwindSafe(run.follow(unload, seat)).catch_unwind().await;
     let (conclusion, spent) = followed.unwrap_or_else(|_| {
         tracing::error!(job.id = %task.job.id, "Following job {} panicked", task.job.id);
         (blame(&task, "the server's own code panicked", 0, shared.clock().now()), Spent::default())
@@ -93,24 +94,31 @@ pub(super) async fn return_unrun(shared: Arc<Shared>, task: RunningTask, charged
     conclude(&shared, &Arc::new(task), conclusion, Spent::default(), Duration::ZERO).await;
 }
 
-/// A claimed image task on its device.
-struct ImageJob {
+/// A claimed task on its device.
+struct TaskRun {
     shared: Arc<Shared>,
     task: Arc<RunningTask>,
     /// Its model, once looked up.
     model: Option<Arc<KnownModel>>,
 }
 
-impl ImageJob {
+impl TaskRun {
     async fn follow(mut self, unload: Vec<ModelId>, seat: Seat) -> (Conclusion, Spent) {
         let task = self.task.clone();
         let job = &task.job;
         let device = seat.executor().name().to_owned();
         let waited_ms = job.started.map_or(0, |started| started.0 - job.created.0);
-        self.shared.parts.observer.job_started(&job.request.model, waited_ms as f64 / 1000.0);
-        tracing::info!(job.id = %job.id, device, waited_ms, "Job {} runs on {device}", job.id);
+        let Some(work) = work_of(&task) else {
+            let error = JobError { code: ErrorCode::Internal, message: "the task has nothing that a device can make".to_owned() };
+            return (Conclusion::End(Outcome::Failed(error)), Spent::default());
+        };
+        if task.is_whole_job() {
+            self.shared.parts.observer.job_started(work.model(), waited_ms as f64 / 1000.0);
+        }
+        let role = task.planned.role.as_str();
+        tracing::info!(job.id = %job.id, device, waited_ms, role, "Job {} runs on {device}", job.id);
 
-        let evaluated = self.evaluate(&seat, unload).await;
+        let evaluated = self.evaluate(&seat, unload, work.clone()).await;
         if self.task.lost.is_cancelled() {
             return (Conclusion::Discard, Spent::default());
         }
@@ -122,10 +130,17 @@ impl ImageJob {
                 let used = seat.leave();
                 self.measure(&output, used);
                 let identity = match &self.model {
-                    Some(known) => self.shared.models.identity(&job.request.model, known).await,
+                    Some(known) => self.shared.models.identity(work.model(), known).await,
                     None => Arc::default(),
                 };
-                let (outcome, spent) = publish::publish(&self.shared, &self.task, output, identity).await;
+                let (outcome, spent) = match work {
+                    DeviceWork::Pictures(request) => {
+                        publish::publish_pictures(&self.shared, &self.task, request, output, identity).await
+                    }
+                    DeviceWork::Clip(request) => {
+                        publish_clip::publish_clip(&self.shared, &self.task, request, output, identity).await
+                    }
+                };
                 drop(permit);
                 (Conclusion::End(outcome), Spent { gpu_ms: gpu_ms(used), ..spent })
             }
@@ -138,40 +153,37 @@ impl ImageJob {
     }
 
     /// Prepares the task and follows the device's events to their end.
-    async fn evaluate(&mut self, seat: &Seat, unload: Vec<ModelId>) -> Result<ImageOutput, Ending> {
+    async fn evaluate(&mut self, seat: &Seat, unload: Vec<ModelId>, work: DeviceWork) -> Result<TaskOutput, Ending> {
         let interrupt = Interrupt::default();
-        let request = self.task.job.request.clone();
-        let known = self.shared.models.find(&request.model).await;
+        let model = work.model().clone();
+        let known = self.shared.models.find(&model).await;
         let known = known.map_err(|error| TaskFailure::new(ErrorCode::ModelUnavailable, error))?;
         let model_directory = known.directory.clone();
         self.model = Some(known.clone());
-        let task = ImageTask {
+        let task = DeviceTask {
             id: self.task.fence.task,
-            init_image: match &request.init_image {
-                Some(key) => Some(self.read_init_image(key).await?),
-                None => None,
-            },
+            init_image: self.first_picture().await?,
             model_directory,
             model_fingerprint: known.fingerprint(),
             unload,
             work_directory: self.shared.work_directories.of(self.task.fence.task),
             interrupt: interrupt.clone(),
             previews: self.task.previews.clone(),
-            request,
+            work,
         };
         let mut events = seat.executor().start(task).map_err(|error| {
             tracing::debug!(job.id = %self.task.job.id, %error, "Job {} was not taken: {error}", self.task.job.id);
             Ending::Refused
         })?;
         // The weights are hashed, the first time, while the device works.
-        let mut hashing = std::pin::pin!(self.shared.models.identity(&self.task.job.request.model, &known).fuse());
+        let mut hashing = std::pin::pin!(self.shared.models.identity(&model, &known).fuse());
         let mut told_to_stop = std::pin::pin!(self.told_to_stop().fuse());
         let (mut is_hashed, mut is_told) = (false, false);
         loop {
             tokio::select! {
                 biased;
                 event = events.recv() => match event {
-                    Some(TaskEvent::Report(report)) => self.take_report(report, seat.executor().name()),
+                    Some(TaskEvent::Report(report)) => self.take_report(report, &model, seat.executor().name()),
                     Some(TaskEvent::Ended(ended)) => return ended.map_err(Ending::from),
                     None => return Err(Ending::Refused),
                 },
@@ -193,11 +205,10 @@ impl ImageJob {
         }
     }
 
-    fn take_report(&self, report: Report, device: &str) {
+    fn take_report(&self, report: Report, model: &ModelId, device: &str) {
         let (parts, job) = (&self.shared.parts, &self.task.job);
         match report {
             Report::ModelLoaded { seconds } => {
-                let model = &job.request.model;
                 tracing::info!(model.id = %model, device, seconds, "Loaded model {model}");
                 parts.observer.model_loaded(model, seconds);
                 self.shared.models.speeds().observe_load(model, seconds);
@@ -210,7 +221,39 @@ impl ImageJob {
         }
     }
 
-    async fn read_init_image(&self, key: &str) -> Result<Arc<RgbPicture>, TaskFailure> {
+    /// The picture that the task begins with: one that came with the request, a keyframe, or the last frame of the clip before.
+    async fn first_picture(&self) -> Result<Option<Arc<RgbPicture>>, TaskFailure> {
+        let task = &*self.task;
+        match (&task.job.request, task.planned.role) {
+            (JobRequest::Image(request), _) => match &request.init_image {
+                Some(key) => self.read_picture(key).await.map(Some),
+                None => Ok(None),
+            },
+            (JobRequest::Film(film), role @ TaskRole::Clip { .. }) => {
+                let plan = plan(&task.job.request);
+                let parts = FilmTask { film, plan: &plan, position: task.position, finished: &task.finished };
+                match film::first_picture(&parts, role) {
+                    Some(FirstPicture::LastFrameOf(key)) => self.read_last_frame(&key).await.map(Some),
+                    Some(FirstPicture::Picture(key)) => self.read_picture(&key).await.map(Some),
+                    None => Err(TaskFailure::new(ErrorCode::Internal, "the clip has no picture to begin with")),
+                }
+            }
+            (JobRequest::Film(_), _) => Ok(None),
+        }
+    }
+
+    /// The last frame of a stored clip, as it left the decoder.
+    async fn read_last_frame(&self, key: &str) -> Result<Arc<RgbPicture>, TaskFailure> {
+        let unreadable = |error: &dyn std::fmt::Display| {
+            tracing::error!(job.id = %self.task.job.id, %error, "Cannot read the last frame of {key}: {error}");
+            TaskFailure::new(ErrorCode::StorageFailed, "the clip before cannot be read back from the storage")
+        };
+        let path = self.shared.parts.storage.local_path(key).map_err(|error| unreadable(&error))?;
+        let read = tokio::task::spawn_blocking(move || film::last_frame(&path)).await.map_err(|error| unreadable(&error))?;
+        read.map(Arc::new).map_err(|error| unreadable(&error))
+    }
+
+    async fn read_picture(&self, key: &str) -> Result<Arc<RgbPicture>, TaskFailure> {
         let unreadable = |error: &(dyn Error + 'static)| {
             tracing::error!(job.id = %self.task.job.id, error, "Cannot read the initial picture {key}: {error}");
             TaskFailure::new(ErrorCode::StorageFailed, "the initial picture cannot be read back from the storage")
@@ -224,11 +267,12 @@ impl ImageJob {
     }
 
     /// Takes the speed of a run that did all of its work in this attempt.
-    fn measure(&self, output: &ImageOutput, used: Duration) {
-        let request = &self.task.job.request;
+    fn measure(&self, output: &TaskOutput, used: Duration) {
         let seconds = used.as_secs_f64() - output.facts.timings.load_seconds;
-        if output.facts.resumed_steps == 0 {
-            self.shared.models.speeds().observe_work(&BatchKey::of(request), work(request), seconds);
+        if output.facts.resumed_steps == 0
+            && let Place::Device { batch, .. } = &self.task.planned.place
+        {
+            self.shared.models.speeds().observe_work(batch, self.task.planned.work, seconds);
         }
     }
 
@@ -284,6 +328,16 @@ fn replaced(task: &RunningTask, message: String, directory: Option<PathBuf>, nam
     }
 }
 
+/// What a device has to do for a task.
+fn work_of(task: &RunningTask) -> Option<DeviceWork> {
+    match (&task.job.request, task.planned.role) {
+        (JobRequest::Image(request), _) => Some(DeviceWork::Pictures(request.clone())),
+        (JobRequest::Film(film), TaskRole::Keyframe { scene }) => film.keyframe(scene).map(DeviceWork::Pictures),
+        (JobRequest::Film(film), TaskRole::Clip { scene, clip }) => Some(DeviceWork::Clip(film.clip(scene, clip))),
+        (JobRequest::Film(_), _) => None,
+    }
+}
+
 /// Why an attempt gave no pictures.
 enum Ending {
     /// The device did not take it, or went without a word.
@@ -299,7 +353,7 @@ impl From<TaskFailure> for Ending {
 }
 
 /// Who pays for the death of a worker: the executor tells every task how many others were on it, so each is judged where it is followed.
-fn blame(task: &RunningTask, reason: &str, companions: u32, now: UnixMs) -> Conclusion {
+pub(super) fn blame(task: &RunningTask, reason: &str, companions: u32, now: UnixMs) -> Conclusion {
     match judge(task.failures, companions, reason, now) {
         Verdict::Fail(error) => Conclusion::End(Outcome::Failed(error)),
         Verdict::Again(release) => Conclusion::Return(release),
@@ -319,7 +373,7 @@ fn refund(shared: &Shared, task: &RunningTask, conclusion: &Conclusion, charged_
 }
 
 /// Writes down how an attempt came out, however long the database needs.
-async fn conclude(shared: &Arc<Shared>, task: &Arc<RunningTask>, conclusion: Conclusion, spent: Spent, ran: Duration) {
+pub(super) async fn conclude(shared: &Arc<Shared>, task: &Arc<RunningTask>, conclusion: Conclusion, spent: Spent, ran: Duration) {
     let (runner, fence) = (&shared.parts.runner, &task.fence);
     let concluded = match &conclusion {
         Conclusion::End(outcome) => persist(shared, task, || runner.finish(task, outcome, spent)).await,
@@ -331,13 +385,13 @@ async fn conclude(shared: &Arc<Shared>, task: &Arc<RunningTask>, conclusion: Con
     };
     match concluded {
         Ok(job) => {
-            report_end(shared, &job, ran);
-            if job.state.is_terminal() {
+            report_end(shared, task, &job, ran);
+            if matches!(conclusion, Conclusion::End(_)) || job.state.is_terminal() {
                 shared.oom_retries.forget(fence.task);
                 shared.work_directories.remove_soon(fence.task);
                 // Whoever gave an attempt back may have died before it removed what that attempt had stored.
                 for earlier in (fence.attempt - ATTEMPTS_CLEANED).max(1)..fence.attempt {
-                    Attempt::new(&job, earlier).delete_pictures(&shared.parts.storage).await;
+                    Attempt::new(&job, task.position, earlier).delete_files(&shared.parts.storage).await;
                 }
             }
         }
@@ -345,7 +399,7 @@ async fn conclude(shared: &Arc<Shared>, task: &Arc<RunningTask>, conclusion: Con
             tracing::error!(job.id = %fence.job, error = &error as &dyn Error, "Cannot write down the end of job {}: {error}", fence.job);
             // Somebody else has the task. After any other error it runs again when its lease has ended, and what it stored is removed.
             if matches!(error, StoreError::LeaseLost) {
-                Attempt::new(&task.job, fence.attempt).delete_pictures(&shared.parts.storage).await;
+                Attempt::new(&task.job, task.position, fence.attempt).delete_files(&shared.parts.storage).await;
                 if let Err(error) = runner.follow_elsewhere().await {
                     tracing::warn!(error = &error as &dyn Error, "Cannot look what became of job {}: {error}", fence.job);
                 }
@@ -356,12 +410,16 @@ async fn conclude(shared: &Arc<Shared>, task: &Arc<RunningTask>, conclusion: Con
     }
 }
 
-fn report_end(shared: &Shared, job: &Job, ran: Duration) {
-    let (seconds, model) = (ran.as_secs_f64(), &job.request.model);
+fn report_end(shared: &Shared, task: &RunningTask, job: &Job, ran: Duration) {
+    let (seconds, model) = (ran.as_secs_f64(), job.request.model());
     match job.state {
         JobState::Queued => {
             shared.parts.observer.job_returned(model);
             tracing::info!(job.id = %job.id, "Gave job {} back to the queue", job.id);
+        }
+        JobState::Running => {
+            let (role, position) = (task.planned.role.as_str(), task.position);
+            tracing::info!(job.id = %job.id, role, position, seconds, "Task {position} of job {} ended", job.id);
         }
         state => {
             shared.parts.observer.job_finished(model, state, seconds);

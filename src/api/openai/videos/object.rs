@@ -1,0 +1,122 @@
+//! A film as OpenAI's clients know it.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::api::error::ApiError;
+use crate::domain::{ErrorCode, Job, JobState};
+
+/// A video.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::api) struct VideoObject {
+    /// Its identifier; the native API knows it as a task.
+    id: String,
+    /// `video`.
+    object: &'static str,
+    /// The model.
+    model: String,
+    /// `queued`, `in_progress`, `completed` or `failed`.
+    #[schema(value_type = String)]
+    status: &'static str,
+    /// Percent.
+    progress: u32,
+    /// Unix seconds.
+    created_at: i64,
+    /// Unix seconds.
+    completed_at: Option<i64>,
+    /// Videos are kept as long as the server's configuration says, and no time is promised.
+    expires_at: Option<i64>,
+    /// Why it failed; of a cancelled one, `cancelled`.
+    error: Option<VideoError>,
+    /// What it shows, scene after scene.
+    prompt: Option<String>,
+    /// The video that this one was made from.
+    remixed_from_video_id: Option<String>,
+    /// Its length, as a text.
+    #[schema(example = "4")]
+    seconds: String,
+    /// Width and height.
+    #[schema(example = "1280x720")]
+    size: String,
+    /// The seed of its first scene.
+    seed: u64,
+}
+
+/// Why a video failed.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::api) struct VideoError {
+    /// For programs.
+    code: String,
+    /// For people.
+    message: String,
+}
+
+impl VideoObject {
+    /// The video of a job; a job of another kind is none.
+    pub(in crate::api) fn of(job: &Job) -> Option<Self> {
+        let film = job.request.film()?;
+        let (status, error) = match job.state {
+            JobState::Queued => ("queued", None),
+            JobState::Running => ("in_progress", None),
+            JobState::Completed => ("completed", None),
+            JobState::Failed => {
+                let (code, message) = job.error.as_ref().map_or_else(
+                    || (word(ErrorCode::Internal), "no reason given".to_owned()),
+                    |error| (word(error.code), error.message.clone()),
+                );
+                ("failed", Some(VideoError { code, message }))
+            }
+            JobState::Cancelled => {
+                let message = "the video was cancelled".to_owned();
+                ("failed", Some(VideoError { code: "cancelled".to_owned(), message }))
+            }
+        };
+        let prompts: Vec<&str> = film.scenes.iter().map(|scene| scene.prompt.as_str()).filter(|text| !text.is_empty()).collect();
+        let progress = if job.state == JobState::Completed { 100 } else { (job.progress.fraction() * 100.0) as u32 };
+        Some(Self {
+            id: job.id.to_string(),
+            object: "video",
+            model: film.model.to_string(),
+            status,
+            progress: progress.min(100),
+            created_at: job.created.seconds(),
+            completed_at: job.finished.filter(|_| job.state == JobState::Completed).map(|at| at.seconds()),
+            expires_at: None,
+            error,
+            prompt: (!prompts.is_empty()).then(|| prompts.join("\n")),
+            remixed_from_video_id: job.retry_of.map(|id| id.to_string()),
+            seconds: seconds(film.duration_ms()),
+            size: format!("{}x{}", film.width, film.height),
+            seed: job.request.seed(),
+        })
+    }
+
+    /// The same where the job has been found to be a film.
+    pub(in crate::api) fn of_film(job: &Job) -> Result<Self, ApiError> {
+        Self::of(job).ok_or_else(|| ApiError::internal("a video's job is no film"))
+    }
+}
+
+/// The word of an error code, as JSON has it.
+fn word(code: ErrorCode) -> String {
+    serde_json::to_value(code).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
+}
+
+/// Seconds without what they do not need: `4`, `2.5`.
+fn seconds(milliseconds: i64) -> String {
+    let text = format!("{:.3}", milliseconds as f64 / 1000.0);
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_are_plain_texts() {
+        for (ms, text) in [(4000, "4"), (2500, "2.5"), (1001, "1.001"), (0, "0"), (10_000, "10")] {
+            assert_eq!(seconds(ms), text);
+        }
+        assert_eq!(word(ErrorCode::OutOfMemory), "out_of_memory");
+    }
+}

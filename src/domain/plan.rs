@@ -1,0 +1,311 @@
+//! The tasks that a job consists of, and which of them may run. Pure: everything follows from the request.
+//!
+//! A request for pictures is one task. A film is, for each scene, a keyframe where the scene brings no picture, its clips one after the
+//! other, and the scene made of them; and then the film made of the scenes. Every task ends with files of its own, which stay as long
+//! as the job: what is there is not made again.
+
+use serde::Serialize;
+
+use super::batch::{BatchKey, rows};
+use super::digest::Sha256Digest;
+use super::film::FilmRequest;
+use super::image_request::ImageRequest;
+use super::job_request::JobRequest;
+
+/// What a task of a job makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TaskRole {
+    /// All pictures of a request for pictures.
+    Pictures,
+    /// The picture that a scene begins with.
+    Keyframe {
+        /// Index of the scene.
+        scene: usize,
+    },
+    /// Frames of a scene.
+    Clip {
+        /// Index of the scene.
+        scene: usize,
+        /// Which of the scene's clips.
+        clip: u32,
+    },
+    /// A scene at the film's frame rate and size.
+    Scene {
+        /// Index of the scene.
+        scene: usize,
+    },
+    /// The whole film.
+    Film,
+}
+
+impl TaskRole {
+    /// The word that events and documents use.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pictures => "pictures",
+            Self::Keyframe { .. } => "keyframe",
+            Self::Clip { .. } => "clip",
+            Self::Scene { .. } => "scene",
+            Self::Film => "film",
+        }
+    }
+
+    /// Index of the scene that it is for.
+    pub const fn scene(self) -> Option<usize> {
+        match self {
+            Self::Keyframe { scene } | Self::Clip { scene, .. } | Self::Scene { scene } => Some(scene),
+            Self::Pictures | Self::Film => None,
+        }
+    }
+}
+
+/// Where a task runs.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Place {
+    /// On a device that holds a model.
+    Device {
+        /// With whom it can share evaluations.
+        batch: BatchKey,
+        /// Rows of its evaluations.
+        rows: u32,
+        /// It shares a device with nobody.
+        alone: bool,
+    },
+    /// On the server's own processor, beside what the devices do.
+    Host,
+}
+
+/// A task of a job.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PlannedTask {
+    /// What it makes.
+    pub role: TaskRole,
+    /// Hash of all that its files depend on.
+    pub key: Sha256Digest,
+    /// Positions of the tasks whose files it needs; all smaller than its own.
+    pub after: Vec<u32>,
+    /// Where it runs.
+    pub place: Place,
+    /// Evaluations · megapixels (of all frames), guided ones twice: for estimates of time.
+    pub work: f64,
+    /// What it adds to the job's progress.
+    pub steps: u32,
+}
+
+/// A unit of progress of a task that evaluates no model.
+const HOST_STEPS: u32 = 1;
+
+/// The tasks of a request, in an order in which they could run one after the other. The last one's files are the job's.
+pub fn plan(request: &JobRequest) -> Vec<PlannedTask> {
+    match request {
+        JobRequest::Image(request) => vec![PlannedTask {
+            role: TaskRole::Pictures,
+            key: digest(request),
+            after: Vec::new(),
+            place: picture_place(request),
+            work: picture_work(request),
+            steps: request.num_inference_steps.saturating_mul(request.num_images),
+        }],
+        JobRequest::Film(film) => film_plan(film),
+    }
+}
+
+/// Positions of the tasks that may run now: all that they need is there, and they are neither there nor on their way. `state` says of a
+/// position whether its files are there (`Some(true)`), or it waits or runs (`Some(false)`).
+pub fn ready(plan: &[PlannedTask], state: impl Fn(u32) -> Option<bool>) -> Vec<u32> {
+    let is_ready = |position: &u32| {
+        let task = &plan[*position as usize];
+        state(*position).is_none() && task.after.iter().all(|needed| state(*needed) == Some(true))
+    };
+    (0..plan.len() as u32).filter(is_ready).collect()
+}
+
+/// Progress units of a whole job.
+pub fn total_steps(plan: &[PlannedTask]) -> u32 {
+    plan.iter().map(|task| task.steps).fold(0, u32::saturating_add)
+}
+
+fn film_plan(film: &FilmRequest) -> Vec<PlannedTask> {
+    let mut tasks: Vec<PlannedTask> = Vec::new();
+    let mut scenes = Vec::with_capacity(film.scenes.len());
+    for (index, scene) in film.scenes.iter().enumerate() {
+        // What the next clip begins with: a task's last picture, or a file that came with the request.
+        let mut before: Option<u32> = None;
+        let mut origin = scene.init_image.as_ref().map(|file| file.sha256.clone());
+        if let Some(request) = film.keyframe(index) {
+            let key = digest(&("keyframe", &request));
+            origin = Some(key.to_string());
+            before = Some(tasks.len() as u32);
+            tasks.push(PlannedTask {
+                role: TaskRole::Keyframe { scene: index },
+                key,
+                after: Vec::new(),
+                place: picture_place(&request),
+                work: picture_work(&request),
+                steps: request.num_inference_steps,
+            });
+        }
+        let mut clips = Vec::new();
+        for clip in 0..film.clips_of(index) {
+            let request = film.clip(index, clip);
+            let key = digest(&("clip", &request, &origin));
+            origin = Some(key.to_string());
+            let position = tasks.len() as u32;
+            let settings = &request.settings;
+            let rows = if request.is_guided() { 2 } else { 1 };
+            let batch = BatchKey { model: request.model.clone(), width: settings.width, height: settings.height };
+            tasks.push(PlannedTask {
+                role: TaskRole::Clip { scene: index, clip },
+                key,
+                after: before.into_iter().collect(),
+                place: Place::Device { batch, rows, alone: true },
+                work: f64::from(settings.num_inference_steps)
+                    * f64::from(rows)
+                    * f64::from(settings.num_frames)
+                    * megapixels(settings.width, settings.height),
+                steps: settings.num_inference_steps,
+            });
+            clips.push(position);
+            before = Some(position);
+        }
+        let keys: Vec<String> = clips.iter().map(|clip| tasks[*clip as usize].key.to_string()).collect();
+        let size = (film.width, film.height);
+        let handling = (film.frame_rate, size, film.interpolation, film.upscaling, film.clips.fps);
+        let key = digest(&("scene", keys, film.frames_made(index), handling, &scene.camera, scene.seed));
+        scenes.push(tasks.len() as u32);
+        tasks.push(PlannedTask {
+            role: TaskRole::Scene { scene: index },
+            key,
+            after: clips,
+            place: Place::Host,
+            work: 0.0,
+            steps: HOST_STEPS,
+        });
+    }
+    let keys: Vec<String> = scenes.iter().map(|scene| tasks[*scene as usize].key.to_string()).collect();
+    let joints: Vec<_> = film.scenes.iter().map(|scene| (scene.frames, scene.transition)).collect();
+    let key = digest(&("film", keys, joints, film.codec, film.audio.as_ref().map(|audio| &audio.sha256)));
+    tasks.push(PlannedTask {
+        role: TaskRole::Film,
+        key,
+        after: scenes,
+        place: Place::Host,
+        work: 0.0,
+        steps: HOST_STEPS,
+    });
+    tasks
+}
+
+fn picture_place(request: &ImageRequest) -> Place {
+    Place::Device { batch: BatchKey::of(request), rows: rows(request), alone: false }
+}
+
+/// The size of a request in evaluations · megapixels; a guided evaluation counts twice (two rows).
+pub fn picture_work(request: &ImageRequest) -> f64 {
+    let rows = if request.guidance_scale > 1.0 { 2.0 } else { 1.0 };
+    let begun_late = if request.init_image.is_some() { f64::from(request.strength.clamp(0.0, 1.0)) } else { 1.0 };
+    let megapixels = megapixels(request.width, request.height);
+    f64::from(request.num_inference_steps) * begun_late * rows * f64::from(request.num_images) * megapixels
+}
+
+fn megapixels(width: u32, height: u32) -> f64 {
+    f64::from(width) * f64::from(height) / 1e6
+}
+
+/// Hash of a value's JSON.
+fn digest(value: &impl Serialize) -> Sha256Digest {
+    // Plain data of texts and numbers always serialises; an empty text would only make two keys of one job equal.
+    Sha256Digest::of(&serde_json::to_vec(value).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::domain::film::tests::film;
+    use crate::domain::film::{InputFile, Transition};
+
+    fn planned(film: &FilmRequest) -> Vec<PlannedTask> {
+        plan(&film.clone().into())
+    }
+
+    fn keys(film: &FilmRequest) -> Vec<String> {
+        planned(film).iter().map(|task| task.key.to_string()).collect()
+    }
+
+    /// Roles of the tasks whose keys `a` has and `b` has not.
+    fn changed(a: &FilmRequest, b: &FilmRequest) -> Vec<TaskRole> {
+        let kept: BTreeSet<String> = keys(b).into_iter().collect();
+        planned(a).into_iter().filter(|task| !kept.contains(&task.key.to_string())).map(|task| task.role).collect()
+    }
+
+    #[test]
+    fn a_film_is_keyframes_clips_scenes_and_the_film() {
+        let mut film = film(&[24, 96]);
+        film.scenes[0].init_image = Some(InputFile { key: "k".to_owned(), sha256: "00".to_owned() });
+        let roles: Vec<TaskRole> = planned(&film).iter().map(|task| task.role).collect();
+        assert_eq!(
+            roles,
+            [
+                TaskRole::Clip { scene: 0, clip: 0 },
+                TaskRole::Scene { scene: 0 },
+                TaskRole::Keyframe { scene: 1 },
+                TaskRole::Clip { scene: 1, clip: 0 },
+                TaskRole::Clip { scene: 1, clip: 1 },
+                TaskRole::Clip { scene: 1, clip: 2 },
+                TaskRole::Scene { scene: 1 },
+                TaskRole::Film,
+            ]
+        );
+        let after: Vec<Vec<u32>> = planned(&film).into_iter().map(|task| task.after).collect();
+        assert_eq!(after, [vec![], vec![0], vec![], vec![2], vec![3], vec![4], vec![3, 4, 5], vec![1, 6]]);
+    }
+
+    #[test]
+    fn scenes_are_independent_until_the_film() {
+        let film = film(&[24, 24, 24, 24]);
+        let plan = planned(&film);
+        let first = ready(&plan, |_| None);
+        assert_eq!(first.len(), 4, "all keyframes");
+        // Run everything, always the last that is ready: the order does not matter, and all of it ends.
+        let mut done = BTreeSet::new();
+        while let Some(next) = ready(&plan, |position| done.contains(&position).then_some(true)).pop() {
+            done.insert(next);
+        }
+        assert_eq!(done.len(), plan.len());
+        assert!(ready(&plan, |position| (position < 4).then_some(false)).iter().all(|&position| position >= 4));
+    }
+
+    #[test]
+    fn another_seed_makes_one_scene_anew() {
+        let before = film(&[24, 96, 24]);
+        let mut after = before.clone();
+        after.scenes[1].seed += 1;
+        let roles = changed(&after, &before);
+        assert!(roles.iter().all(|role| role.scene().is_none_or(|scene| scene == 1)), "{roles:?}");
+        assert_eq!(roles.len(), 1 + 3 + 1 + 1);
+    }
+
+    #[test]
+    fn what_concerns_only_the_joining_keeps_the_clips() {
+        let before = film(&[24, 24]);
+        let mut faded = before.clone();
+        faded.scenes[0].transition = Transition::Fade { frames: 6 };
+        assert_eq!(changed(&faded, &before), [TaskRole::Film]);
+        let mut moved = before.clone();
+        moved.scenes[1].camera = Some("Zoom in".to_owned());
+        assert_eq!(changed(&moved, &before), [TaskRole::Scene { scene: 1 }, TaskRole::Film]);
+    }
+
+    #[test]
+    fn keys_do_not_name_where_an_input_lies() {
+        let mut one = film(&[24]);
+        one.scenes[0].init_image = Some(InputFile { key: "inputs/a".to_owned(), sha256: "ab".to_owned() });
+        let mut other = one.clone();
+        other.scenes[0].init_image = Some(InputFile { key: "inputs/b".to_owned(), sha256: "ab".to_owned() });
+        assert_eq!(keys(&one), keys(&other));
+        other.scenes[0].init_image = Some(InputFile { key: "inputs/b".to_owned(), sha256: "cd".to_owned() });
+        assert_eq!(changed(&one, &other).len(), 3);
+    }
+}

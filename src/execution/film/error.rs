@@ -1,0 +1,51 @@
+//! Why a film, or a part of one, was not made.
+
+use crate::domain::ErrorCode;
+use crate::media::video::MediaError;
+use crate::storage::StorageError;
+
+/// Why a film, or a part of one, was not made. `Display` is a line for users.
+#[derive(Debug, thiserror::Error)]
+pub enum FilmError {
+    /// Somebody stopped it.
+    #[error("interrupted")]
+    Interrupted,
+    /// A file could not be read or written as film.
+    #[error(transparent)]
+    Media(MediaError),
+    /// The storage failed.
+    #[error("a part of the film cannot be read from the storage, or written to it")]
+    Storage(#[from] StorageError),
+    /// What a device left cannot be read.
+    #[error("a finished frame cannot be read: {0}")]
+    Frame(std::io::Error),
+    /// What the task before should have left is not there.
+    #[error("{0} is missing")]
+    Missing(&'static str),
+    /// A task that a device runs.
+    #[error("'{0}' is made by a device")]
+    NotHere(&'static str),
+}
+
+impl FilmError {
+    /// The class that users see.
+    pub const fn code(&self) -> ErrorCode {
+        match self {
+            Self::Storage(_) | Self::Frame(_) | Self::Missing(_) => ErrorCode::StorageFailed,
+            Self::Media(MediaError::StorageFull { .. } | MediaError::Write { .. } | MediaError::NotVideo { .. }) => {
+                ErrorCode::StorageFailed
+            }
+            Self::Media(MediaError::Setting { .. } | MediaError::NotAudio { .. }) => ErrorCode::InvalidRequest,
+            Self::Media(_) | Self::NotHere(_) | Self::Interrupted => ErrorCode::Internal,
+        }
+    }
+}
+
+impl From<MediaError> for FilmError {
+    fn from(error: MediaError) -> Self {
+        match error {
+            MediaError::Interrupted => Self::Interrupted,
+            other => Self::Media(other),
+        }
+    }
+}

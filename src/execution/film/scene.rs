@@ -1,0 +1,116 @@
+//! A scene: its clips at the film's frame rate and size, seen by a moving camera.
+
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use super::{FilmTask, HostProgress};
+use super::clip::Chain;
+use super::error::FilmError;
+use crate::domain::camera::CameraPath;
+use crate::domain::film::Interpolation;
+use crate::domain::{Artifact, FrameRate, JobResult, Spent, VideoFacts};
+use crate::execution::results::{Attempt, SCENE_CODEC, THUMBNAIL_SIDE, file_sha256};
+use crate::media::camera::CameraView;
+use crate::media::video::{
+    self, FilmMetadata, Fit, Frame, MediaError, RateConversion, SourceTiming, VideoSettings, VideoWriter,
+};
+use crate::storage::{ArtifactStorage, thumbnail_key};
+
+/// Quality of a stored scene: what is encoded once more must lose nothing that shows.
+const SCENE_QUALITY: u8 = 92;
+
+/// Makes a scene of the clips that the tasks before have left.
+pub(super) fn make(
+    index: usize,
+    task: &FilmTask<'_>,
+    attempt: &Attempt,
+    storage: &ArtifactStorage,
+    progress: &HostProgress<'_>,
+) -> Result<(JobResult, Spent), FilmError> {
+    let film = task.film;
+    let scene = film.scenes.get(index).ok_or(FilmError::Missing("the scene"))?;
+    let clips: Vec<&Artifact> = task.inputs().filter_map(|result| result.artifacts.first()).collect();
+    let paths = clips.iter().map(|clip| storage.local_path(&clip.key)).collect::<Result<Vec<PathBuf>, _>>()?;
+    if paths.is_empty() {
+        return Err(FilmError::Missing("the scene's clip"));
+    }
+    let (made, source_frames) = (film.frames_made(index), film.source_frames(index));
+    let camera = scene.camera.as_deref().map(str::parse::<CameraPath>).transpose();
+    let camera = camera.map_err(|error| MediaError::Setting { field: "camera", reason: error.to_string() })?;
+    let view = camera.as_ref().map(|path| CameraView::new(path, scene.seed, u64::from(made)));
+
+    let key = attempt.key(0);
+    let draft = storage.draft(&key)?;
+    let settings = VideoSettings { quality: SCENE_QUALITY, ..VideoSettings::new(film.width, film.height, film.frame_rate) }
+        .with_codec(SCENE_CODEC);
+    let mut writer = VideoWriter::create(&draft, &settings, &FilmMetadata::default())?;
+    let mut source = Chain::new(&paths);
+    let mut source_size = None;
+    let mut emit = |frame: Frame| {
+        source_size.get_or_insert((frame.width(), frame.height()));
+        let sized = video::resize(&frame, film.width, film.height, Fit::Fill)?;
+        let seen = match &view {
+            Some(view) => view.render(&sized, writer.frames())?,
+            None => sized,
+        };
+        writer.push(&seen)?;
+        (progress.told)(writer.frames() as u32, made);
+        Ok(())
+    };
+    let interpolation = if film.interpolation == Interpolation::None {
+        for _ in 0..made {
+            if progress.is_interrupted() {
+                return Err(FilmError::Interrupted);
+            }
+            let frame = source.next().ok_or(FilmError::Missing("a frame of the scene's clip"))??;
+            emit(frame)?;
+        }
+        video::Interpolation::Copied
+    } else {
+        let conversion = RateConversion {
+            source_frames: u64::from(source_frames),
+            frames: u64::from(made),
+            timing: SourceTiming::At {
+                from: FrameRate::new(film.clips.fps, 1).unwrap_or(FrameRate::FILM),
+                to: film.frame_rate,
+            },
+            motion: true,
+        };
+        video::interpolate(&mut source, &conversion, &mut emit, &|| progress.is_interrupted())?
+    };
+    let written = writer.finish()?;
+    let thumbnail = video::thumbnail(&draft, u64::from(scene.frames) / 2, THUMBNAIL_SIDE, &|| progress.is_interrupted())?;
+    let sha256 = file_sha256(&draft).map_err(FilmError::Frame)?;
+    storage.keep(&key)?;
+    storage.put_together(&[(thumbnail_key(&key).as_str(), &thumbnail)])?;
+
+    let is_resized = source_size != Some((film.width, film.height));
+    let manifest = json!({
+        "frames": written.frames,
+        "clips": clips.len(),
+        "source_frames": source_frames,
+        "interpolation": interpolation.name(),
+        "scaling": if is_resized { "lanczos" } else { "none" },
+        "camera": scene.camera.as_ref().map(|commands| json!({ "commands": commands, "made_by": "virtual camera over the finished frames" })),
+    });
+    let spent = Spent { storage_bytes: (written.bytes + thumbnail.len() as u64) as i64, ..Spent::default() };
+    let artifact = Artifact {
+        thumbnail_key: thumbnail_key(&key),
+        media_type: SCENE_CODEC.media_type().to_owned(),
+        width: film.width,
+        height: film.height,
+        bytes: written.bytes,
+        sha256,
+        seed: scene.seed,
+        video: Some(VideoFacts {
+            frames: written.frames,
+            frame_rate: film.frame_rate,
+            duration_ms: (film.frame_rate.seconds_of(written.frames) * 1000.0).round() as i64,
+            codec: SCENE_CODEC.name().to_owned(),
+            sprite_sheet_key: None,
+        }),
+        key,
+    };
+    Ok((JobResult { artifacts: vec![artifact], manifest }, spent))
+}

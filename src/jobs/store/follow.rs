@@ -1,0 +1,142 @@
+//! What follows from the end of a task. Pure; the adapters write what is decided here, in the transaction of the task's end.
+
+use super::StoreError;
+use super::new_tasks::NewTaskRow;
+use super::rows::{from_json, parse_state};
+use crate::domain::plan::{Place, plan, ready};
+use crate::domain::{ErrorCode, Job, JobError, JobState, QuotaRefusal, Spent};
+use crate::jobs::store::Outcome;
+use crate::quota;
+
+/// The columns of a [`TaskRow`], for a statement's text.
+macro_rules! task_columns {
+    () => {
+        "id, position, state, spent"
+    };
+}
+pub(super) use task_columns;
+
+/// A task of a job, as far as the others depend on it.
+#[derive(Clone, Debug, sqlx::FromRow)]
+pub(super) struct TaskRow {
+    pub(super) id: String,
+    pub(super) position: i64,
+    pub(super) state: String,
+    pub(super) spent: Option<String>,
+}
+
+#[derive(Clone, Debug)]
+struct Task {
+    id: String,
+    position: i64,
+    state: JobState,
+    spent: Spent,
+}
+
+/// The tasks of a job that exist.
+#[derive(Clone, Debug)]
+pub(super) struct Tasks {
+    is_film: bool,
+    tasks: Vec<Task>,
+}
+
+impl Tasks {
+    pub(super) fn read(is_film: bool, rows: Vec<TaskRow>) -> Result<Self, StoreError> {
+        let read = |TaskRow { id, position, state, spent }: TaskRow| {
+            // What cannot be read is charged to nobody.
+            let spent = spent.and_then(|text| from_json(&text).ok()).unwrap_or_default();
+            Ok(Task { id, position, state: parse_state(&state)?, spent })
+        };
+        Ok(Self { is_film, tasks: rows.into_iter().map(read).collect::<Result<_, StoreError>>()? })
+    }
+
+    /// The only task of a job of one.
+    pub(super) fn one(id: String, state: JobState, spent: Spent) -> Self {
+        Self { is_film: false, tasks: vec![Task { id, position: 0, state, spent }] }
+    }
+
+    /// How many of them wait.
+    pub(super) fn waiting(&self) -> i64 {
+        self.tasks.iter().map(|task| i64::from(task.state == JobState::Queued)).sum()
+    }
+
+    /// Whether any but this one runs.
+    pub(super) fn others_run(&self, but: &str) -> bool {
+        self.tasks.iter().any(|task| task.state == JobState::Running && task.id != but)
+    }
+
+    /// Whether any runs.
+    pub(super) fn any_runs(&self) -> bool {
+        self.tasks.iter().any(|task| task.state == JobState::Running)
+    }
+
+    /// Whether any waits or runs.
+    pub(super) fn any_goes_on(&self) -> bool {
+        self.waiting() > 0 || self.any_runs()
+    }
+
+    /// What they have taken so far.
+    pub(super) fn spent(&self) -> Spent {
+        self.tasks.iter().fold(Spent::default(), |sum, task| sum.and(task.spent))
+    }
+
+    /// What the quotas are charged with when the job ends in this state. A film that was not completed delivers nothing, but its devices
+    /// have worked, and what its completed tasks left stays for another try.
+    pub(super) fn charged(&self, state: JobState) -> Spent {
+        if !self.is_film || state == JobState::Completed {
+            return self.spent();
+        }
+        let kept = self.tasks.iter().filter(|task| task.state == JobState::Completed);
+        let storage_bytes = kept.fold(0_i64, |sum, task| sum.saturating_add(task.spent.storage_bytes));
+        Spent { gpu_ms: self.spent().gpu_ms, storage_bytes, ..Spent::default() }
+    }
+
+    /// Whether the files of a task of the plan are there; `None` where the task does not exist.
+    fn is_there(&self, position: u32) -> Option<bool> {
+        let task = self.tasks.iter().find(|task| task.position == i64::from(position))?;
+        Some(task.state == JobState::Completed)
+    }
+}
+
+/// What becomes of a job of which a task has ended.
+#[derive(Debug)]
+pub(super) enum Next {
+    /// It goes on; these tasks wait from now on.
+    Goes(Vec<NewTaskRow>),
+    /// It ends as the task did.
+    EndsSo,
+    /// It ends otherwise.
+    Ends(Outcome),
+}
+
+/// What follows when the task at `position` has ended so; `tasks` are as they stand after that.
+pub(super) fn next(job: &Job, cancel_requested: bool, position: i64, outcome: &Outcome, tasks: &Tasks) -> Next {
+    if !matches!(outcome, Outcome::Completed(_)) {
+        return Next::EndsSo;
+    }
+    let plan = plan(&job.request);
+    if position + 1 == plan.len() as i64 {
+        return Next::EndsSo;
+    }
+    if cancel_requested {
+        return Next::Ends(Outcome::Cancelled);
+    }
+    let ready = ready(&plan, |position| tasks.is_there(position));
+    if ready.is_empty() && !tasks.any_goes_on() {
+        let message = "none of the tasks that are left can run: this version of the server divides the job otherwise".to_owned();
+        return Next::Ends(Outcome::Failed(JobError { code: ErrorCode::Internal, message }));
+    }
+    Next::Goes(ready.into_iter().map(|position| NewTaskRow::waiting(position, &plan[position as usize], job)).collect())
+}
+
+/// The end of a job that has used up a quota on its way.
+pub(super) fn out_of_quota(refusal: &QuotaRefusal) -> Next {
+    let message = format!("{}; what is made so far is kept for a retry", quota::explain(refusal, &jiff::tz::TimeZone::UTC));
+    Next::Ends(Outcome::Failed(JobError { code: ErrorCode::QuotaExceeded, message }))
+}
+
+/// Whether a task that goes back to the queue shall have its device to itself, whatever is asked for.
+pub(super) fn is_planned_alone(job: &Job, position: i64) -> bool {
+    let task = usize::try_from(position).ok().and_then(|position| plan(&job.request).into_iter().nth(position));
+    task.is_some_and(|task| matches!(task.place, Place::Device { alone: true, .. }))
+}

@@ -1,0 +1,152 @@
+//! How large a film is, and how large the clips are that it is made of.
+
+use super::parameters::{ParameterError, refuse, size_for_aspect};
+use crate::domain::{ModelLimits, VideoCodec};
+
+/// Largest side of a film, pixels.
+pub const MOST_SIDE: u32 = 8192;
+/// Most pixels of a frame.
+pub const MOST_PIXELS: u64 = 33_554_432;
+/// Smallest side of a film, pixels: what every encoder takes.
+pub const LEAST_SIDE: u32 = 16;
+
+/// What was asked of the size.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AskedSize {
+    /// Pixels across.
+    pub width: Option<i128>,
+    /// Pixels down.
+    pub height: Option<i128>,
+    /// `720P` (the short side), `1280x720`, `16:9`; not together with width or height.
+    pub resolution: Option<String>,
+}
+
+/// A film's size and its clips'.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Sizes {
+    /// Width and height of the film.
+    pub(super) film: (u32, u32),
+    /// Width and height of its clips.
+    pub(super) clip: (u32, u32),
+}
+
+/// What a resolution means.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Resolution {
+    /// Pixels of the short side.
+    Tier(u32),
+    /// Width and height.
+    Pixels(i128, i128),
+    /// Across to down.
+    Aspect(f64, f64),
+}
+
+/// Clips have the model's usual area at the film's shape; a film whose size nobody named has the size of its clips. Without any word on
+/// the shape it is that of `picture`, the first picture that came with the request, else the model's own.
+pub(super) fn resolve(
+    asked: &AskedSize,
+    picture: Option<(u32, u32)>,
+    limits: &ModelLimits,
+    codec: VideoCodec,
+) -> Result<Sizes, ParameterError> {
+    let usual = (limits.default_width, limits.default_height);
+    let shape = picture.filter(|(width, height)| *width > 0 && *height > 0).unwrap_or(usual);
+    let resolution = asked.resolution.as_deref().map(read).transpose()?;
+    if resolution.is_some() && (asked.width.is_some() || asked.height.is_some()) {
+        return refuse("resolution", "is given together with width or height; use one of the two".to_owned());
+    }
+    let exact = match (resolution, asked.width, asked.height) {
+        (Some(Resolution::Pixels(width, height)), ..) => Some((width, height)),
+        (Some(Resolution::Tier(short)), ..) => Some(tier(short, shape)),
+        (None, Some(width), Some(height)) => Some((width, height)),
+        (None, Some(width), None) => Some((width, even(f64::from(shape.1) / f64::from(shape.0) * width as f64))),
+        (None, None, Some(height)) => Some((even(f64::from(shape.0) / f64::from(shape.1) * height as f64), height)),
+        (Some(Resolution::Aspect(..)), ..) | (None, None, None) => None,
+    };
+    let film = match exact {
+        Some((width, height)) => Some((side("width", width, codec)?, side("height", height, codec)?)),
+        None => None,
+    };
+    let (across, down) = match (film, resolution) {
+        (Some((width, height)), _) => (f64::from(width), f64::from(height)),
+        (None, Some(Resolution::Aspect(across, down))) => (across, down),
+        (None, _) => (f64::from(shape.0), f64::from(shape.1)),
+    };
+    let clip = clip_size(film, (across, down), limits)?;
+    let film = match film {
+        Some(film) => film,
+        None => (side("width", i128::from(clip.0), codec)?, side("height", i128::from(clip.1), codec)?),
+    };
+    if u64::from(film.0) * u64::from(film.1) > MOST_PIXELS {
+        return refuse("size", format!("is {}x{}; at most {MOST_PIXELS} pixels are allowed", film.0, film.1));
+    }
+    Ok(Sizes { film, clip })
+}
+
+/// The film's own size where the model can do it, else its shape at the model's usual area.
+fn clip_size(film: Option<(u32, u32)>, (across, down): (f64, f64), limits: &ModelLimits) -> Result<(u32, u32), ParameterError> {
+    let multiple = limits.side_multiple.max(1);
+    let fits = |side: u32| (limits.min_side..=limits.max_side).contains(&side) && side.is_multiple_of(multiple);
+    let usual_area = u64::from(limits.default_width) * u64::from(limits.default_height);
+    if let Some((width, height)) = film
+        && fits(width)
+        && fits(height)
+        && u64::from(width) * u64::from(height) <= usual_area
+    {
+        return Ok((width, height));
+    }
+    let (width, height) = size_for_aspect(limits, across, down);
+    if fits(width) && fits(height) {
+        return Ok((width, height));
+    }
+    let shape = film.map_or_else(|| format!("{across}:{down}"), |(width, height)| format!("{width}x{height}"));
+    refuse(
+        "size",
+        format!("{shape} is too thin for the model, whose sides are {} to {} pixels", limits.min_side, limits.max_side),
+    )
+}
+
+/// A short side of `short` pixels at the nearest shape with even sides.
+fn tier(short: u32, (width, height): (u32, u32)) -> (i128, i128) {
+    let (short_side, long_side) = (f64::from(width.min(height)), f64::from(width.max(height)));
+    let long = even(f64::from(short) * long_side / short_side);
+    if width >= height { (long, i128::from(short)) } else { (i128::from(short), long) }
+}
+
+fn even(side: f64) -> i128 {
+    ((side / 2.0).round() as i128).saturating_mul(2)
+}
+
+fn side(field: &'static str, value: i128, codec: VideoCodec) -> Result<u32, ParameterError> {
+    let needs_even = codec.needs_even_sides();
+    match u32::try_from(value) {
+        Ok(side) if (LEAST_SIDE..=MOST_SIDE).contains(&side) && !(needs_even && side % 2 == 1) => Ok(side),
+        _ => {
+            let even = if needs_even { format!(", even for {}", codec.name()) } else { String::new() };
+            refuse(field, format!("is {value}; allowed: {LEAST_SIDE} to {MOST_SIDE}{even}"))
+        }
+    }
+}
+
+fn read(text: &str) -> Result<Resolution, ParameterError> {
+    let trimmed = text.trim();
+    let known = || {
+        let lower = trimmed.to_ascii_lowercase();
+        if let Some(lines) = lower.strip_suffix('p') {
+            return lines.parse().ok().filter(|lines| (LEAST_SIDE..=MOST_SIDE).contains(lines)).map(Resolution::Tier);
+        }
+        if let Some((width, height)) = lower.split_once(['x', '*', '×']) {
+            return Some(Resolution::Pixels(width.trim().parse().ok()?, height.trim().parse().ok()?));
+        }
+        let (across, down) = lower.split_once(':')?;
+        let (across, down): (u32, u32) = (across.trim().parse().ok()?, down.trim().parse().ok()?);
+        (across > 0 && down > 0).then_some(Resolution::Aspect(f64::from(across), f64::from(down)))
+    };
+    known().map_or_else(
+        || {
+            let shown: String = trimmed.chars().take(32).collect();
+            refuse("resolution", format!("'{shown}' is unknown; allowed: 512P, 720P, 768P, 1080P, 1280x720, 16:9 and the like"))
+        },
+        Ok,
+    )
+}

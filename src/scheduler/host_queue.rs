@@ -1,0 +1,108 @@
+//! Tasks that wait for the server's own processor: frames to be filtered and encoded. Few at a time, so a plain list will do.
+
+use std::collections::BTreeMap;
+
+use super::ageing;
+use crate::domain::{JobId, TaskId, UnixMs};
+use crate::jobs::store::QueuedTask;
+
+/// What waits, and for how long.
+#[derive(Debug, Default)]
+pub(super) struct HostQueue {
+    tasks: BTreeMap<TaskId, QueuedTask>,
+}
+
+impl HostQueue {
+    /// Adds a task; one that is known joins anew if this is news of it.
+    pub(super) fn insert(&mut self, task: QueuedTask) {
+        if self.tasks.get(&task.task).is_none_or(|known| known.queued < task.queued) {
+            self.tasks.insert(task.task, task);
+        }
+    }
+
+    pub(super) fn remove(&mut self, task: TaskId) {
+        self.tasks.remove(&task);
+    }
+
+    pub(super) fn remove_job(&mut self, job: JobId) {
+        self.tasks.retain(|_, task| task.job != job);
+    }
+
+    pub(super) fn set_priority(&mut self, job: JobId, priority: i32) {
+        self.tasks.values_mut().filter(|task| task.job == job).for_each(|task| task.priority = priority);
+    }
+
+    pub(super) fn tasks(&self) -> impl Iterator<Item = (TaskId, UnixMs)> {
+        self.tasks.values().map(|task| (task.task, task.queued))
+    }
+
+    /// The task that runs next: of those that are due the one of the highest rank, which grows with age and priority.
+    pub(super) fn first(&self, now: UnixMs) -> Option<&QueuedTask> {
+        let due = self.tasks.values().filter(|task| ageing::is_due(task.run_after, now));
+        due.min_by_key(|task| (ageing::rank(task.created, task.priority), task.task))
+    }
+
+    /// When a task that still pauses may start.
+    pub(super) fn next_due(&self, now: UnixMs) -> Option<UnixMs> {
+        self.tasks.values().filter(|task| !ageing::is_due(task.run_after, now)).filter_map(|task| task.run_after).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::BatchKey;
+
+    fn task(created: i64, priority: i32, run_after: Option<i64>) -> QueuedTask {
+        QueuedTask {
+            task: TaskId::generate(),
+            job: JobId::generate(),
+            user: "ann".parse().unwrap(),
+            project: None,
+            position: 3,
+            is_host: true,
+            batch: BatchKey { model: "m".parse().unwrap(), width: 0, height: 0 },
+            rows: 1,
+            work: 0.0,
+            priority,
+            created: UnixMs(created),
+            queued: UnixMs(created),
+            run_after: run_after.map(UnixMs),
+            alone: false,
+        }
+    }
+
+    #[test]
+    fn the_oldest_and_most_important_goes_first_once_it_is_due() {
+        let mut queue = HostQueue::default();
+        let (old, new, urgent, pausing) = (task(0, 0, None), task(1000, 0, None), task(2000, 50, None), task(0, 100, Some(9000)));
+        for task in [&new, &old, &urgent, &pausing] {
+            queue.insert(task.clone());
+        }
+        let now = UnixMs(3000);
+        assert_eq!(queue.next_due(now), Some(UnixMs(9000)));
+        let mut order = Vec::new();
+        while let Some(first) = queue.first(now).map(|task| task.task) {
+            order.push(first);
+            queue.remove(first);
+        }
+        assert_eq!(order, [urgent.task, old.task, new.task]);
+        assert_eq!(queue.first(UnixMs(9000)).map(|task| task.task), Some(pausing.task));
+    }
+
+    #[test]
+    fn a_job_leaves_with_all_its_tasks_and_old_words_change_nothing() {
+        let mut queue = HostQueue::default();
+        let first = task(5, 0, None);
+        let second = QueuedTask { task: TaskId::generate(), ..first.clone() };
+        queue.insert(first.clone());
+        queue.insert(second);
+        queue.set_priority(first.job, 7);
+        queue.insert(first.clone());
+        assert_eq!(queue.first(UnixMs(5)).map(|task| task.priority), Some(7));
+        queue.insert(QueuedTask { queued: UnixMs(6), ..first.clone() });
+        assert_eq!(queue.tasks().count(), 2);
+        queue.remove_job(first.job);
+        assert_eq!(queue.tasks().count(), 0);
+    }
+}
