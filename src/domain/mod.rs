@@ -1,6 +1,7 @@
 //! Plain data that the rest of the server speaks about. No I/O, no async, no clock: time comes in as integers (Unix milliseconds).
 
 pub mod batch;
+pub mod camera;
 pub mod clock;
 pub mod device;
 pub mod digest;
@@ -36,5 +37,5 @@ pub use observer::{JobObserver, Unobserved, WeightsTier};
 pub use policy::{Limits, ProjectPolicy, Quotas, TenantPolicies, TenantPolicy};
 pub use preview::{PreviewDemand, PreviewWish};
 pub use principal::Principal;
-pub use video_codec::VideoCodec;
 pub use quota::{Adjustment, CounterKey, Holder, Meter, QuotaRefusal, Reservation, Spent};
+pub use video_codec::VideoCodec;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::film_size::{self, AskedSize};
 use super::parameters::{ParameterError, check_prompt, count, refuse, seed, size_for_aspect, steps};
-use crate::domain::camera::{CameraPath, take_commands};
+use crate::domain::camera::CameraScript;
 use crate::domain::film::{ClipSettings, Interpolation, KeyframeSettings, Scene, Transition, Upscaling};
 use crate::domain::{FilmRequest, FrameRate, ModelDescription, ModelLimits, VideoCodec, VideoLimits};
 
@@ -151,7 +151,7 @@ pub fn resolve_film_request(
             frames,
             init_image: None,
             seed,
-            camera: camera.map(|path| path.to_string()),
+            camera: camera.map(|script| script.to_string()),
             transition: Transition::Cut,
         });
     }
@@ -195,15 +195,16 @@ fn words(
     prompt: String,
     camera: Option<String>,
     at: &impl Fn(&str) -> String,
-) -> Result<(String, Option<CameraPath>), ParameterError> {
-    let (prompt, inside) = take_commands(&prompt)
+) -> Result<(String, Option<CameraScript>), ParameterError> {
+    let (prompt, inside) = CameraScript::from_prompt(&prompt)
         .map_err(|error| ParameterError { field: at("prompt").into(), problem: error.to_string() })?;
-    let Some(camera) = camera else { return Ok((prompt, inside)) };
-    if inside.is_some() {
+    let has_commands = !inside.shots().is_empty();
+    let Some(camera) = camera else { return Ok((prompt, has_commands.then_some(inside))) };
+    if has_commands {
         return refuse(at("camera"), "is given, and the prompt has camera commands in brackets; use one of the two".to_owned());
     }
-    match camera.parse() {
-        Ok(path) => Ok((prompt, Some(path))),
+    match CameraScript::from_field(&camera) {
+        Ok(script) => Ok((prompt, (!script.shots().is_empty()).then_some(script))),
         Err(error) => refuse(at("camera"), format!("{error}")),
     }
 }
@@ -211,7 +212,7 @@ fn words(
 /// A scene's prompt without camera commands, and those in their canonical form.
 pub fn prompt_and_camera(prompt: String) -> Result<(String, Option<String>), ParameterError> {
     let (prompt, camera) = words(prompt, None, &|field| field.to_owned())?;
-    Ok((prompt, camera.map(|path| path.to_string())))
+    Ok((prompt, camera.map(|script| script.to_string())))
 }
 
 /// Frames of a scene of so many seconds; `field` is where they were asked for.

@@ -7,7 +7,8 @@ use jiff::tz::TimeZone;
 use proptest::prelude::*;
 
 use super::*;
-use crate::domain::{CounterKey, Limits, Meter, ModelId, QuotaRefusal, Quotas};
+use crate::domain::film::tests::film;
+use crate::domain::{CounterKey, ImageRequest, Limits, Meter, ModelId, QuotaRefusal, Quotas};
 
 fn at(text: &str) -> UnixMs {
     UnixMs(text.parse::<Timestamp>().unwrap().as_millisecond())
@@ -17,8 +18,8 @@ fn berlin() -> TimeZone {
     TimeZone::get("Europe/Berlin").unwrap()
 }
 
-fn request(width: u32, height: u32, num_images: u32) -> ImageRequest {
-    ImageRequest {
+fn request(width: u32, height: u32, num_images: u32) -> JobRequest {
+    let request = ImageRequest {
         model: "demo-sdxl".parse().unwrap(),
         prompt: "a red square".to_owned(),
         negative_prompt: None,
@@ -31,14 +32,15 @@ fn request(width: u32, height: u32, num_images: u32) -> ImageRequest {
         num_images,
         init_image: None,
         strength: 1.0,
-    }
+    };
+    request.into()
 }
 
 fn quotas(quotas: Quotas) -> TenantPolicy {
     TenantPolicy { quotas, limits: Limits::default() }
 }
 
-fn reserve_for(request: &ImageRequest, user: &TenantPolicy, project: Option<&TenantPolicy>) -> Result<Vec<Reservation>, String> {
+fn reserve_for(request: &JobRequest, user: &TenantPolicy, project: Option<&TenantPolicy>) -> Result<Vec<Reservation>, String> {
     let (anna, film): (UserId, ProjectId) = ("anna".parse().unwrap(), "film".parse().unwrap());
     let payers = Payers { user: (&anna, user), project: project.map(|policy| (&film, policy)) };
     reserve(request, payers, &berlin(), at("2026-11-20T14:00:00Z")).map_err(|error| error.to_string())
@@ -135,6 +137,89 @@ fn what_no_quota_could_allow_is_forbidden_and_says_by_what() {
     assert!(reserve_for(&request(64, 64, 4), &allowed, Some(&allowed)).is_ok());
     let exactly = quotas(Quotas { images_per_day: Some(4), ..Quotas::default() });
     assert!(reserve_for(&request(64, 64, 4), &exactly, None).is_ok());
+}
+
+#[test]
+fn a_film_counts_as_a_film() {
+    let policy = quotas(Quotas { videos_per_day: Some(3), video_seconds_per_day: Some(60), ..Quotas::default() });
+    let lines: Vec<String> = reserve_for(&film(&[24, 36]).into(), &policy, None)
+        .unwrap()
+        .into_iter()
+        .map(|Reservation { key, amount, limit, .. }| format!("{} {amount} of {limit:?}", key.meter.as_str()))
+        .collect();
+    assert_eq!(lines, ["videos 1 of Some(3)", "video_ms 2500 of Some(60000)", "gpu_ms 0 of None", "storage_bytes 0 of None"]);
+    let reserved = reserve_for(&film(&[24, 36]).into(), &policy, None).unwrap();
+    let delta = |spent| settle(&reserved, &spent).into_iter().map(|adjustment| (adjustment.key.meter, adjustment.delta)).collect::<Vec<_>>();
+    assert_eq!(delta(Spent { videos: 1, video_ms: 2500, gpu_ms: 9, ..Spent::default() }), [(Meter::GpuMs, 9)]);
+    assert_eq!(delta(Spent::default()), [(Meter::Videos, -1), (Meter::VideoMs, -2500)]);
+}
+
+#[test]
+fn what_no_quota_could_allow_a_film_is_forbidden() {
+    let limits = |limits| TenantPolicy { quotas: Quotas::default(), limits };
+    let models = |names: &[&str]| Some(names.iter().map(|name| name.parse::<ModelId>().unwrap()).collect());
+    let local = Some(["local".to_owned()].into());
+    // Two scenes of 256x256, 2 s at 24 frames a second, from the models svd and sdxl.
+    let film: JobRequest = film(&[24, 24]).into();
+    for (policy, expected) in [
+        (
+            limits(Limits { models: models(&["sdxl"]), ..Limits::default() }),
+            "model: 'svd' is not one of limits.models: sdxl",
+        ),
+        (
+            limits(Limits { models: models(&["svd"]), ..Limits::default() }),
+            "model: 'sdxl' is not one of limits.models: svd",
+        ),
+        (
+            limits(Limits { providers: Some(["x".to_owned()].into()), ..Limits::default() }),
+            "model: 'svd' runs on 'local', which is not one of limits.providers: x",
+        ),
+        (
+            limits(Limits { max_duration_seconds: Some(1.5), ..Limits::default() }),
+            "duration: 2 s is more than limits.max_duration_seconds allows, 1.5",
+        ),
+        (
+            limits(Limits { max_frames: Some(47), ..Limits::default() }),
+            "duration: 48 frames are more than limits.max_frames allows, 47",
+        ),
+        (
+            quotas(Quotas { max_resolution: Some((256, 128)), ..Quotas::default() }),
+            "height: 256x256 is larger than max_resolution, 256x128 (long side with long, short with short)",
+        ),
+        (
+            quotas(Quotas { videos_per_day: Some(0), ..Quotas::default() }),
+            "scenes: the film takes 1, which is more than videos_per_day allows, 0",
+        ),
+        (
+            quotas(Quotas { video_seconds_per_day: Some(1), ..Quotas::default() }),
+            "scenes: the film takes 2, which is more than video_seconds_per_day allows, 1",
+        ),
+        (
+            quotas(Quotas { gpu_seconds_per_day: Some(0), ..Quotas::default() }),
+            "scenes: gpu_seconds_per_day is 0, which allows no films",
+        ),
+    ] {
+        assert_eq!(reserve_for(&film, &policy, None).unwrap_err(), expected);
+        let by_project = reserve_for(&film, &TenantPolicy::default(), Some(&policy)).unwrap_err();
+        assert!(by_project.contains(" of project 'film'"), "{by_project}");
+    }
+    let exactly = TenantPolicy {
+        quotas: Quotas {
+            videos_per_day: Some(1),
+            video_seconds_per_day: Some(2),
+            images_per_day: Some(0),
+            max_resolution: Some((256, 256)),
+            ..Quotas::default()
+        },
+        limits: Limits {
+            models: models(&["svd", "sdxl"]),
+            providers: local,
+            max_duration_seconds: Some(2.0),
+            max_frames: Some(48),
+            ..Limits::default()
+        },
+    };
+    assert!(reserve_for(&film, &exactly, Some(&exactly)).is_ok(), "pictures within a film are none of their own");
 }
 
 #[test]
@@ -252,7 +337,7 @@ proptest! {
             prop_assert_eq!(reservations.len(), if project.is_some() { 6 } else { 3 });
             ledger.take(&reservations);
             prop_assert!(ledger.0.values().all(|amount| *amount >= 0));
-            let spent = Spent { images: i64::from(delivered.min(pictures)), gpu_ms, storage_bytes };
+            let spent = Spent { images: i64::from(delivered.min(pictures)), gpu_ms, storage_bytes, ..Spent::default() };
             open.push((reservations, spent));
         }
         for (reservations, spent) in open {
@@ -279,7 +364,7 @@ proptest! {
         let mut ledger = Ledger::default();
         ledger.take(&reservations);
         // Less than nothing counts as nothing.
-        ledger.adjust(&settle(&reservations, &Spent { images: spent.0, gpu_ms: spent.1, storage_bytes: spent.2 }));
+        ledger.adjust(&settle(&reservations, &Spent { images: spent.0, gpu_ms: spent.1, storage_bytes: spent.2, ..Spent::default() }));
         prop_assert!(ledger.0.values().all(|amount| *amount == 0), "{:?}", ledger.0);
     }
 }

@@ -92,7 +92,7 @@ impl<'a> Chain<'a> {
             let Some(path) = self.paths.next() else { return Ok(None) };
             let mut reader = VideoReader::open(path)?;
             if !std::mem::take(&mut self.is_first) {
-                reader.skip()?;
+                reader.skip_frame()?;
             }
             self.reader = Some(reader);
         }

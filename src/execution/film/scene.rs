@@ -7,11 +7,11 @@ use serde_json::json;
 use super::{FilmTask, HostProgress};
 use super::clip::Chain;
 use super::error::FilmError;
-use crate::domain::camera::CameraPath;
+use crate::domain::camera::{CameraPath, CameraScript};
 use crate::domain::film::Interpolation;
 use crate::domain::{Artifact, FrameRate, JobResult, Spent, VideoFacts};
 use crate::execution::results::{Attempt, SCENE_CODEC, THUMBNAIL_SIDE, file_sha256};
-use crate::media::camera::CameraView;
+use crate::media::camera;
 use crate::media::video::{
     self, FilmMetadata, Fit, Frame, MediaError, RateConversion, SourceTiming, VideoSettings, VideoWriter,
 };
@@ -36,9 +36,10 @@ pub(super) fn make(
         return Err(FilmError::Missing("the scene's clip"));
     }
     let (made, source_frames) = (film.frames_made(index), film.source_frames(index));
-    let camera = scene.camera.as_deref().map(str::parse::<CameraPath>).transpose();
-    let camera = camera.map_err(|error| MediaError::Setting { field: "camera", reason: error.to_string() })?;
-    let view = camera.as_ref().map(|path| CameraView::new(path, scene.seed, u64::from(made)));
+    let script = scene.camera.as_deref().map(CameraScript::from_field).transpose();
+    let script = script.map_err(|error| MediaError::Setting { field: "camera", reason: error.to_string() })?;
+    let of = |script| CameraPath::new(script, u64::from(made), film.frame_rate, film.width, film.height, scene.seed);
+    let camera = script.as_ref().map(of);
 
     let key = attempt.key(0);
     let draft = storage.draft(&key)?;
@@ -50,8 +51,8 @@ pub(super) fn make(
     let mut emit = |frame: Frame| {
         source_size.get_or_insert((frame.width(), frame.height()));
         let sized = video::resize(&frame, film.width, film.height, Fit::Fill)?;
-        let seen = match &view {
-            Some(view) => view.render(&sized, writer.frames())?,
+        let seen = match &camera {
+            Some(path) => camera::render(&sized, &path.pose(writer.frames()))?,
             None => sized,
         };
         writer.push(&seen)?;

@@ -1,0 +1,1 @@
+//! Memory while a film of many scenes is put together.
