@@ -20,14 +20,12 @@ pub(super) fn of_request(
     day: Window,
     request: &JobRequest,
 ) -> impl Iterator<Item = Reservation> {
-    let delivered = match request {
-        JobRequest::Image(request) => vec![(Meter::Images, i64::from(request.num_images))],
-        JobRequest::Film(film) => vec![(Meter::Videos, 1), (Meter::VideoMs, film.duration_ms())],
+    let mut amounts = match request {
+        JobRequest::Image(request) => vec![(Meter::Images, Some(day), i64::from(request.num_images))],
+        JobRequest::Film(film) => vec![(Meter::Videos, Some(day), 1), (Meter::VideoMs, Some(day), film.duration_ms())],
     };
-    let delivered = delivered.into_iter().map(|(meter, amount)| (meter, Some(day), amount));
-    delivered
-        .chain([(Meter::GpuMs, Some(day), 0), (Meter::StorageBytes, None, 0)])
-        .map(|(meter, window, amount)| counter(holder, policy, meter, window, amount))
+    amounts.extend([(Meter::GpuMs, Some(day), 0), (Meter::StorageBytes, None, 0)]);
+    amounts.into_iter().map(|(meter, window, amount)| counter(holder, policy, meter, window, amount))
 }
 
 /// What a job took in fact of what a meter counts.

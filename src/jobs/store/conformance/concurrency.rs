@@ -75,10 +75,8 @@ async fn two_servers_make_films_together(#[values(Adapter::Sqlite, Adapter::Post
                         tasks.truncate(1 + random(&mut state) as usize % 3);
                     }
                     held.extend(store.claim(&tasks, &owner, NOW, LEASE_END).await.unwrap());
-                    let renewals: Vec<Renewal> = held
-                        .iter()
-                        .map(|claim| Renewal { fence: claim.fence.clone(), progress: Progress::default() })
-                        .collect();
+                    let renewals: Vec<Renewal> =
+                        held.iter().map(|claim| Renewal { fence: claim.fence.clone(), progress: Progress::default() }).collect();
                     store.renew(&renewals, NOW, LEASE_END).await.unwrap();
                     // At least one, so that it goes on; the others may be held a while.
                     while !held.is_empty() {

@@ -52,7 +52,10 @@ async fn a_film_is_made_task_by_task(#[values(Adapter::Sqlite, Adapter::Postgres
     assert_eq!((plan.len(), plan[1].key), (7, plan[4].key));
     assert_eq!(store.job(record.job.id).await.unwrap(), record.job);
     let first = store.queued(START, 9).await.unwrap();
-    assert_eq!(first.iter().map(|task| (task.position, task.is_host, task.alone)).collect::<Vec<_>>(), [(0, false, false), (3, false, false)]);
+    assert_eq!(
+        first.iter().map(|task| (task.position, task.is_host, task.alone)).collect::<Vec<_>>(),
+        [(0, false, false), (3, false, false)]
+    );
 
     let keyframes = claim_all(&*store, "owner").await;
     assert!(keyframes.iter().all(|claim| claim.finished.is_empty() && claim.job.started == Some(NOW)));
@@ -192,7 +195,9 @@ async fn cancel_ends_what_waits_and_tells_what_runs(
 
 #[rstest]
 #[tokio::test]
-async fn a_film_that_waits_between_its_tasks_is_cancelled_at_once(#[values(Adapter::Sqlite, Adapter::Postgres)] adapter: Adapter) {
+async fn a_film_that_waits_between_its_tasks_is_cancelled_at_once(
+    #[values(Adapter::Sqlite, Adapter::Postgres)] adapter: Adapter,
+) {
     let Some((store, _test)) = empty(adapter).await else { return };
     let record = inserted_film(&*store, &[24]).await;
     let keyframe = claim_all(&*store, "owner").await.remove(0);
@@ -215,7 +220,10 @@ async fn a_film_runs_while_any_of_its_tasks_runs(#[values(Adapter::Sqlite, Adapt
     };
     let (first, second) = claim_both().await;
     let progress = Progress { step: 5, steps: 40 };
-    let renewals = [Renewal { fence: first.fence.clone(), progress: Progress { step: 3, steps: 40 } }, Renewal { fence: second.fence, progress }];
+    let renewals = [
+        Renewal { fence: first.fence.clone(), progress: Progress { step: 3, steps: 40 } },
+        Renewal { fence: second.fence, progress },
+    ];
     store.renew(&renewals, NOW, LEASE_END).await.unwrap();
     let back = store.give_back_expired("me", false, UnixMs(9_001)).await.unwrap();
     assert_eq!(back.len(), 1);
@@ -263,7 +271,7 @@ async fn what_was_taken_over_is_not_made_again(#[values(Adapter::Sqlite, Adapter
         result,
     };
     record.tasks = vec![task(0, Some(left(0))), task(1, Some(left(1))), task(2, Some(left(2))), task(3, None)];
-    let bytes = super::quotas::reservation(Meter::StorageBytes, 0, 0, None);
+    let bytes = quotas::reservation(Meter::StorageBytes, 0, 0, None);
     record.reservations = vec![bytes.clone()];
     store.insert(&record, LIMIT).await.unwrap();
     assert_eq!(positions(&store.queued(START, 9).await.unwrap()), [3]);
@@ -283,7 +291,7 @@ async fn what_was_taken_over_is_not_made_again(#[values(Adapter::Sqlite, Adapter
         assert_eq!(positions(&ended.arrived), [claim.position + 1]);
     }
     assert_eq!(made, BTreeSet::from([3, 4, 5, 6]));
-    assert_eq!(super::quotas::used(&*store, &bytes.key).await, Some(70), "the copies are kept too");
+    assert_eq!(quotas::used(&*store, &bytes.key).await, Some(70), "the copies are kept too");
 }
 
 #[rstest]

@@ -14,7 +14,7 @@ mod unreadable;
 use super::*;
 use crate::database::tests::{Adapter, TestDatabase};
 use crate::domain::plan::{plan, ready};
-use crate::domain::{Artifact, ErrorCode, FilmRequest, Holder, ImageRequest, JobRequest, Meter};
+use crate::domain::{Artifact, ErrorCode, Holder, ImageRequest, JobRequest, Meter};
 
 /// Tasks that may wait, where a test does not care.
 const LIMIT: u64 = 10_000;
@@ -66,12 +66,8 @@ fn with_request(user: &str, request: JobRequest) -> NewRecord {
     };
     let plan = plan(&job.request);
     let first = ready(&plan, |_| None).into_iter();
-    let task = |position: u32| NewTask {
-        id: TaskId::generate(),
-        position,
-        planned: plan[position as usize].clone(),
-        result: None,
-    };
+    let task =
+        |position: u32| NewTask { id: TaskId::generate(), position, planned: plan[position as usize].clone(), result: None };
     NewRecord {
         tasks: first.map(task).collect(),
         idempotency_key: None,
