@@ -19,7 +19,7 @@ mod storage;
 pub mod tenants;
 mod yaml;
 
-pub use yaml::parse as parse_yaml;
+pub(crate) use yaml::parse as parse_yaml;
 mod zone;
 
 use std::path::{Path, PathBuf};

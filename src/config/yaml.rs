@@ -9,7 +9,7 @@ use super::ConfigError;
 /// Parses a whole document; the error is one line with the file, the line, the column and the cause.
 ///
 /// An empty document is the default value of every section, so it parses as an empty mapping.
-pub(super) fn parse<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, ConfigError> {
+pub(crate) fn parse<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, ConfigError> {
     let has_content = text.lines().map(str::trim).any(|line| !line.is_empty() && !line.starts_with('#') && line != "---");
     let text = if has_content { text } else { "{}" };
     serde_saphyr::from_str(text).map_err(|error| {

@@ -106,8 +106,15 @@ impl Attempt {
 
 /// SHA-256 of a file, hexadecimal. Blocking.
 pub fn file_sha256(path: &Path) -> std::io::Result<String> {
-    let mut hasher = Sha256::new();
-    std::io::copy(&mut std::fs::File::open(path)?, &mut hasher)?;
+    use std::io::Read;
+    let (mut hasher, mut file, mut buffer) = (Sha256::new(), std::fs::File::open(path)?, vec![0; 1 << 20]);
+    loop {
+        let read = file.read(&mut buffer)?;
+        if read == 0 {
+            break;
+        }
+        hasher.update(&buffer[..read]);
+    }
     Ok(Sha256Digest(hasher.finalize().into()).to_string())
 }
 

@@ -60,6 +60,7 @@ pub struct RunningTask {
     /// What the job's finished tasks have left, by position; nothing in a job of one task.
     pub finished: BTreeMap<u32, JobResult>,
     /// How often the task has been charged for a failure.
+    pub failures: u32,
     /// It must have its worker to itself.
     pub alone: bool,
     /// Cancelled when a user asks the job to stop; the same for all of the job's tasks.

@@ -11,13 +11,13 @@ use tokio::time::Instant;
 
 use super::dispatcher::Shared;
 use super::work_directories;
-use crate::domain::{Job, JobId, TaskId, UnixMs, WeightsTier};
+use crate::domain::{JobId, TaskId, UnixMs, WeightsTier};
 use crate::execution::results::Attempt;
 use crate::jobs::store::{QueuePosition, StoreError};
-use crate::jobs::{JobServiceError, delete_files};
+use crate::jobs::delete_files;
 use crate::jobs::submission::job_of_input;
 use crate::models::packed;
-use crate::storage::{ArtifactStorage, StorageError};
+use crate::storage::StorageError;
 
 const MINUTE: Duration = Duration::from_mins(1);
 const HOUR: Duration = Duration::from_hours(1);

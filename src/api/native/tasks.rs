@@ -114,6 +114,7 @@ pub(in crate::api) async fn list_tasks(
     let filter = JobFilter {
         user: None,
         project: page.project_id.as_deref().map(parse_project).transpose()?,
+        kind: None,
         states: page.status.as_deref().map_or_else(|| Ok(Vec::new()), parse_states)?,
     };
     let Page { jobs, next } = Page::read(&state, &principal, filter, page.limit, page.before.as_deref()).await?;
@@ -182,7 +183,7 @@ pub(in crate::api) async fn cancel_task(
 
 /// What shall be different.
 #[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields)]
 pub(in crate::api) struct RetryRequest {
     /// The scene of a film that is made anew.
     scene: Option<String>,

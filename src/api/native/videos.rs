@@ -123,7 +123,7 @@ pub(in crate::api) struct TimedTransition {
 
 /// How a film shall be.
 #[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields)]
 pub(in crate::api) struct VideoConfig {
     /// Frames a second, 1 to 120; absent: 24, or without any duration the model's own.
     fps: Option<f64>,

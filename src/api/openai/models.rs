@@ -43,7 +43,7 @@ pub(in crate::api) async fn list_openai_models(
     State(state): State<ApiState>,
     Caller(principal): Caller,
 ) -> Result<Json<OpenAiModelList>, ApiError> {
-    let (models, _) = list_models(&state, &principal).await?;
+    let models = list_models(&state, &principal).await?.models;
     Ok(Json(OpenAiModelList { object: "list", data: models.into_iter().map(OpenAiModel::from).collect() }))
 }
 

@@ -53,12 +53,15 @@ pub(super) fn films(jobs: &[AccountRow]) -> Vec<String> {
     jobs.iter().filter(|account| account.is_film()).map(|account| account.job.id.clone()).collect()
 }
 
-/// The claims of these jobs, and the jobs that cannot be read, with the reasons.
+/// A job that cannot be read, and why.
+pub(super) type Unreadable = (AccountRow, String);
+
+/// The claims of these jobs, and the jobs that cannot be read.
 pub(super) fn read(
     jobs: Vec<AccountRow>,
     rows: Vec<ClaimRow>,
     finished: Vec<FinishedRow>,
-) -> Result<(Vec<Claim>, Vec<(AccountRow, String)>), StoreError> {
+) -> Result<(Vec<Claim>, Vec<Unreadable>), StoreError> {
     let mut rows_of: HashMap<String, Vec<ClaimRow>> = HashMap::new();
     for row in rows {
         rows_of.entry(row.job_id.clone()).or_default().push(row);

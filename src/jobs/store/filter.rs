@@ -20,6 +20,9 @@ where
     if let Some(project) = &filter.project {
         query.push(" AND project_id = ").push_bind(project.to_string());
     }
+    if let Some(kind) = filter.kind {
+        query.push(" AND kind = ").push_bind(kind.as_str());
+    }
     if let Some(before) = before {
         query.push(" AND id < ").push_bind(before.to_string());
     }

@@ -29,7 +29,7 @@ use async_trait::async_trait;
 
 use crate::domain::plan::PlannedTask;
 use crate::domain::{
-    BatchKey, CounterKey, Job, JobError, JobId, JobResult, JobState, Progress, ProjectId, QuotaRefusal, Reservation,
+    BatchKey, CounterKey, Job, JobError, JobId, JobKind, JobResult, JobState, Progress, ProjectId, QuotaRefusal, Reservation,
     Sha256Digest, Spent, TaskId, UnixMs, UserId,
 };
 
@@ -289,6 +289,8 @@ pub struct JobFilter {
     pub user: Option<UserId>,
     /// Only this project's.
     pub project: Option<ProjectId>,
+    /// Only those of this kind.
+    pub kind: Option<JobKind>,
     /// Only those in one of these states; empty means all.
     pub states: Vec<JobState>,
 }

@@ -21,7 +21,7 @@ const MOST_FIELDS: usize = 64;
 
 /// A request for a video. Beside OpenAI's fields those that other servers of such models take.
 #[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields)]
 pub(in crate::api) struct CreateVideoRequest {
     /// The video model; absent: the default one.
     pub(super) model: Option<String>,
@@ -63,7 +63,8 @@ pub(in crate::api) struct CreateVideoRequest {
     pub(super) decode_chunk_size: Option<Number>,
     /// Accepted and not looked at.
     #[schema(value_type = Option<String>)]
-    pub(super) user: Option<Value>,
+    #[expect(dead_code, reason = "accepted so that clients which send it are served")]
+    user: Option<Value>,
 }
 
 /// The picture that a video begins with.
