@@ -17,6 +17,10 @@ import pipeline
 import published
 import sampler
 import saved
+import svd_components
+import svd_pipeline
+import svd_published
+import svd_single_file
 import text_encoder
 import tokenizer
 import unet
@@ -28,6 +32,8 @@ from weights import rule_fixture
 PARTS = [
     (tokenizer, "tokenizers"), (text_encoder, "text_encoder"), (unet, "unet"), (vae, "vae"), (noise, "noise"),
     (sampler, "sampler"), (checkpoint, "checkpoints"), (saved, "saved"), (pipeline, "pipeline"), (published, "published"),
+    (svd_components, "svd_components"), (svd_single_file, "svd_single_file"), (svd_pipeline, "svd_pipeline"),
+    (svd_published, "svd_published"),
 ]
 
 

@@ -124,11 +124,11 @@ def rendered(parts: dict, case: dict, picture: Image.Image) -> dict[str, torch.T
     return result
 
 
-def refuse_degenerate(name: str, picture: torch.Tensor) -> None:
+def refuse_degenerate(name: str, picture: torch.Tensor, least_deviation: float = 15.0) -> None:
     """A flat or clipped picture would pass with any bug."""
     values = picture.float()
     clipped = ((picture == 0) | (picture == 255)).float().mean().item()
-    if values.std().item() < 15.0 or clipped > 0.05:
+    if values.std().item() < least_deviation or clipped > 0.05:
         raise ValueError(f"{name}: std {values.std().item():.1f}, clipped {clipped:.3f}")
 
 

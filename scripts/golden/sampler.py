@@ -10,12 +10,14 @@ import torch
 
 from fixture import write_arrays, write_case
 from scheduler import PUBLISHED, SAMPLERS, SIGMA_MODES, STOCHASTIC, sampler_from, stepped, supports
+from svd_scheduler import PUBLISHED as SVD
 from weights import input_tensor
 
 SHAPE = (1, 4, 2, 2)
 SEED = 17
 DRAWS = 30
 STEPS = (1, 2, 4, 10, 20, 30)
+SVD_STEPS = (2, 8, 25, 30)
 SPACINGS = ("leading", "trailing", "linspace")
 # Longer runs keep their last sample only.
 TRAJECTORY_LIMIT = 10
@@ -42,6 +44,11 @@ def requests(sampler: str) -> list[dict]:
             asked += [{"config": ZERO_SNR, "sigma_mode": mode, "steps": steps} for steps in (1, 2, 4, 10, 20)]
             asked.append({"config": ZERO_SNR, "sigma_mode": mode, "steps": 10, "strength": 0.6})
     return asked
+
+
+def svd_requests() -> list[dict]:
+    """Euler's method as SVD's checkpoint sets it up: Karras' sigmas from 700 down, timesteps that are logarithms of them."""
+    return [{"config": SVD, "sigma_mode": "plain", "steps": steps} for steps in SVD_STEPS]
 
 
 def run(sampler: str, request: dict) -> dict[str, torch.Tensor]:
@@ -76,10 +83,10 @@ def run(sampler: str, request: dict) -> dict[str, torch.Tensor]:
     }
 
 
-def generate_one(root: Path, sampler: str) -> None:
+def generate_one(root: Path, name: str, sampler: str, asked: list[dict]) -> None:
     """All runs of one sampler, in arrays shared by the file: a case says which rows are its own."""
     cases, timesteps, sigmas, starts, scaled, samples = [], [], [], [], [], []
-    for request in requests(sampler):
+    for request in asked:
         result = run(sampler, request)
         cases.append({
             **request, "init_noise_sigma": result["init_noise_sigma"], "evaluations": result["evaluations"],
@@ -97,7 +104,7 @@ def generate_one(root: Path, sampler: str) -> None:
               "scaled": torch.stack(scaled)}
     if sigmas:  # DDIM and LCM have none
         arrays["sigmas"] = torch.tensor(sigmas)
-    write_case(root / "sampler", sampler, {
+    write_case(root / "sampler", name, {
         "class": kind.__name__, "settings": settings, "base_config": PUBLISHED, "shape": list(SHAPE),
         "seed": SEED if sampler in STOCHASTIC else None, "cases": cases,
     }, arrays)
@@ -108,4 +115,5 @@ def generate(root: Path) -> None:
     draws = torch.stack([torch.randn(SHAPE, generator=generator).flatten() for _ in range(DRAWS)])
     write_arrays(root / "sampler" / "noise.safetensors", {"noise": draws})
     for sampler in SAMPLERS:
-        generate_one(root, sampler)
+        generate_one(root, sampler, sampler, requests(sampler))
+    generate_one(root, "svd_euler", "euler", svd_requests())

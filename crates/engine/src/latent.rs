@@ -71,8 +71,30 @@ impl Latent {
         self.with_values(self.values.iter().zip(&other.values).map(|(left, right)| function(*left, *right)).collect())
     }
 
+    /// Some of the frames; those that there are, where the range goes beyond.
+    #[must_use]
+    pub fn frame_range(&self, frames: std::ops::Range<usize>) -> Self {
+        let length = self.height * self.width * self.channels;
+        let (start, end) = (frames.start.min(self.frames), frames.end.min(self.frames));
+        let values = self.values.get(start * length..end * length).unwrap_or_default().to_vec();
+        Self { frames: end.saturating_sub(start), values, ..*self }
+    }
+
     /// Whether both have the same four dimensions.
     pub fn same_shape(&self, other: &Self) -> bool {
         (self.frames, self.height, self.width, self.channels) == (other.frames, other.height, other.width, other.channels)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_are_cut_out() {
+        let clip = Latent { frames: 3, height: 1, width: 1, channels: 2, values: vec![0.0, 1.0, 2.0, 3.0, 4.0, 5.0] };
+        assert_eq!(clip.frame_range(1..3), Latent { frames: 2, values: vec![2.0, 3.0, 4.0, 5.0], ..clip });
+        assert_eq!(clip.frame_range(2..9).values, [4.0, 5.0]);
+        assert_eq!(clip.frame_range(7..9), Latent::zeros(0, 1, 1, 2));
     }
 }

@@ -222,7 +222,7 @@ fn a_cancelled_evaluation_can_be_taken_up_again() {
     let whole = run(&model, &request).1;
     let mut machines = [begin(&model, &request)];
     let interrupt = Interrupt::default();
-    let cancel_at_two = |_: usize, machine: &Generation| {
+    let cancel_at_two = |_: usize, machine: &mut Generation| {
         if machine.progress().0 == 2 {
             interrupt.cancel();
         }

@@ -29,6 +29,7 @@ fn range(case: &Value, key: &str) -> std::ops::Range<usize> {
 fn configured(reference: &Value, case: &Value, sampler: &str) -> SchedulerConfig {
     let mut config = reference["base_config"].as_object().unwrap().clone();
     config.extend(case["config"].as_object().unwrap().clone());
+    let sampler = sampler.strip_prefix("svd_").unwrap_or(sampler);
     let name = match case["sigma_mode"].as_str().unwrap() {
         "plain" => sampler.to_owned(),
         mode => format!("{sampler}_{mode}"),
@@ -114,7 +115,7 @@ macro_rules! goldens {
     };
 }
 
-goldens! { ddim dpmpp_2m dpmpp_2m_sde euler euler_ancestral heun lcm unipc }
+goldens! { ddim dpmpp_2m dpmpp_2m_sde euler euler_ancestral heun lcm svd_euler unipc }
 
 #[test]
 fn a_run_restored_after_any_evaluation_ends_in_the_same_bits() {

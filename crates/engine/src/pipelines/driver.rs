@@ -4,16 +4,17 @@ use super::machine::{Outputs, Row, StepMachine, Want};
 use crate::error::{Error, Result};
 use crate::latent::Latent;
 use crate::ops::Interrupt;
-use crate::vision::Picture;
 
 /// A model that answers what machines want.
 pub trait Evaluator {
     /// What its rows are conditioned on.
     type Conditioning;
+    /// What it decodes latents to.
+    type Decoded;
     /// Evaluates rows of equal latent size together; one latent a row.
     fn evaluate(&self, rows: &[Row<Self::Conditioning>], interrupt: &Interrupt) -> Result<Vec<Latent>>;
     /// Decodes unscaled latents.
-    fn decode(&self, latent: &Latent, interrupt: &Interrupt) -> Result<Picture>;
+    fn decode(&self, latent: &Latent, interrupt: &Interrupt) -> Result<Self::Decoded>;
 }
 
 /// What an observer wants of a machine.
@@ -53,7 +54,7 @@ struct Group<C> {
 /// In every round each machine still running is asked what it wants. Rows of equal latent size are evaluated together, at most
 /// `most_rows` (but at least one) a call; pictures are decoded one by one, so that the memory of one decode is the most that is
 /// needed. After a machine was given something, and once before the first round, `observe` sees its index and itself (progress,
-/// prediction for a preview, checkpoint) and says whether it goes on.
+/// prediction for a preview, frames to take, checkpoint) and says whether it goes on.
 ///
 /// `interrupt` stops all of them within a block of the network: the error is [`Error::Cancelled`]. That error, and an error of an
 /// evaluation, leaves every machine between two evaluations, from where another call can drive it on.
@@ -62,14 +63,14 @@ pub fn drive<E, M>(
     machines: &mut [M],
     most_rows: usize,
     interrupt: &Interrupt,
-    mut observe: impl FnMut(usize, &M) -> Proceed,
+    mut observe: impl FnMut(usize, &mut M) -> Proceed,
 ) -> Result<Vec<Ended>>
 where
     E: Evaluator,
-    M: StepMachine<Conditioning = E::Conditioning>,
+    M: StepMachine<Conditioning = E::Conditioning, Decoded = E::Decoded>,
 {
     let mut ended: Vec<Option<Ended>> = Vec::with_capacity(machines.len());
-    for (index, machine) in machines.iter().enumerate() {
+    for (index, machine) in machines.iter_mut().enumerate() {
         ended.push((observe(index, machine) == Proceed::Stop).then_some(Ended::Stopped));
     }
     loop {
@@ -91,11 +92,11 @@ where
             // Every machine has ended; one that wants an evaluation of no rows would never.
             return Ok(ended.into_iter().map(|ended| ended.unwrap_or(Ended::Stopped)).collect());
         }
-        let mut give = |index: usize, outputs: Result<Outputs>, ended: &mut Vec<Option<Ended>>| match outputs
+        let mut give = |index: usize, outputs: Result<Outputs<E::Decoded>>, ended: &mut Vec<Option<Ended>>| match outputs
             .and_then(|outputs| machines[index].give(outputs))
         {
             Err(error) => ended[index] = Some(Ended::Failed(error)),
-            Ok(()) if observe(index, &machines[index]) == Proceed::Stop => ended[index] = Some(Ended::Stopped),
+            Ok(()) if observe(index, &mut machines[index]) == Proceed::Stop => ended[index] = Some(Ended::Stopped),
             Ok(()) => {}
         };
         for (index, outputs) in evaluated(evaluator, rows, most_rows.max(1), interrupt)? {
@@ -104,7 +105,7 @@ where
         for (index, latent) in decodes {
             match evaluator.decode(&latent, interrupt) {
                 Err(Error::Cancelled) => return Err(Error::Cancelled),
-                picture => give(index, picture.map(Outputs::Decoded), &mut ended),
+                decoded => give(index, decoded.map(Outputs::Decoded), &mut ended),
             }
         }
     }
@@ -157,6 +158,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::vision::Picture;
 
     /// Counts up to `goal` by adding what the model answers: the number of its row.
     struct Counter {
@@ -176,6 +178,7 @@ mod tests {
 
     impl StepMachine for Counter {
         type Conditioning = usize;
+        type Decoded = Picture;
         fn want(&self) -> Want<usize> {
             let latent = Latent::zeros(1, self.shape.0, self.shape.1, 1);
             if self.given < self.goal {
@@ -224,6 +227,7 @@ mod tests {
 
     impl Evaluator for Echo {
         type Conditioning = usize;
+        type Decoded = Picture;
         fn evaluate(&self, rows: &[Row<usize>], interrupt: &Interrupt) -> Result<Vec<Latent>> {
             if self.cancel_at == Some(self.calls.borrow().len()) {
                 interrupt.cancel();
@@ -253,7 +257,7 @@ mod tests {
     fn one_machine_stops_or_fails_and_the_others_go_on() {
         let mut machines = [Counter::new(3, 1, 4), Counter::new(3, 1, 4), Counter::new(3, 1, 4)];
         machines[2].fails = true;
-        let stop_second = |index: usize, machine: &Counter| {
+        let stop_second = |index: usize, machine: &mut Counter| {
             if index == 1 && machine.given == 2 { Proceed::Stop } else { Proceed::Continue }
         };
         let ended = drive(&Echo::default(), &mut machines, 8, &Interrupt::default(), stop_second).unwrap();

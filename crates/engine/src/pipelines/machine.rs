@@ -43,32 +43,34 @@ pub enum Want<C = Conditioning> {
         /// The rows.
         rows: Vec<Row<C>>,
     },
-    /// These latents (already divided by the VAE's scaling factor) as a picture.
+    /// These latents (already divided by the VAE's scaling factor) as a picture; of a clip, as many frames as are decoded together.
     Decode {
         /// The latents.
         latent: Latent,
     },
-    /// Nothing: the picture is there.
+    /// Nothing: the picture, or the whole clip, is there.
     Done,
 }
 
-/// The answer to a [`Want`].
+/// The answer to a [`Want`]. `D` is what latents are decoded to: a picture, or the frames of a clip.
 #[derive(Clone, Debug)]
-pub enum Outputs {
+pub enum Outputs<D = Picture> {
     /// One latent per row.
     Evaluated(Vec<Latent>),
-    /// The picture.
-    Decoded(Picture),
+    /// The picture, or a frame per frame of the latents.
+    Decoded(D),
 }
 
-/// A pipeline run for one picture.
+/// A pipeline run for one picture or clip.
 pub trait StepMachine {
     /// What the model's rows are conditioned on.
     type Conditioning;
+    /// What its latents are decoded to.
+    type Decoded;
     /// What is needed next. Asking twice gives the same answer.
     fn want(&self) -> Want<Self::Conditioning>;
     /// Gives what was wanted. An error leaves the machine as it was.
-    fn give(&mut self, outputs: Outputs) -> Result<()>;
+    fn give(&mut self, outputs: Outputs<Self::Decoded>) -> Result<()>;
     /// Evaluations done, evaluations in all.
     fn progress(&self) -> (usize, usize);
     /// The clean latents as now predicted (scaled), for previews.

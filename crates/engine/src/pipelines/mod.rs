@@ -2,7 +2,12 @@
 
 pub mod driver;
 pub mod machine;
+mod memory;
+mod model_files;
+mod preview;
 pub mod sdxl;
+pub mod svd;
 
 pub use driver::{Ended, Evaluator, Proceed, drive};
 pub use machine::{Conditioning, Outputs, Row, StepMachine, Want};
+pub use memory::MemoryEstimate;

@@ -48,7 +48,7 @@ impl Betas {
 }
 
 /// `torch.linspace` in f32: from both ends, fused.
-pub(super) fn linspace(start: f32, end: f32, count: usize) -> Vec<f32> {
+pub(crate) fn linspace(start: f32, end: f32, count: usize) -> Vec<f32> {
     if count == 1 {
         return vec![start];
     }

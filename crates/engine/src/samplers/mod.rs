@@ -21,6 +21,7 @@ mod sigmas;
 mod spacing;
 mod unipc;
 
+pub(crate) use betas::linspace;
 pub use config::SchedulerConfig;
 pub use kind::SamplerKind;
 

@@ -194,7 +194,7 @@ pub(crate) fn write_weights(path: &Path, tensors: &[(String, Vec<usize>)], weigh
 
 /// File name of a component's weights without its endings.
 pub(crate) fn stem(component: &str) -> &'static str {
-    if component.starts_with("text_encoder") { "model" } else { "diffusion_pytorch_model" }
+    if component.ends_with("encoder") || component == "text_encoder_2" { "model" } else { "diffusion_pytorch_model" }
 }
 
 /// `checkpoints/NAME` as a user would have it on disk: the committed configuration, the tokenizers, weights by formula.

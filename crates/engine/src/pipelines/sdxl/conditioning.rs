@@ -4,10 +4,10 @@ use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::files;
 use crate::error::{Error, Result};
 use crate::ops::{Interrupt, Ops};
 use crate::pipelines::machine::Conditioning;
+use crate::pipelines::model_files;
 use crate::text::{TextEncoder, TextEncoderConfig, Tokenizer};
 use crate::unet::UNet;
 use crate::weights::packed::Packed;
@@ -64,7 +64,7 @@ impl Branch {
     ) -> Result<Self> {
         let directory = model.join(component);
         let path = directory.join("config.json");
-        let config: TextEncoderConfig = files::parse(&path, &files::read(&path)?)?;
+        let config: TextEncoderConfig = model_files::parse(&path, &model_files::read(&path)?)?;
         let checkpoint = Checkpoint::open(component, &directory, "model", variant)?;
         let encoder = checkpoint.fill(packed, interrupt, |scope| TextEncoder::load(ops, scope, &config, projection))?;
         let tokenizer = Tokenizer::open(&model.join(tokenizer))?;

@@ -1,16 +1,12 @@
-//! The JSON files of a directory in the diffusers layout.
+//! The JSON files of an SDXL model in the diffusers layout.
 
 use std::path::Path;
 
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Result, shortened};
-use crate::small_file;
-
-/// Far more than any configuration has.
-const MOST_CONFIGURATION_BYTES: u64 = 1 << 20;
+use crate::pipelines::model_files::parse;
 
 /// Where `model_index.json` must name one of these classes.
 const CLASSES: [(&str, &[&str]); 6] = [
@@ -36,21 +32,6 @@ pub(super) struct ModelIndex {
 pub(super) struct Defaults {
     pub(super) default_steps: Option<usize>,
     pub(super) default_guidance_scale: Option<f32>,
-}
-
-/// The text of a configuration; `None` when there is no such file.
-pub(super) fn read_optional(path: &Path) -> Result<Option<String>> {
-    small_file::read(path, MOST_CONFIGURATION_BYTES)
-}
-
-/// The text of a configuration that must be there.
-pub(super) fn read(path: &Path) -> Result<String> {
-    read_optional(path)?.ok_or_else(|| Error::File { path: path.to_owned(), source: std::io::ErrorKind::NotFound.into() })
-}
-
-/// JSON text from `path` as a `T`.
-pub(super) fn parse<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T> {
-    serde_json::from_str(text).map_err(|error| Error::Malformed { path: path.to_owned(), reason: error.to_string() })
 }
 
 /// Reads `model_index.json`, and refuses by name what is not an SDXL base model.

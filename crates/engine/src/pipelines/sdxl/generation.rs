@@ -95,6 +95,7 @@ fn unwanted(what: &str) -> Error {
 
 impl StepMachine for Generation {
     type Conditioning = Conditioning;
+    type Decoded = Picture;
 
     fn want(&self) -> Want {
         if self.picture.is_some() {

@@ -4,11 +4,13 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 
 use super::files::{self, Defaults, ModelIndex};
-use super::memory::{self, Demand, Layout, MemoryEstimate, Weights};
+use super::memory::{self, Demand, Layout};
 use super::request::ImageRequest;
 use crate::error::{Error, Result};
 use crate::fingerprint::Fingerprint;
 use crate::ops::{DeviceFacts, Ops};
+use crate::pipelines::memory::{MemoryEstimate, Weights};
+use crate::pipelines::model_files;
 use crate::samplers::SchedulerConfig;
 use crate::unet::UNetConfig;
 use crate::vae::VaeConfig;
@@ -53,7 +55,7 @@ impl ModelInfo {
         let mut fingerprint = Fingerprint::default();
         let mut text_of = |name: &str| {
             let path = directory.join(name);
-            let text = files::read(&path)?;
+            let text = model_files::read(&path)?;
             fingerprint.bytes(text.as_bytes());
             Ok::<_, Error>((path, text))
         };
@@ -62,9 +64,9 @@ impl ModelInfo {
         let (_, text) = text_of("scheduler/scheduler_config.json")?;
         let scheduler = SchedulerConfig::from_json(&text)?;
         let (path, text) = text_of("unet/config.json")?;
-        let unet: UNetConfig = files::parse(&path, &text)?;
+        let unet: UNetConfig = model_files::parse(&path, &text)?;
         let (path, text) = text_of("vae/config.json")?;
-        let vae: VaeConfig = files::parse(&path, &text)?;
+        let vae: VaeConfig = model_files::parse(&path, &text)?;
         text_of("text_encoder/config.json")?;
         text_of("text_encoder_2/config.json")?;
         check_channels(&unet, &vae)?;
@@ -210,8 +212,8 @@ fn check_channels(unet: &UNetConfig, vae: &VaeConfig) -> Result<()> {
 }
 
 fn defaults(path: &Path) -> Result<Defaults> {
-    let Some(text) = files::read_optional(path)? else { return Ok(Defaults::default()) };
-    let defaults: Defaults = files::parse(path, &text)?;
+    let Some(text) = model_files::read_optional(path)? else { return Ok(Defaults::default()) };
+    let defaults: Defaults = model_files::parse(path, &text)?;
     let proper_steps = defaults.default_steps.is_none_or(|steps| (1..=1000).contains(&steps));
     if !proper_steps || defaults.default_guidance_scale.is_some_and(|scale| !GUIDANCE_SCALES.contains(&scale)) {
         let reason = "default_steps must be 1 to 1000, default_guidance_scale 0 to 100".to_owned();

@@ -4,32 +4,14 @@
 //! in use at once; the autoencoder's is `vae/memory.rs`.
 
 use super::conditioning::KEPT;
-use crate::ops::{DeviceFacts, Precision};
+use crate::ops::DeviceFacts;
+use crate::pipelines::memory::{HOST_BYTES, MemoryEstimate, Weights, vae_precision};
 use crate::unet::config::BlockKind;
 use crate::unet::{UNetConfig, resnet_bytes};
 use crate::vae::{DecodePlan, VaeConfig, attention_bytes, decode_bytes, encode_live_bytes};
 
 /// Tokens of a prompt.
 const TOKENS: u64 = 77;
-/// Tokenizers, thread stacks, the host's copies of latents, and what the allocator cannot give back.
-const HOST_BYTES: u64 = 16 << 20;
-/// Bytes of a value on the host.
-const HOST_VALUE_BYTES: u64 = 4;
-/// Copies of the tensor that is being loaded, beside its packed form: the host's, or on a candle device its own as f32, as stored, and
-/// joined with others.
-const LOADED_COPIES: u64 = 3;
-
-/// Predicted memory of a request, bytes: at most what the process (on CUDA: the device) holds for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MemoryEstimate {
-    /// Packed weights. Mapped ones ([`super::SdxlModel::load_shared`]) count alike, since their pages are in memory while the model
-    /// computes; but once for all processes that have the same model in the same precision, whoever adds them up.
-    pub weights_bytes: u64,
-    /// Peak of activations and scratch, with the picture decoded whole.
-    pub activations_bytes: u64,
-    /// The same with the picture decoded in tiles where that takes less: what the request cannot do without.
-    pub least_activations_bytes: u64,
-}
 
 /// What a request's memory depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,47 +22,6 @@ pub(super) struct Demand {
     pub(super) guided: bool,
     /// Whether it starts from a picture.
     pub(super) encodes: bool,
-}
-
-/// Weights of one component, counted from the shapes in its files.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Weights {
-    /// Values of matrices and kernels: as stored, and with outputs padded to the CPU's panels.
-    values: u64,
-    padded: u64,
-    /// Values that stay f32 on the host: embedding tables.
-    host: u64,
-    /// Of norms and biases.
-    vectors: u64,
-    /// Values of the largest tensor.
-    largest: u64,
-}
-
-impl Weights {
-    /// Counts one more tensor.
-    pub(super) fn add(&mut self, name: &str, shape: &[usize]) {
-        let values = shape.iter().map(|side| *side as u64).product();
-        self.largest = self.largest.max(values);
-        match shape {
-            _ if name.ends_with("token_embedding.weight") || name.ends_with("position_embedding.weight") => self.host += values,
-            [outputs, inputs, taps @ ..] => {
-                let on_cpu = DeviceFacts { kernels: Some(crate::ops::KernelPath::Gemm), precision: Precision::F32 };
-                let taps: u64 = taps.iter().map(|side| *side as u64).product();
-                self.values += values;
-                self.padded += on_cpu.packed_outputs(*outputs as u64) * (*inputs as u64).next_multiple_of(2) * taps;
-            }
-            _ => self.vectors += values,
-        }
-    }
-
-    fn bytes(&self, facts: DeviceFacts) -> u64 {
-        if facts.kernels.is_some() {
-            self.padded * facts.weight_bytes() + (self.host + self.vectors) * HOST_VALUE_BYTES
-        } else {
-            // The embedding tables are not on the device.
-            (self.values + self.vectors) * facts.weight_bytes()
-        }
-    }
 }
 
 /// What the formulas need of a model's shape.
@@ -108,8 +49,7 @@ pub(super) fn estimate(layout: &Layout, demand: Demand, facts: DeviceFacts) -> M
     } else {
         0
     };
-    let largest = layout.networks.largest.max(layout.autoencoder.largest);
-    let load = LOADED_COPIES * largest * HOST_VALUE_BYTES;
+    let load = layout.networks.load_bytes().max(layout.autoencoder.load_bytes());
     let others = evaluation.max(encode).max(load);
     // The picture as bytes, beside its values.
     let picture = (height * width * factor * factor * layout.vae.out_channels) as u64;
@@ -129,14 +69,6 @@ pub(super) fn estimate(layout: &Layout, demand: Demand, facts: DeviceFacts) -> M
 pub(super) fn evaluation_bytes(layout: &Layout, latent: (usize, usize), rows: usize, facts: DeviceFacts) -> u64 {
     let rows = rows as u64;
     facts.held_bytes(rows * (context_bytes(&layout.unet, facts) + unet_live_bytes(&layout.unet, latent, facts)))
-}
-
-/// The VAE's precision in a model of `precision`: half precision overflows in SDXL's VAE unless its configuration says otherwise.
-pub(super) fn vae_precision(precision: Precision, force_upcast: bool) -> Precision {
-    match precision {
-        Precision::F16 if force_upcast => Precision::F32,
-        other => other,
-    }
 }
 
 /// One prompt's keys and values in every cross-attention.
@@ -232,7 +164,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::ops::KernelPath;
+    use crate::ops::{KernelPath, Precision};
 
     /// SDXL base 1.0 as published: configurations, names and shapes.
     fn sdxl() -> Layout {

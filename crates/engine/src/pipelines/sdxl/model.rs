@@ -3,11 +3,8 @@
 use std::path::Path;
 
 use super::conditioning::{PromptCache, PromptKey, TextStack};
-use super::files;
 use super::generation::{Generation, Guidance};
 use super::info::ModelInfo;
-use super::memory;
-use super::preview::PreviewFactors;
 use super::request::ImageRequest;
 use crate::error::{Error, Result};
 use crate::fingerprint::Fingerprint;
@@ -16,6 +13,9 @@ use crate::noise::Generator;
 use crate::ops::{DeviceFacts, Interrupt, Ops};
 use crate::pipelines::driver::Evaluator;
 use crate::pipelines::machine::{Conditioning, Row};
+use crate::pipelines::memory::vae_precision;
+use crate::pipelines::model_files;
+use crate::pipelines::preview::PreviewFactors;
 use crate::unet::{UNet, UNetConfig, UNetRow};
 use crate::vae::{DecodePlan, Vae, VaeConfig, decode_plan};
 use crate::vision::resize::resize_lanczos;
@@ -93,13 +93,13 @@ impl SdxlModel {
         let unet = checkpoint.fill(packed, interrupt, |scope| UNet::load(ops, scope, &config))?;
 
         let (config, checkpoint) = component::<VaeConfig>(directory, "vae", variant)?;
-        let vae_ops = match memory::vae_precision(ops.precision(), config.force_upcast) {
+        let vae_ops = match vae_precision(ops.precision(), config.force_upcast) {
             precision if precision == ops.precision() => ops.clone(),
             precision => ops.with_precision(precision)?,
         };
         let vae = checkpoint.fill(packed, interrupt, |scope| Vae::load(&vae_ops, scope, &config))?;
 
-        let preview = PreviewFactors::read(directory, config.latent_channels)?;
+        let preview = PreviewFactors::read(directory, config.latent_channels, PreviewFactors::sdxl())?;
         Ok(Self { info, ops: ops.clone(), vae_ops, text, unet, vae, preview, prompts: PromptCache::default() })
     }
 
@@ -211,6 +211,7 @@ impl SdxlModel {
 
 impl Evaluator for SdxlModel {
     type Conditioning = Conditioning;
+    type Decoded = Picture;
 
     fn evaluate(&self, rows: &[Row], interrupt: &Interrupt) -> Result<Vec<Latent>> {
         Self::evaluate(self, rows, interrupt)
@@ -224,7 +225,7 @@ impl Evaluator for SdxlModel {
 fn component<C: serde::de::DeserializeOwned>(directory: &Path, name: &str, variant: Variant) -> Result<(C, Checkpoint)> {
     let directory = directory.join(name);
     let path = directory.join("config.json");
-    let config = files::parse(&path, &files::read(&path)?)?;
+    let config = model_files::parse(&path, &model_files::read(&path)?)?;
     Ok((config, Checkpoint::open(name, &directory, "diffusion_pytorch_model", variant)?))
 }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::files;
+use super::model_files;
 use crate::error::{Error, Result};
 use crate::latent::Latent;
 use crate::vision::{Picture, RgbPicture};
@@ -20,12 +20,11 @@ pub(super) struct PreviewFactors {
 }
 
 impl PreviewFactors {
-    /// The model's `preview.json` (`{"latent_rgb_factors": [[r, g, b], …], "latent_rgb_bias": [r, g, b]}`), or the factors that are
-    /// published for SDXL's VAE.
-    pub(super) fn read(directory: &Path, latent_channels: usize) -> Result<Self> {
+    /// The model's `preview.json` (`{"latent_rgb_factors": [[r, g, b], …], "latent_rgb_bias": [r, g, b]}`), or else `published` ones.
+    pub(super) fn read(directory: &Path, latent_channels: usize, published: Self) -> Result<Self> {
         let path = directory.join("preview.json");
-        let Some(text) = files::read_optional(&path)? else { return Ok(Self::sdxl()) };
-        let factors: Self = files::parse(&path, &text)?;
+        let Some(text) = model_files::read_optional(&path)? else { return Ok(published) };
+        let factors: Self = model_files::parse(&path, &text)?;
         if factors.latent_rgb_factors.len() != latent_channels {
             let reason =
                 format!("latent_rgb_factors has {} rows for {latent_channels} channels", factors.latent_rgb_factors.len());
@@ -34,7 +33,8 @@ impl PreviewFactors {
         Ok(factors)
     }
 
-    fn sdxl() -> Self {
+    /// Those published for SDXL's VAE.
+    pub(super) fn sdxl() -> Self {
         Self {
             latent_rgb_factors: vec![
                 [0.3651, 0.4232, 0.4341],
@@ -46,7 +46,20 @@ impl PreviewFactors {
         }
     }
 
-    /// One pixel a latent position.
+    /// Those published for the VAE of Stable Diffusion 1, whose latents SVD's are.
+    pub(super) fn stable_diffusion() -> Self {
+        Self {
+            latent_rgb_factors: vec![
+                [0.3512, 0.2297, 0.3227],
+                [0.3250, 0.4974, 0.2350],
+                [-0.2829, 0.1762, 0.2721],
+                [-0.2120, -0.2616, -0.7177],
+            ],
+            latent_rgb_bias: [0.0; 3],
+        }
+    }
+
+    /// One pixel a latent position of the first frame.
     pub(super) fn picture(&self, latent: &Latent) -> RgbPicture {
         let positions = latent.height * latent.width;
         let values = latent
@@ -81,12 +94,13 @@ mod tests {
     #[test]
     fn a_models_own_factors_are_read_and_checked() {
         let directory = tempfile::tempdir().unwrap();
-        assert_eq!(PreviewFactors::read(directory.path(), 4).unwrap(), PreviewFactors::sdxl());
+        let read = |channels| PreviewFactors::read(directory.path(), channels, PreviewFactors::sdxl());
+        assert_eq!(read(4).unwrap(), PreviewFactors::sdxl());
         let path = directory.path().join("preview.json");
         std::fs::write(&path, r#"{"latent_rgb_factors": [[1, 0, 0], [0, 1, 0]]}"#).unwrap();
-        let factors = PreviewFactors::read(directory.path(), 2).unwrap();
+        let factors = read(2).unwrap();
         let latent = Latent { frames: 1, height: 1, width: 1, channels: 2, values: vec![1.0, -1.0] };
         assert_eq!(factors.picture(&latent).bytes, [255, 0, 128]);
-        assert!(PreviewFactors::read(directory.path(), 4).unwrap_err().to_string().contains("2 rows for 4 channels"));
+        assert!(read(4).unwrap_err().to_string().contains("2 rows for 4 channels"));
     }
 }
