@@ -7,8 +7,8 @@
 //!
 //! A film is counted as a film: the pictures that its scenes begin with count as none.
 //!
-//! Device time is that of the attempts that end the job's tasks. Attempts before those (a worker or a server that died, a device that had no memory
-//! left) are nobody's: their checkpoints make the last ones shorter, and whatever they lost is the server's loss.
+//! Device time is that of the attempts that end the job's tasks. Attempts before those (a worker or a server that died, a device that
+//! had no memory left) are nobody's: their checkpoints make the last ones shorter, and whatever they lost is the server's loss.
 
 mod admission;
 mod counters;

@@ -149,7 +149,9 @@ fn a_film_counts_as_a_film() {
         .collect();
     assert_eq!(lines, ["videos 1 of Some(3)", "video_ms 2500 of Some(60000)", "gpu_ms 0 of None", "storage_bytes 0 of None"]);
     let reserved = reserve_for(&film(&[24, 36]).into(), &policy, None).unwrap();
-    let delta = |spent| settle(&reserved, &spent).into_iter().map(|adjustment| (adjustment.key.meter, adjustment.delta)).collect::<Vec<_>>();
+    let delta = |spent| -> Vec<(Meter, i64)> {
+        settle(&reserved, &spent).into_iter().map(|adjustment| (adjustment.key.meter, adjustment.delta)).collect()
+    };
     assert_eq!(delta(Spent { videos: 1, video_ms: 2500, gpu_ms: 9, ..Spent::default() }), [(Meter::GpuMs, 9)]);
     assert_eq!(delta(Spent::default()), [(Meter::Videos, -1), (Meter::VideoMs, -2500)]);
 }
@@ -162,14 +164,8 @@ fn what_no_quota_could_allow_a_film_is_forbidden() {
     // Two scenes of 256x256, 2 s at 24 frames a second, from the models svd and sdxl.
     let film: JobRequest = film(&[24, 24]).into();
     for (policy, expected) in [
-        (
-            limits(Limits { models: models(&["sdxl"]), ..Limits::default() }),
-            "model: 'svd' is not one of limits.models: sdxl",
-        ),
-        (
-            limits(Limits { models: models(&["svd"]), ..Limits::default() }),
-            "model: 'sdxl' is not one of limits.models: svd",
-        ),
+        (limits(Limits { models: models(&["sdxl"]), ..Limits::default() }), "model: 'svd' is not one of limits.models: sdxl"),
+        (limits(Limits { models: models(&["svd"]), ..Limits::default() }), "model: 'sdxl' is not one of limits.models: svd"),
         (
             limits(Limits { providers: Some(["x".to_owned()].into()), ..Limits::default() }),
             "model: 'svd' runs on 'local', which is not one of limits.providers: x",

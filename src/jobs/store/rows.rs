@@ -8,7 +8,8 @@ use super::new_tasks::NewTaskRow;
 use super::{Fence, NewRecord, Outcome, QueuedTask, Renewal, StoreError, TaskRecord};
 use crate::database::WriteError;
 use crate::domain::{
-    BatchKey, CounterKey, ErrorCode, Job, JobError, JobId, JobRequest, JobState, ModelId, Progress, Reservation, Spent, TaskId, UnixMs,
+    BatchKey, CounterKey, ErrorCode, Job, JobError, JobId, JobRequest, JobState, ModelId, Progress, Reservation, Spent, TaskId,
+    UnixMs,
 };
 
 impl From<sqlx::Error> for StoreError {
@@ -27,7 +28,8 @@ impl From<WriteError> for StoreError {
 macro_rules! job_columns {
     () => {
         "jobs.id, jobs.user_id, jobs.project_id, jobs.retry_of, jobs.kind, jobs.state, jobs.request, jobs.priority, \
-         jobs.progress_step, jobs.progress_steps, jobs.result, jobs.error, jobs.created_ms, jobs.started_ms, jobs.finished_ms, jobs.updated_ms"
+         jobs.progress_step, jobs.progress_steps, jobs.result, jobs.error, jobs.created_ms, jobs.started_ms, \
+         jobs.finished_ms, jobs.updated_ms"
     };
 }
 /// The columns of an [`AccountRow`] besides those of its [`JobRow`], for a statement's text.

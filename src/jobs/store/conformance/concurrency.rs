@@ -2,6 +2,7 @@
 
 use futures_util::future::join_all;
 use rstest::rstest;
+use tokio_util::task::TaskTracker;
 
 use super::films::{done, inserted_film};
 use super::*;
@@ -36,6 +37,7 @@ async fn assert_whole(store: &dyn JobStore, record: &NewRecord) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn tasks_that_end_at_once_lead_to_each_task_once(#[values(Adapter::Sqlite, Adapter::Postgres)] adapter: Adapter) {
     let Some((stores, _test)) = two_servers(adapter).await else { return };
+    let tasks = TaskTracker::new();
     for round in 0..15 {
         let record = inserted_film(&*stores[0], &[24, 24, 24]).await;
         let mut wanted: Vec<TaskId> = record.tasks.iter().map(|task| task.id).collect();
@@ -45,7 +47,7 @@ async fn tasks_that_end_at_once_lead_to_each_task_once(#[values(Adapter::Sqlite,
             assert_eq!(claims.len(), wanted.len());
             let endings = claims.into_iter().enumerate().map(|(index, claim)| {
                 let store = stores[index % 2].clone();
-                tokio::spawn(async move { store.finish(&done(&claim), UnixMs(3_000)).await.unwrap() })
+                tasks.spawn(async move { store.finish(&done(&claim), UnixMs(3_000)).await.unwrap() })
             });
             let ended: Vec<Ended> = join_all(endings).await.into_iter().map(Result::unwrap).collect();
             completed += ended.iter().filter(|ended| ended.job.state == JobState::Completed).count();
@@ -60,21 +62,22 @@ async fn tasks_that_end_at_once_lead_to_each_task_once(#[values(Adapter::Sqlite,
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn two_servers_make_films_together(#[values(Adapter::Sqlite, Adapter::Postgres)] adapter: Adapter) {
     let Some((stores, _test)) = two_servers(adapter).await else { return };
+    let tasks = TaskTracker::new();
     for seed in 0..10 {
         let films = [inserted_film(&*stores[0], &[24, 96]).await, inserted_film(&*stores[1], &[24, 24, 24]).await];
         let ids = films.each_ref().map(|record| record.job.id);
         let servers = stores.iter().cloned().enumerate().map(|(server, store)| {
-            tokio::spawn(async move {
+            tasks.spawn(async move {
                 let (mut state, owner) = (seed * 2 + server as u64, format!("server {server}"));
                 let mut held: Vec<Claim> = Vec::new();
                 while store.jobs_of(&ids).await.unwrap().iter().any(|job| !job.state.is_terminal()) {
-                    let mut tasks = waiting(&*store).await;
-                    if tasks.len() > 1 {
-                        let middle = random(&mut state) as usize % tasks.len();
-                        tasks.rotate_left(middle);
-                        tasks.truncate(1 + random(&mut state) as usize % 3);
+                    let mut wanted = waiting(&*store).await;
+                    if wanted.len() > 1 {
+                        let middle = random(&mut state) as usize % wanted.len();
+                        wanted.rotate_left(middle);
+                        wanted.truncate(1 + random(&mut state) as usize % 3);
                     }
-                    held.extend(store.claim(&tasks, &owner, NOW, LEASE_END).await.unwrap());
+                    held.extend(store.claim(&wanted, &owner, NOW, LEASE_END).await.unwrap());
                     let renewals: Vec<Renewal> =
                         held.iter().map(|claim| Renewal { fence: claim.fence.clone(), progress: Progress::default() }).collect();
                     store.renew(&renewals, NOW, LEASE_END).await.unwrap();
@@ -82,7 +85,7 @@ async fn two_servers_make_films_together(#[values(Adapter::Sqlite, Adapter::Post
                     while !held.is_empty() {
                         let claim = held.swap_remove(random(&mut state) as usize % held.len());
                         store.finish(&done(&claim), UnixMs(3_000)).await.unwrap();
-                        if random(&mut state) % 3 == 0 {
+                        if random(&mut state).is_multiple_of(3) {
                             break;
                         }
                     }

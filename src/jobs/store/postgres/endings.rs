@@ -1,18 +1,14 @@
 //! How tasks and jobs end, and how those that do not end go back to the queue.
 
-use sqlx::PgConnection;
+use sqlx::{PgConnection, Postgres, Transaction};
 
 use super::{insert, quotas, reads};
 use crate::database::PostgresDatabase;
 use crate::domain::{Adjustment, Job, JobId, JobState, Progress, UnixMs};
 use crate::jobs::store::claimed::{self, ClaimRow, claim_columns};
 use crate::jobs::store::follow::{self, Next, Tasks};
-use crate::jobs::store::rows::{
-    AccountRow, EndRow, EndedRow, JobRow, account_columns, job_columns, parse_state, to_json,
-};
-use crate::jobs::store::{
-    Claim, Ended, Ending, FARTHEST_LEASE_END_MS, Fence, Outcome, Release, StoreError, ledger,
-};
+use crate::jobs::store::rows::{AccountRow, EndRow, EndedRow, JobRow, account_columns, job_columns, parse_state, to_json};
+use crate::jobs::store::{Claim, Ended, Ending, FARTHEST_LEASE_END_MS, Fence, Outcome, Release, StoreError, ledger};
 use crate::quota;
 
 /// The owner stays: it tells who may ask again what became of this.
@@ -57,12 +53,33 @@ async fn lock_running(connection: &mut PgConnection, job: JobId) -> Result<Optio
     Ok(row)
 }
 
+/// Commits what went well. What did not is undone before anybody learns of it: a transaction that is only dropped keeps its locks for a
+/// moment longer.
+async fn concluded<T>(transaction: Transaction<'_, Postgres>, result: Result<T, StoreError>) -> Result<T, StoreError> {
+    if result.is_ok() {
+        transaction.commit().await?;
+    } else {
+        transaction.rollback().await.ok();
+    }
+    result
+}
+
 pub(super) async fn finish(database: &PostgresDatabase, ending: &Ending, now: UnixMs) -> Result<Ended, StoreError> {
+    let mut transaction = database.pool().begin().await?;
+    let ended = finish_within(&mut transaction, database, ending, now).await;
+    concluded(transaction, ended).await
+}
+
+async fn finish_within(
+    connection: &mut PgConnection,
+    database: &PostgresDatabase,
+    ending: &Ending,
+    now: UnixMs,
+) -> Result<Ended, StoreError> {
     let Ending { fence, outcome, progress, spent } = ending;
     let row = EndRow::of(outcome)?;
-    let mut transaction = database.pool().begin().await?;
-    let Some(account) = lock_running(&mut transaction, fence.job).await? else {
-        return ended_already(&mut transaction, fence, &row).await;
+    let Some(account) = lock_running(connection, fence.job).await? else {
+        return ended_already(connection, fence, &row).await;
     };
     let position: Option<i64> = sqlx::query_scalar(END_TASK)
         .bind(row.state)
@@ -74,38 +91,35 @@ pub(super) async fn finish(database: &PostgresDatabase, ending: &Ending, now: Un
         .bind(fence.job.to_string())
         .bind(fence.attempt)
         .bind(&fence.owner)
-        .fetch_optional(&mut *transaction)
+        .fetch_optional(&mut *connection)
         .await?;
-    let Some(position) = position else { return ended_already(&mut transaction, fence, &row).await };
+    let Some(position) = position else { return ended_already(connection, fence, &row).await };
     let job = account.job.clone().into_job()?;
     let tasks = if account.is_film() {
-        reads::tasks(&mut transaction, &account).await?
+        reads::tasks(connection, &account).await?
     } else {
         Tasks::one(fence.task.to_string(), outcome.state(), *spent)
     };
     let mut next = follow::next(&job, account.cancel_requested(), position, outcome, &tasks);
     if let Next::Goes(_) = next
-        && let Some(refusal) = quotas::used_up(&mut transaction, account.reservations(), &tasks.spent()).await?
+        && let Some(refusal) = quotas::used_up(connection, account.reservations(), &tasks.spent()).await?
     {
         next = follow::out_of_quota(&refusal);
     }
     let (ended, adjustments) = match next {
         Next::Goes(new) => {
-            let job = go_on(&mut transaction, &account, Some(*progress), now).await?.into_job()?;
-            insert::more(&mut transaction, &job, &new, now).await?;
+            let job = go_on(connection, &account, Some(*progress), now).await?.into_job()?;
+            insert::more(connection, &job, &new, now).await?;
             let arrived = new.iter().map(|task| task.queued(&job, now)).collect();
             (Ended { job, arrived }, Vec::new())
         }
-        Next::EndsSo => end_job(&mut transaction, &account, &tasks, &row, Some(*progress), now).await?,
-        Next::Ends(outcome) => {
-            end_job(&mut transaction, &account, &tasks, &EndRow::of(&outcome)?, Some(*progress), now).await?
-        }
+        Next::EndsSo => end_job(connection, &account, &tasks, &row, Some(*progress), now).await?,
+        Next::Ends(outcome) => end_job(connection, &account, &tasks, &EndRow::of(&outcome)?, Some(*progress), now).await?,
     };
-    quotas::adjust(&mut transaction, &adjustments).await?;
+    quotas::adjust(connection, &adjustments).await?;
     if account.is_film() {
-        database.notify(&mut transaction).await?;
+        database.notify(connection).await?;
     }
-    transaction.commit().await?;
     Ok(ended)
 }
 
@@ -217,8 +231,7 @@ async fn give_back(
     .execute(&mut *connection)
     .await?;
     if !job.cancel_requested() {
-        let row =
-            sqlx::query_as(GIVE_BACK).bind(now.0).bind(others_run).bind(&job.job.id).fetch_one(connection).await?;
+        let row = sqlx::query_as(GIVE_BACK).bind(now.0).bind(others_run).bind(&job.job.id).fetch_one(connection).await?;
         return Ok((row, Vec::new()));
     }
     if others_run {
@@ -235,7 +248,18 @@ pub(super) async fn release(
     now: UnixMs,
 ) -> Result<Job, StoreError> {
     let mut transaction = database.pool().begin().await?;
-    let account = lock_running(&mut transaction, fence.job).await?.ok_or(StoreError::LeaseLost)?;
+    let released = release_within(&mut transaction, database, fence, release, now).await;
+    concluded(transaction, released).await
+}
+
+async fn release_within(
+    connection: &mut PgConnection,
+    database: &PostgresDatabase,
+    fence: &Fence,
+    release: &Release,
+    now: UnixMs,
+) -> Result<Job, StoreError> {
+    let account = lock_running(connection, fence.job).await?.ok_or(StoreError::LeaseLost)?;
     let position: Option<i64> = sqlx::query_scalar(
         "SELECT position FROM tasks
          WHERE id = $1 AND job_id = $2 AND state = 'running' AND attempt = $3 AND lease_owner = $4 FOR UPDATE",
@@ -244,18 +268,16 @@ pub(super) async fn release(
     .bind(fence.job.to_string())
     .bind(fence.attempt)
     .bind(&fence.owner)
-    .fetch_optional(&mut *transaction)
+    .fetch_optional(&mut *connection)
     .await?;
     let position = position.ok_or(StoreError::LeaseLost)?;
     let alone = release.alone || follow::is_planned_alone(&account.job.clone().into_job()?, position);
-    let (row, adjustments) =
-        give_back(&mut transaction, &account, &fence.task.to_string(), release, Some(alone), now).await?;
-    quotas::adjust(&mut transaction, &adjustments).await?;
+    let (row, adjustments) = give_back(connection, &account, &fence.task.to_string(), release, Some(alone), now).await?;
+    quotas::adjust(connection, &adjustments).await?;
     let job = row.into_job()?;
     if !job.state.is_terminal() {
-        database.notify(&mut transaction).await?;
+        database.notify(connection).await?;
     }
-    transaction.commit().await?;
     Ok(job)
 }
 

@@ -130,10 +130,13 @@ pub(super) async fn queued(
 
 /// The waiting tasks of a job.
 pub(super) async fn queued_of(connection: &mut PgConnection, id: JobId) -> Result<Vec<QueuedTask>, StoreError> {
-    let rows: Vec<QueuedRow> =
-        sqlx::query_as(concat!("SELECT ", queued_columns!(), " FROM tasks WHERE job_id = $1 AND state = 'queued' ORDER BY position"))
-            .bind(id.to_string())
-            .fetch_all(connection)
-            .await?;
+    let rows: Vec<QueuedRow> = sqlx::query_as(concat!(
+        "SELECT ",
+        queued_columns!(),
+        " FROM tasks WHERE job_id = $1 AND state = 'queued' ORDER BY position"
+    ))
+    .bind(id.to_string())
+    .fetch_all(connection)
+    .await?;
     Ok(filter::readable_tasks(&rows).0)
 }

@@ -8,9 +8,7 @@ use super::waiting::Waiting;
 use super::{quotas, reads};
 use crate::domain::{JobId, JobState, UnixMs};
 use crate::jobs::store::claimed::{self, ClaimRow, claim_columns};
-use crate::jobs::store::rows::{
-    AccountRow, HeldTasks, account_columns, farthest, job_columns, parse, to_json, unreadable_error,
-};
+use crate::jobs::store::rows::{AccountRow, HeldTasks, account_columns, farthest, job_columns, parse, to_json, unreadable_error};
 use crate::jobs::store::{Claim, LONGEST_PAUSE_MS, Renewal, Renewed, StoreError};
 use crate::quota;
 

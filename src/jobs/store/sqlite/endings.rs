@@ -7,12 +7,8 @@ use super::{insert, quotas, reads};
 use crate::domain::{Adjustment, Job, JobId, JobState, Progress, UnixMs};
 use crate::jobs::store::claimed::{self, ClaimRow, claim_columns};
 use crate::jobs::store::follow::{self, Next, Tasks};
-use crate::jobs::store::rows::{
-    AccountRow, EndRow, EndedRow, JobRow, account_columns, job_columns, parse_state, to_json,
-};
-use crate::jobs::store::{
-    Claim, Ended, Ending, FARTHEST_LEASE_END_MS, Fence, Outcome, Release, StoreError, ledger,
-};
+use crate::jobs::store::rows::{AccountRow, EndRow, EndedRow, JobRow, account_columns, job_columns, parse_state, to_json};
+use crate::jobs::store::{Claim, Ended, Ending, FARTHEST_LEASE_END_MS, Fence, Outcome, Release, StoreError, ledger};
 use crate::quota;
 
 /// The job of `?1`, if the claim `?2`, `?3`, `?4` (task, attempt, owner) still runs it.
@@ -40,8 +36,8 @@ const END_TASK: &str = concat!(
 const END_JOB: &str = concat!(
     "UPDATE tasks SET state = 'cancelled', lease_owner = NULL, lease_until_ms = NULL, updated_ms = ?2
      WHERE job_id = ?1 AND state IN ('queued', 'running');
-     UPDATE jobs SET state = ?3, result = ?4, error = ?5, spent = ?6, finished_ms = ?2, updated_ms = ?2, progress_step = COALESCE(?7, progress_step),
-         progress_steps = COALESCE(?8, progress_steps)
+     UPDATE jobs SET state = ?3, result = ?4, error = ?5, spent = ?6, finished_ms = ?2, updated_ms = ?2,
+         progress_step = COALESCE(?7, progress_step), progress_steps = COALESCE(?8, progress_steps)
      WHERE id = ?1 AND state IN ('queued', 'running') RETURNING ",
     job_columns!()
 );
@@ -110,9 +106,7 @@ pub(super) async fn finish(
             return Ok(Ended { job, arrived });
         }
         Next::EndsSo => end_job(&mut *connection, &account, &tasks, row, progress, now).await?,
-        Next::Ends(outcome) => {
-            end_job(&mut *connection, &account, &tasks, &EndRow::of(&outcome)?, progress, now).await?
-        }
+        Next::Ends(outcome) => end_job(&mut *connection, &account, &tasks, &EndRow::of(&outcome)?, progress, now).await?,
     };
     quotas::adjust(connection, &adjustments).await?;
     let job = job.into_job()?;
