@@ -88,15 +88,14 @@ fn base64_of(field: &str, text: String) -> Result<String, ApiError> {
 }
 
 fn decode_base64_picture(field: &str, text: &str) -> Result<InitImage, ApiError> {
-    let bytes = BASE64.decode(text.trim()).map_err(|error| {
-        ApiError::invalid(field.to_owned(), format!("is not base64 of a PNG, JPEG or WebP picture: {error}"))
-    })?;
+    let bytes = BASE64
+        .decode(text.trim())
+        .map_err(|error| ApiError::invalid(field.to_owned(), format!("is not base64 of a PNG, JPEG or WebP picture: {error}")))?;
     decode_picture(field, &bytes)
 }
 
 fn decode_picture(field: &str, bytes: &[u8]) -> Result<InitImage, ApiError> {
-    let picture =
-        decode_image(bytes).map_err(|error| ApiError::invalid(field.to_owned(), format!("cannot be used: {error}")))?;
+    let picture = decode_image(bytes).map_err(|error| ApiError::invalid(field.to_owned(), format!("cannot be used: {error}")))?;
     let png = encode_png(picture.width, picture.height, &picture.rgb, &PngText::default()).map_err(ApiError::internal)?;
     Ok(InitImage { png: png.into(), size: (picture.width, picture.height) })
 }

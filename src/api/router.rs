@@ -127,7 +127,10 @@ fn cors(settings: &ApiSettings) -> CorsLayer {
     if settings.cors_origins.is_empty() {
         return CorsLayer::new();
     }
-    let layer = CorsLayer::new().allow_methods([Method::GET, Method::POST, Method::DELETE]).allow_headers(HEADERS).expose_headers(EXPOSED);
+    let layer = CorsLayer::new()
+        .allow_methods([Method::GET, Method::POST, Method::DELETE])
+        .allow_headers(HEADERS)
+        .expose_headers(EXPOSED);
     if settings.cors_origins.iter().any(|origin| origin == "*") {
         layer.allow_origin(Any)
     } else {

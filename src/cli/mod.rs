@@ -27,7 +27,11 @@ use failure::{Failure, OrFail, Outcome};
 
 /// The whole command line.
 #[derive(Parser, Debug)]
-#[command(name = "framewright", version, about = "Makes pictures with SDXL and films with SVD: as a server, or once from the command line")]
+#[command(
+    name = "framewright",
+    version,
+    about = "Makes pictures with SDXL and films with SVD: as a server, or once from the command line"
+)]
 struct CommandLine {
     #[command(subcommand)]
     command: Command,

@@ -70,7 +70,8 @@ pub(super) fn find(config: &Config, text: &str) -> Outcome<FoundModel> {
     let refused = |error: ModelError| Failure::input("--model", error);
     let path = Path::new(text);
     if path.components().count() > 1 || path.is_absolute() || path.join("model_index.json").is_file() {
-        let is_single_file = path.is_file() && path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("safetensors"));
+        let is_single_file =
+            path.is_file() && path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("safetensors"));
         if !path.is_dir() && !is_single_file {
             return Err(Failure::input("--model", format!("{text} is neither a directory nor a .safetensors file")));
         }
@@ -140,7 +141,9 @@ const fn components(kind: ModelKind) -> &'static [(&'static str, &'static str)] 
             ("unet", "diffusion_pytorch_model"),
             ("vae", "diffusion_pytorch_model"),
         ],
-        ModelKind::Video => &[("image_encoder", "model"), ("unet", "diffusion_pytorch_model"), ("vae", "diffusion_pytorch_model")],
+        ModelKind::Video => {
+            &[("image_encoder", "model"), ("unet", "diffusion_pytorch_model"), ("vae", "diffusion_pytorch_model")]
+        }
     }
 }
 

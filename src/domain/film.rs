@@ -189,9 +189,9 @@ impl FilmRequest {
     /// Frames that are made for a scene: those that the film shows, and those that fade away below the next scene.
     pub fn frames_made(&self, scene: usize) -> u32 {
         let is_last = scene + 1 >= self.scenes.len();
-        self.scenes.get(scene).map_or(0, |scene| {
-            scene.frames.saturating_add(if is_last { 0 } else { scene.transition.extra_frames() })
-        })
+        self.scenes
+            .get(scene)
+            .map_or(0, |scene| scene.frames.saturating_add(if is_last { 0 } else { scene.transition.extra_frames() }))
     }
 
     /// Frames that the clips of a scene must give together.

@@ -185,14 +185,7 @@ fn film_plan(film: &FilmRequest) -> Vec<PlannedTask> {
     let keys: Vec<String> = scenes.iter().map(|scene| tasks[*scene as usize].key.to_string()).collect();
     let joints: Vec<_> = film.scenes.iter().map(|scene| (scene.frames, scene.transition)).collect();
     let key = digest(&("film", keys, joints, film.codec, film.audio.as_ref().map(|audio| &audio.sha256)));
-    tasks.push(PlannedTask {
-        role: TaskRole::Film,
-        key,
-        after: scenes,
-        place: Place::Host,
-        work: 0.0,
-        steps: HOST_STEPS,
-    });
+    tasks.push(PlannedTask { role: TaskRole::Film, key, after: scenes, place: Place::Host, work: 0.0, steps: HOST_STEPS });
     tasks
 }
 

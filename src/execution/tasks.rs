@@ -10,7 +10,7 @@ use framewright_engine::ops::Interrupt;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{ExecutorUnavailable, DeviceTask, TaskEvent, TaskFailure, translate};
+use super::{DeviceTask, ExecutorUnavailable, TaskEvent, TaskFailure, translate};
 use crate::domain::{BatchKey, PreviewDemand};
 
 /// Events that wait for the server before reports are dropped; the end has a place of its own.

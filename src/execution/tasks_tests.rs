@@ -10,13 +10,13 @@ use framewright_engine::vision::RgbPicture;
 use tokio::sync::mpsc;
 
 use super::tasks::{Change, TaskTable};
-use super::{TaskOutput, DeviceTask, TaskEvent, TaskFailure};
+use super::{DeviceTask, DeviceWork, TaskEvent, TaskFailure, TaskOutput};
 use crate::domain::{ImageRequest, PreviewDemand, TaskId};
 
 fn task() -> DeviceTask {
     DeviceTask {
         id: TaskId::generate(),
-        request: ImageRequest {
+        work: DeviceWork::Pictures(ImageRequest {
             model: "m".parse().unwrap(),
             prompt: "p".to_owned(),
             negative_prompt: None,
@@ -29,7 +29,7 @@ fn task() -> DeviceTask {
             num_images: 1,
             init_image: None,
             strength: 1.0,
-        },
+        }),
         model_directory: "/models/m".into(),
         model_fingerprint: 1,
         unload: Vec::new(),

@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::options::{DeviceError, ExecutorOptions, device_kind};
 use super::tasks::{Nonsense, TaskTable};
-use super::{Executor, ExecutorHealth, ExecutorStatus, ExecutorUnavailable, DeviceTask, TaskEvent, TaskFailure, translate};
+use super::{DeviceTask, Executor, ExecutorHealth, ExecutorStatus, ExecutorUnavailable, TaskEvent, TaskFailure, translate};
 use crate::domain::{DeviceName, ModelId};
 
 /// How often memory and utilisation are looked at while there are events.
@@ -84,11 +84,8 @@ impl Executor for ThreadExecutor {
         let (number, events) = self.table.add(&task)?;
         let order = translate::order(&task);
         let previews = task.previews.clone();
-        let task = device_worker::Task {
-            order,
-            interrupt: task.interrupt,
-            previews: PreviewSwitch::new(move || previews.exists()),
-        };
+        let task =
+            device_worker::Task { order, interrupt: task.interrupt, previews: PreviewSwitch::new(move || previews.exists()) };
         if self.send(Command::Run(number, Box::new(task))) { Ok(events) } else { Err(ExecutorUnavailable::Gone) }
     }
 

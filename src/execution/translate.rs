@@ -6,7 +6,9 @@ use framewright_device_worker as worker;
 use framewright_device_worker::vitals::Memory;
 use framewright_device_worker::{Failure, FailureClass};
 
-use super::{DeviceMemory, DeviceTask, DeviceWork, FinishedPicture, LoadedModel, Report, RunFacts, TaskFailure, TaskOutput, Timings};
+use super::{
+    DeviceMemory, DeviceTask, DeviceWork, FinishedPicture, LoadedModel, Report, RunFacts, TaskFailure, TaskOutput, Timings,
+};
 use crate::domain::film::ClipRequest;
 use crate::domain::{ErrorCode, Progress};
 

@@ -25,7 +25,9 @@ pub enum JobServiceError {
     #[error("a quota has not enough left")]
     Quota(Box<QuotaRefusal>),
     /// The job has not ended, so there is nothing to retry; or it completed.
-    #[error("task {id} is {state}; only a failed or cancelled task can be retried, or, with scene, one scene of a completed film")]
+    #[error(
+        "task {id} is {state}; only a failed or cancelled task can be retried, or, with scene, one scene of a completed film"
+    )]
     NotRetryable {
         /// The job.
         id: JobId,

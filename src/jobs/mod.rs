@@ -22,10 +22,10 @@ mod tests;
 
 pub use clock::StoreClock;
 pub use error::JobServiceError;
-pub use removal::delete_files;
-pub use retry::Retry;
 pub use events::{EventHub, JobEvents, Previews};
 pub use feed::QueueChange;
+pub use removal::delete_files;
+pub use retry::Retry;
 pub use runner::{JobRunner, RunningTask};
 pub use service::{JobService, JobServiceOptions};
 pub use store::SqliteJobStore;

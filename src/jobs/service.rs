@@ -9,14 +9,14 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::error::JobServiceError;
-use super::progress::JobProgress;
 use super::events::{EventHub, JobEvents, Previews};
-use super::removal;
 use super::feed::{QueueChange, QueueFeed};
-use super::runner::JobRunner;
-use super::store::{JobFilter, JobStore};
+use super::progress::JobProgress;
+use super::removal;
 use super::retry::{self, Retry};
+use super::runner::JobRunner;
 use super::store::TaskRecord;
+use super::store::{JobFilter, JobStore};
 use super::submission::{self, NewInput, NewJob};
 use crate::domain::{Clock, CounterKey, Job, JobEventKind, JobId, JobRequest, JobState, Principal, Reservation};
 use crate::storage::ArtifactStorage;

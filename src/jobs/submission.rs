@@ -105,7 +105,13 @@ pub fn job_of_input(key: &str) -> Option<JobId> {
 pub(super) type TakenOver = Vec<(Sha256Digest, JobResult)>;
 
 /// Stores a job of `user`, durable on return, and tells the scheduler. An idempotent answer takes nothing from any quota.
-pub(super) async fn accept(shared: Arc<Shared>, id: JobId, user: UserId, job: NewJob, taken_over: TakenOver) -> Result<Job, JobServiceError> {
+pub(super) async fn accept(
+    shared: Arc<Shared>,
+    id: JobId,
+    user: UserId,
+    job: NewJob,
+    taken_over: TakenOver,
+) -> Result<Job, JobServiceError> {
     let (digests, job) = if job.inputs.iter().all(|input| input.bytes.len() <= INLINE_HASH_BYTES) {
         (Digests::of(&job), job)
     } else {
@@ -164,9 +170,9 @@ pub(super) async fn accept(shared: Arc<Shared>, id: JobId, user: UserId, job: Ne
             tracing::info!(job.id = %id, user.id = %job.user, model.id = %job.request.model(), "Accepted job {id}");
             shared.events.publish(id, JobEventKind::State { state: JobState::Queued, error: None });
             let waiting = record.tasks.iter().filter(|task| task.result.is_none());
-            shared.feed.extend(waiting.map(|task| {
-                QueueChange::Arrived(waiting_task(task.id, task.position, &task.planned, &job))
-            }));
+            shared
+                .feed
+                .extend(waiting.map(|task| QueueChange::Arrived(waiting_task(task.id, task.position, &task.planned, &job))));
             Ok(job)
         }
     }
@@ -271,6 +277,9 @@ mod tests {
         let waiting: Vec<u32> = tasks.iter().filter(|task| task.result.is_none()).map(|task| task.position).collect();
         assert_eq!((there, waiting), (vec![0, 1, 2], vec![3]), "the first scene is there; the second one's keyframe waits");
         let tasks = first_tasks(before.clone(), &taken);
-        assert_eq!(tasks.iter().filter(|task| task.result.is_none()).map(|task| task.position).collect::<Vec<_>>(), [before.len() as u32 - 1]);
+        assert_eq!(
+            tasks.iter().filter(|task| task.result.is_none()).map(|task| task.position).collect::<Vec<_>>(),
+            [before.len() as u32 - 1]
+        );
     }
 }

@@ -14,8 +14,8 @@ use super::store::{JobFilter, Outcome, Release, StoreError};
 use super::*;
 use crate::database::Database;
 use crate::domain::{
-    Clock, CounterKey, ErrorCode, Holder, ImageRequest, Job, JobError, JobEventKind, JobId, JobState, Meter, Principal, Progress,
-    Reservation, Spent, SystemClock, TaskId, UnixMs, Unobserved,
+    Clock, CounterKey, ErrorCode, Holder, ImageRequest, Job, JobError, JobEventKind, JobId, JobRequest, JobState, Meter,
+    Principal, Progress, Reservation, Spent, SystemClock, TaskId, UnixMs, Unobserved,
 };
 use crate::storage::{ArtifactStorage, StorageError};
 
@@ -62,7 +62,7 @@ fn principal(user: &str) -> Principal {
 
 fn new_job() -> NewJob {
     NewJob {
-        request: ImageRequest {
+        request: JobRequest::Image(ImageRequest {
             model: "m".parse().unwrap(),
             prompt: "a red circle".to_owned(),
             negative_prompt: None,
@@ -75,14 +75,24 @@ fn new_job() -> NewJob {
             num_images: 1,
             init_image: None,
             strength: 1.0,
-        },
-        init_image_png: None,
+        }),
+        inputs: Vec::new(),
         priority: 0,
         project: None,
         reservations: Vec::new(),
         retry_of: None,
         idempotency_key: None,
     }
+}
+
+/// The request for pictures of a job.
+fn picture(job: &mut NewJob) -> &mut ImageRequest {
+    let JobRequest::Image(request) = &mut job.request else { panic!("a request for pictures") };
+    request
+}
+
+fn png() -> NewInput {
+    NewInput { purpose: InputPurpose::InitImage, bytes: Bytes::from_static(b"png") }
 }
 
 /// One picture of a user's daily hundred.
@@ -153,8 +163,8 @@ async fn an_idempotency_key_stands_for_one_request() {
     assert_eq!(submit("ann", keyed(&|_| ())).await.unwrap().id, first.id);
     assert_ne!(submit("bob", keyed(&|_| ())).await.unwrap().id, first.id);
     let conflicts: [&dyn Fn(&mut NewJob); 4] =
-        [&|job| job.request.prompt.push('!'), &|job| job.request.seed = 99, &|job| job.priority = 1, &|job| {
-            job.init_image_png = Some(Bytes::from_static(b"png"));
+        [&|job| picture(job).prompt.push('!'), &|job| picture(job).seed = 99, &|job| job.priority = 1, &|job| {
+            job.inputs = vec![png()];
         }];
     for change in conflicts {
         assert!(matches!(submit("ann", keyed(change)).await, Err(JobServiceError::IdempotencyConflict)));
@@ -165,9 +175,9 @@ async fn an_idempotency_key_stands_for_one_request() {
 #[tokio::test]
 async fn a_full_queue_and_a_closed_one_refuse() {
     let fixture = fixture(1).await;
-    let with_picture = || NewJob { init_image_png: Some(Bytes::from_static(b"png")), ..new_job() };
+    let with_picture = || NewJob { inputs: vec![png()], ..new_job() };
     let accepted = fixture.service.submit(&principal("ann"), with_picture()).await.unwrap();
-    let key = accepted.request.init_image.unwrap();
+    let key = accepted.request.inputs()[0].to_owned();
     assert_eq!(fixture.storage.get(&key).await.unwrap(), "png");
     let refused = fixture.service.submit(&principal("ann"), with_picture()).await;
     assert!(matches!(refused, Err(JobServiceError::QueueFull { limit: 1 })));
@@ -232,6 +242,7 @@ async fn watchers_see_the_job_then_every_event() {
             JobEventKind::State { state, .. } => state.as_str(),
             JobEventKind::Progress(_) => "progress",
             JobEventKind::Preview { .. } => "preview",
+            JobEventKind::Task(_) => "task",
         });
     }
     assert_eq!(seen, ["running", "progress", "preview", "queued"]);
@@ -271,7 +282,7 @@ async fn quotas_are_taken_once_and_settled_by_what_was_spent() {
     let job = |key: Option<&str>| NewJob {
         reservations: vec![reservation.clone()],
         idempotency_key: key.map(str::to_owned),
-        init_image_png: Some(Bytes::from_static(b"png")),
+        inputs: vec![png()],
         ..new_job()
     };
     let first = service.submit(&ann, job(Some("k"))).await.unwrap();
@@ -293,20 +304,23 @@ async fn quotas_are_taken_once_and_settled_by_what_was_spent() {
 async fn only_failed_and_cancelled_jobs_are_retried_with_all_they_had() {
     let fixture = fixture(10).await;
     let (service, runner, ann) = (&fixture.service, fixture.service.runner(), principal("ann"));
-    let mut job = NewJob { init_image_png: Some(Bytes::from_static(b"png")), priority: 3, ..new_job() };
-    job.request.seed = 77;
+    let mut job = NewJob { inputs: vec![png()], priority: 3, ..new_job() };
+    picture(&mut job).seed = 77;
     let first = service.submit(&ann, job).await.unwrap();
     assert!(matches!(
-        service.retry(&ann, first.id, Vec::new()).await,
+        service.retry(&ann, first.id, Retry::default(), Vec::new()).await,
         Err(JobServiceError::NotRetryable { state: "queued", .. })
     ));
     let task = fixture.claim_all(&runner).await.pop().unwrap();
     runner.finish(&task, &failed(), Spent::default()).await.unwrap();
-    assert!(matches!(service.retry(&principal("bob"), first.id, Vec::new()).await, Err(JobServiceError::NotFound(_))));
-    let again = service.retry(&principal("root"), first.id, vec![picture_of("ann", 9)]).await.unwrap();
+    assert!(matches!(
+        service.retry(&principal("bob"), first.id, Retry::default(), Vec::new()).await,
+        Err(JobServiceError::NotFound(_))
+    ));
+    let again = service.retry(&principal("root"), first.id, Retry::default(), vec![picture_of("ann", 9)]).await.unwrap();
     assert_eq!((&again.user, again.retry_of, again.state), (&ann.user, Some(first.id), JobState::Queued));
-    assert_eq!((again.request.seed, again.priority), (77, 3));
-    let (old, new) = (first.request.init_image.unwrap(), again.request.init_image.unwrap());
+    assert_eq!((again.request.seed(), again.priority), (77, 3));
+    let (old, new) = (first.request.inputs()[0].to_owned(), again.request.inputs()[0].to_owned());
     assert_ne!(old, new, "each has its own copy");
     assert_eq!(fixture.storage.get(&new).await.unwrap(), "png");
     assert_eq!(fixture.used(&picture_of("ann", 9)).await, 1);

@@ -264,7 +264,9 @@ fn interpolation(
 ) -> Result<Interpolation, ParameterError> {
     let is_needed = !is_exact && (rate.denominator() != 1 || rate.numerator() != clip_fps);
     match asked.unwrap_or("auto") {
-        "rife" if !networks.rife => refuse("interpolation", "'rife' is not configured on this server; allowed: auto, minterpolate".to_owned()),
+        "rife" if !networks.rife => {
+            refuse("interpolation", "'rife' is not configured on this server; allowed: auto, minterpolate".to_owned())
+        }
         "auto" | "rife" | "minterpolate" if !is_needed => Ok(Interpolation::None),
         "rife" => Ok(Interpolation::Rife),
         "auto" if networks.rife => Ok(Interpolation::Rife),
@@ -362,9 +364,10 @@ fn keyframes(
     clip: (u32, u32),
 ) -> Result<Option<KeyframeSettings>, ParameterError> {
     let Some(index) = scenes.iter().position(|scene| scene.image_size.is_none()) else { return Ok(None) };
-    if let Some(lonely) = scenes.iter().position(|scene| {
-        scene.image_size.is_none() && scene.prompt.as_ref().is_none_or(|prompt| prompt.trim().is_empty())
-    }) {
+    if let Some(lonely) = scenes
+        .iter()
+        .position(|scene| scene.image_size.is_none() && scene.prompt.as_ref().is_none_or(|prompt| prompt.trim().is_empty()))
+    {
         return refuse(format!("scenes[{lonely}].prompt"), "is missing; a scene needs a prompt or an image".to_owned());
     }
     let Some(model) = image_model else {
@@ -430,7 +433,8 @@ fn set_transitions(
             }
             Some(seconds) => {
                 let longest = rate.seconds_of(u64::from(most));
-                let problem = format!("lasts {seconds} seconds; allowed: above 0, at most {longest:.3} (half of the shorter scene)");
+                let problem =
+                    format!("lasts {seconds} seconds; allowed: above 0, at most {longest:.3} (half of the shorter scene)");
                 return refuse(field(), problem);
             }
         };

@@ -12,11 +12,11 @@ use tokio_util::task::TaskTracker;
 
 use super::device_pool::DevicePool;
 use super::fleet::ModelFacts;
-use super::task_run::{self, OutOfMemoryRetries};
 use super::known_models::KnownModels;
 use super::options::SchedulerParts;
 use super::plan::{Dispatch, Plan, plan};
 use super::publish::PUBLISHING_UNITS;
+use super::task_run::{self, OutOfMemoryRetries};
 use super::waiting::WaitingTasks;
 use super::work_directories::WorkDirectories;
 use crate::domain::{Clock, JobId, ModelId, TaskId, UnixMs, WeightsTier};

@@ -68,8 +68,7 @@ impl<'a> Outlook<'a> {
     /// `parallel` run at once.
     pub fn of_new(&self, tasks: &[(BatchKey, f64)], parallel: f64) -> Forecast {
         let ahead = others_before(self.queue, None, self.queue.fair().virtual_time(), self.pace);
-        let own: Option<f64> =
-            tasks.iter().map(|(batch, work)| Some(self.models.seconds_per_work(batch)? * work)).sum();
+        let own: Option<f64> = tasks.iter().map(|(batch, work)| Some(self.models.seconds_per_work(batch)? * work)).sum();
         let wait = tasks.first().and_then(|(batch, _)| self.seconds(batch, 0.0, ahead));
         let seconds = own.zip(wait).map(|(own, wait)| wait + own / parallel.max(1.0));
         Forecast { position: ahead + 1, seconds }

@@ -10,8 +10,8 @@ use tokio_util::task::TaskTracker;
 
 use super::dispatcher::{Shared, dispatch_until_stopped};
 use super::elsewhere;
-use super::host_tasks;
 use super::forecast::{Forecast, Outlook};
+use super::host_tasks;
 use super::options::SchedulerParts;
 use super::orders::Loads;
 use super::queue_order;

@@ -75,6 +75,8 @@ fn task(number: u32, user: &str, model: &str) -> QueuedTask {
         job: format!("job_{number:032x}").parse().unwrap(),
         user: user.parse().unwrap(),
         project: None,
+        position: 0,
+        is_host: false,
         batch: BatchKey { model: model.parse().unwrap(), width: 1, height: 1 },
         rows: 1,
         work: 10.0,
@@ -287,7 +289,7 @@ fn forecasts_count_what_starts_before() {
         assert!(position.abs_diff(n + 1) <= 2, "{positions:?}");
     }
     assert!((forecast(18).seconds.unwrap() - forecast(0).seconds.unwrap() - 180.0).abs() <= 20.0);
-    let new = outlook.of_new(&task(0, "c", "m").batch, 10.0);
+    let new = outlook.of_new(&[(task(0, "c", "m").batch, 10.0)], 1.0);
     assert!(new.position <= 3, "{new:?}");
     assert_eq!(outlook.of_waiting(job(99)), None);
 }
@@ -328,6 +330,8 @@ proptest! {
                 Step::Submit { user, project, model, width, rows, priority, alone } => {
                     let task = QueuedTask {
                         project: (project > 0).then(|| format!("p{project}").parse().unwrap()),
+                        position: 0,
+                        is_host: false,
                         batch: BatchKey { model: format!("m{model}").parse().unwrap(), width, height: 1 },
                         rows, priority, alone,
                         ..task(n as u32, &format!("u{user}"), "m")

@@ -95,6 +95,8 @@ mod tests {
             job: format!("job_{number:032x}").parse().unwrap(),
             user: user.parse().unwrap(),
             project: None,
+            position: 0,
+            is_host: false,
             batch: BatchKey { model: model.parse().unwrap(), width: 1, height: 1 },
             rows: 1,
             work: 10.0,

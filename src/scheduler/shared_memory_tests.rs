@@ -60,6 +60,8 @@ fn task(number: u32, model: &str) -> QueuedTask {
         job: format!("job_{number:032x}").parse().unwrap(),
         user: "anna".parse().unwrap(),
         project: None,
+        position: 0,
+        is_host: false,
         batch: BatchKey { model: id(model), width: 1, height: 1 },
         rows: 1,
         work: 10.0,

@@ -11,13 +11,13 @@ use super::fleet::Shares;
 use super::*;
 use crate::database::Database;
 use crate::domain::{
-    Clock, CounterKey, DeviceName, ErrorCode, Holder, ImageRequest, Job, JobEventKind, JobId, JobObserver, JobState, Meter,
-    ModelId, Principal, Progress, ProjectId, Reservation, SystemClock, UnixMs, UserId,
+    Clock, CounterKey, DeviceName, ErrorCode, Holder, ImageRequest, Job, JobEventKind, JobId, JobObserver, JobRequest, JobState,
+    Meter, ModelId, Principal, Progress, ProjectId, Reservation, SystemClock, UnixMs, UserId,
 };
 use crate::execution::results::{Attempt, EncodedPicture, store_pictures};
 use crate::execution::{ExecutorOptions, FakeControl, FakeFailure, WorkerKind, open_executors};
 use crate::jobs::store::{JobFilter, QueuePosition};
-use crate::jobs::{self, JobService, JobServiceOptions, NewJob, Previews};
+use crate::jobs::{self, InputPurpose, JobService, JobServiceOptions, NewInput, NewJob, Previews};
 use crate::media::decode::decode_image;
 use crate::media::encode::{PngText, encode_png};
 use crate::models::ModelCatalog;
@@ -147,7 +147,7 @@ fn principal() -> Principal {
 
 fn new_job() -> NewJob {
     NewJob {
-        request: ImageRequest {
+        request: JobRequest::Image(ImageRequest {
             model: "m".parse().unwrap(),
             prompt: "a red circle".to_owned(),
             negative_prompt: None,
@@ -160,8 +160,8 @@ fn new_job() -> NewJob {
             num_images: 2,
             init_image: None,
             strength: 1.0,
-        },
-        init_image_png: None,
+        }),
+        inputs: Vec::new(),
         priority: 0,
         project: None,
         reservations: Vec::new(),
@@ -170,9 +170,19 @@ fn new_job() -> NewJob {
     }
 }
 
+/// The request for pictures of a job.
+fn picture(job: &mut NewJob) -> &mut ImageRequest {
+    let JobRequest::Image(request) = &mut job.request else { panic!("a request for pictures") };
+    request
+}
+
+fn init_image(png: Vec<u8>) -> NewInput {
+    NewInput { purpose: InputPurpose::InitImage, bytes: png.into() }
+}
+
 fn prompt(words: &str) -> NewJob {
     let mut job = new_job();
-    job.request.prompt = words.to_owned();
+    picture(&mut job).prompt = words.to_owned();
     job
 }
 
@@ -242,7 +252,7 @@ async fn failures_end_their_job_and_leave_the_device_working() {
         assert_eq!(job.error.map(|error| error.code), expected);
     }
     let mut unknown = new_job();
-    unknown.request.model = "gone".parse().unwrap();
+    picture(&mut unknown).model = "gone".parse().unwrap();
     let unknown = server.service.submit(&principal(), unknown).await.unwrap().id;
     let error = server.wait_for_end(unknown).await.error.unwrap();
     assert_eq!((error.code, error.message.as_str()), (ErrorCode::ModelUnavailable, "no model 'gone'; installed: m"));
@@ -377,7 +387,7 @@ async fn a_model_that_goes_while_its_job_waits_fails_the_job_alone() {
     std::fs::write(other.join("model_index.json"), "{}").unwrap();
     let blocking = server.submit().await;
     let mut waiting = new_job();
-    waiting.request.model = "other".parse().unwrap();
+    picture(&mut waiting).model = "other".parse().unwrap();
     let waiting = server.service.submit(&principal(), waiting).await.unwrap().id;
     std::fs::remove_dir_all(&other).unwrap();
     server.service.cancel(&principal(), blocking).await.unwrap();
@@ -417,7 +427,7 @@ async fn watchers_get_previews_and_a_bad_input_fails_its_job() {
     let blocker = server.submit().await;
     let watched = server.submit().await;
     let (_, mut events) = server.service.watch(&principal(), watched, Previews::Wanted).await.unwrap();
-    let with_input = |png: Vec<u8>| NewJob { init_image_png: Some(png.into()), ..new_job() };
+    let with_input = |png: Vec<u8>| NewJob { inputs: vec![init_image(png)], ..new_job() };
     let good = encode_png(64, 32, &[9; 64 * 32 * 3], &PngText::default()).unwrap();
     let good = server.service.submit(&principal(), with_input(good)).await.unwrap().id;
     let bad = server.service.submit(&principal(), with_input(b"junk".to_vec())).await.unwrap().id;

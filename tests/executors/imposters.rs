@@ -11,7 +11,7 @@ use framewright::execution::{Executor, ExecutorHealth, ExecutorOptions, TaskFail
 use framewright_device_worker::process::frame;
 use framewright_device_worker::process::message::{PROTOCOL, ToServer};
 use framewright_device_worker::vitals::Vitals;
-use framewright_device_worker::{TaskOutput, RunFacts, TaskNumber};
+use framewright_device_worker::{RunFacts, TaskNumber, TaskOutput};
 
 use crate::stage::{finish, options, task, wait_for_health};
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use framewright::domain::{DeviceName, ImageRequest, PreviewDemand, TaskId};
 use framewright::execution::{
-    Executor, ExecutorHealth, ExecutorOptions, FakeControl, TaskOutput, DeviceTask, Report, TaskEvent, TaskFailure, WorkerKind,
+    DeviceTask, Executor, ExecutorHealth, ExecutorOptions, FakeControl, Report, TaskEvent, TaskFailure, TaskOutput, WorkerKind,
     open_executors,
 };
 use framewright_engine::ops::Interrupt;

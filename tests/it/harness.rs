@@ -14,6 +14,7 @@ use framewright::domain::{Clock, DeviceName, JobId, Principal, TenantPolicies, U
 use framewright::execution::{Executor, ExecutorOptions, FakeControl, FakeFailure, ThreadExecutor};
 use framewright::jobs::{self, JobService, JobServiceOptions, Previews};
 use framewright::models::ModelCatalog;
+use framewright::models::film_parameters::InstalledNetworks;
 use framewright::scheduler::{Scheduler, SchedulerOptions, SchedulerParts};
 use framewright::storage::ArtifactStorage;
 use framewright::telemetry::Metrics;
@@ -94,6 +95,8 @@ impl Default for Options {
                 loopback: true,
                 version: "0.0.0-test",
                 default_image_model: None,
+                default_video_model: None,
+                networks: InstalledNetworks::default(),
                 devices: vec!["fake".to_owned()],
             },
         }

@@ -21,8 +21,7 @@ fn sound_is_exactly_as_long_as_the_film() {
         for sound in &sounds {
             let path = directory.path().join(format!("result.{}", codec.extension()));
             let settings = VideoSettings::new(64, 64, FrameRate::FILM).with_codec(codec);
-            let mut writer =
-                VideoWriter::create_with_audio(&path, &settings, &FilmMetadata::default(), Some(sound)).unwrap();
+            let mut writer = VideoWriter::create_with_audio(&path, &settings, &FilmMetadata::default(), Some(sound)).unwrap();
             for frame in 0..50 {
                 writer.push(&numbered(64, 64, frame)).unwrap();
             }
@@ -30,7 +29,10 @@ fn sound_is_exactly_as_long_as_the_film() {
             assert!(written.audio_encoder.unwrap().contains(audio_codec));
             let probed = ffprobe(&path);
             let audio = stream(&probed, "audio");
-            assert_eq!((&audio["codec_name"], &audio["sample_rate"], &audio["channels"]), (&audio_codec.into(), &"48000".into(), &2.into()));
+            assert_eq!(
+                (&audio["codec_name"], &audio["sample_rate"], &audio["channels"]),
+                (&audio_codec.into(), &"48000".into(), &2.into())
+            );
             assert_eq!(stream(&probed, "video")["nb_read_frames"], "50");
             let duration = number(&probed["format"]["duration"]);
             let tolerance = if codec == VideoCodec::H264 { 1e-6 } else { 0.0011 };
@@ -69,12 +71,13 @@ fn sound_is_told_from_what_is_none() {
         let error = probe_audio(&path, &never).unwrap_err();
         assert!(matches!(&error, MediaError::NotAudio { file, .. } if file == name), "{name}: {error}");
         let settings = VideoSettings::new(32, 32, FrameRate::FILM);
-        let result = VideoWriter::create_with_audio(&directory.path().join("r.mp4"), &settings, &FilmMetadata::default(), Some(&path));
+        let result =
+            VideoWriter::create_with_audio(&directory.path().join("r.mp4"), &settings, &FilmMetadata::default(), Some(&path));
         assert!(matches!(result, Err(MediaError::NotAudio { .. })), "{name}");
         assert!(!directory.path().join("r.mp4.partial").exists());
     }
     let gif = VideoSettings::new(32, 32, FrameRate::FILM).with_codec(VideoCodec::Gif);
-    let refused =
-        VideoWriter::create_with_audio(&directory.path().join("r.gif"), &gif, &FilmMetadata::default(), Some(&sound)).unwrap_err();
+    let refused = VideoWriter::create_with_audio(&directory.path().join("r.gif"), &gif, &FilmMetadata::default(), Some(&sound))
+        .unwrap_err();
     assert!(matches!(refused, MediaError::Setting { field: "audio", .. }), "{refused}");
 }

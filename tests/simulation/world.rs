@@ -278,6 +278,8 @@ impl World {
             job,
             user: self.users[tenant as usize].clone(),
             project: None,
+            position: 0,
+            is_host: false,
             batch: BatchKey { model: self.models[model].clone(), width: side, height: side },
             rows: 2,
             work: seconds,

@@ -11,12 +11,12 @@ use futures_util::stream::{self, Stream, StreamExt};
 use serde::Serialize;
 use tokio::sync::broadcast::error::RecvError;
 
+use super::scene_document::scenes_of;
 use super::task_document::{TaskDocument, rounded_fraction};
 use super::tasks::parse_task_id;
 use crate::api::error::{ApiError, Problem};
 use crate::api::extract::{BaseUrl, Caller};
 use crate::api::state::ApiState;
-use super::scene_document::scenes_of;
 use crate::domain::plan::TaskRole;
 use crate::domain::{EventId, Job, JobEvent, JobEventKind, JobId, Principal, Progress, TaskStep};
 use crate::jobs::{JobEvents, Previews};
@@ -91,7 +91,8 @@ pub(in crate::api) async fn watch_task(
     let shutdown = state.shutdown.clone();
     let scenes = job.request.film().map(|film| film.scenes.iter().map(|scene| scene.id.clone()).collect());
     let scene_ids = scenes.unwrap_or_default();
-    let watcher = Watcher { state, principal, base_url, id, events, scene_ids, next: Next::State { job: Box::new(job), id: None } };
+    let watcher =
+        Watcher { state, principal, base_url, id, events, scene_ids, next: Next::State { job: Box::new(job), id: None } };
     let events = stream::unfold(watcher, Watcher::next_event).take_until(shutdown.cancelled_owned()).map(Ok);
     Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
 }

@@ -112,7 +112,16 @@ impl From<ModelDescription> for ModelDocument {
     fn from(model: ModelDescription) -> Self {
         let ModelDescription { id, kind, family, parameters, weight_file_bytes, created, limits, video } = model;
         let created_at = UnixMs(created.saturating_mul(1000)).to_string();
-        Self { id: id.to_string(), kind, family, parameters, weight_file_bytes, created_at, limits: limits.into(), video: video.map(Into::into) }
+        Self {
+            id: id.to_string(),
+            kind,
+            family,
+            parameters,
+            weight_file_bytes,
+            created_at,
+            limits: limits.into(),
+            video: video.map(Into::into),
+        }
     }
 }
 

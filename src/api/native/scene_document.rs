@@ -75,8 +75,7 @@ impl Standing {
     fn of(scene: usize, plan: &[PlannedTask], records: &[TaskRecord], job: JobState) -> Self {
         let planned = || plan.iter().enumerate().filter(|(_, task)| task.role.scene() == Some(scene));
         let record = |position: usize| records.iter().find(|record| record.position as usize == position);
-        let states: Vec<Option<JobState>> =
-            planned().map(|(position, _)| record(position).map(|record| record.state)).collect();
+        let states: Vec<Option<JobState>> = planned().map(|(position, _)| record(position).map(|record| record.state)).collect();
         let is_made = planned()
             .filter(|(_, task)| matches!(task.role, TaskRole::Scene { .. }))
             .any(|(position, _)| record(position).is_some_and(|record| record.state == JobState::Completed));

@@ -7,16 +7,16 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::images::AcceptedTask;
+use super::scene_document::scenes_of;
 use super::task_document::TaskDocument;
 use crate::api::error::{ApiError, ErrorKind, Problem};
 use crate::api::extract::{BaseUrl, Caller, OptionalJsonBody, QueryParameters};
-use crate::api::whole_number::WholeNumber;
-use super::scene_document::scenes_of;
-use crate::jobs::Retry;
 use crate::api::state::ApiState;
 use crate::api::submission;
 use crate::api::tenancy::parse_project;
+use crate::api::whole_number::WholeNumber;
 use crate::domain::{Job, JobId, JobState, Principal};
+use crate::jobs::Retry;
 use crate::jobs::store::JobFilter;
 
 const DEFAULT_PAGE: u32 = 20;
@@ -218,8 +218,9 @@ pub(in crate::api) async fn retry_task(
         Some(_) if request.scene.is_none() => {
             return Err(ApiError::invalid("seed", "has a meaning only with scene"));
         }
-        Some(WholeNumber(seed)) => u64::try_from(seed)
-            .map_err(|_| ApiError::invalid("seed", format!("is {seed}; allowed: 0 to {} (leave it out for a random one)", u64::MAX)))?,
+        Some(WholeNumber(seed)) => u64::try_from(seed).map_err(|_| {
+            ApiError::invalid("seed", format!("is {seed}; allowed: 0 to {} (leave it out for a random one)", u64::MAX))
+        })?,
         None => submission::absent_seed(&principal, None)?,
     };
     let retry = Retry { scene: request.scene, seed };

@@ -216,7 +216,8 @@ impl GenerateVideoRequest {
 
     /// Fields that are part of the API but not of this version are refused, never ignored.
     fn refuse_what_comes_later(&self) -> Result<(), ApiError> {
-        let refuse = |field: String| Err(ApiError::about(ErrorKind::UnsupportedField, field, "is not supported yet; leave it out"));
+        let refuse =
+            |field: String| Err(ApiError::about(ErrorKind::UnsupportedField, field, "is not supported yet; leave it out"));
         if self.callback_url.is_some() {
             return refuse("callback_url".to_owned());
         }
@@ -243,9 +244,11 @@ impl GenerateVideoRequest {
                 Some((field, _)) => Err(ApiError::invalid(field, "belongs into a scene when there are scenes")),
                 None => Ok(scenes),
             },
-            None if self.prompt.is_none() && self.image.is_none() => {
-                Err(ApiError::about(ErrorKind::MissingField, "scenes", "is missing; send scenes, or prompt or image for a film of one"))
-            }
+            None if self.prompt.is_none() && self.image.is_none() => Err(ApiError::about(
+                ErrorKind::MissingField,
+                "scenes",
+                "is missing; send scenes, or prompt or image for a film of one",
+            )),
             None => Ok(vec![SceneRequest {
                 id: None,
                 prompt: self.prompt.take(),

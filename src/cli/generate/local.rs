@@ -18,7 +18,7 @@ use crate::config::{Config, Environment};
 use crate::domain::{Clock, DeviceName, ErrorCode, ImageRequest, PreviewDemand, SystemClock, TaskId};
 use crate::execution::results::encode_pictures;
 use crate::execution::{
-    Executor, ExecutorHealth, ExecutorOptions, DeviceTask, Report, TaskOutput, TaskEvent, TaskFailure, WorkerKind, open_executors,
+    DeviceTask, Executor, ExecutorHealth, ExecutorOptions, Report, TaskEvent, TaskFailure, TaskOutput, WorkerKind, open_executors,
 };
 use crate::media::encode::PngText;
 use crate::models::parameters::resolve_image_request;

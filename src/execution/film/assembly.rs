@@ -1,8 +1,8 @@
 //! The film: its scenes joined, encoded, with sound and with a manifest.
 
-use super::{FilmTask, HostProgress};
 use super::error::FilmError;
 use super::manifest::manifest;
+use super::{FilmTask, HostProgress};
 use crate::domain::film::Transition;
 use crate::domain::{Artifact, JobResult, Spent, UnixMs, VideoFacts};
 use crate::execution::results::{Attempt, THUMBNAIL_SIDE, file_sha256};

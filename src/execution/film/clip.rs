@@ -31,7 +31,8 @@ pub fn store_clip(
             Some(writer) => writer,
             None => {
                 let settings = VideoSettings::new(frame.width(), frame.height(), frame_rate).with_codec(CLIP_CODEC);
-                writer.insert((VideoWriter::create(&draft, &settings, &FilmMetadata::default())?, (frame.width(), frame.height())))
+                writer
+                    .insert((VideoWriter::create(&draft, &settings, &FilmMetadata::default())?, (frame.width(), frame.height())))
             }
         };
         writer.0.push(&frame)?;

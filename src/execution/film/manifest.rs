@@ -47,7 +47,8 @@ pub(super) fn manifest(task: &FilmTask<'_>, now: UnixMs) -> Value {
         })
         .collect();
     if film.scenes.iter().any(|scene| scene.camera.is_some()) {
-        warnings.push(json!("the video model has no camera input: camera commands move a virtual camera over the finished frames"));
+        warnings
+            .push(json!("the video model has no camera input: camera commands move a virtual camera over the finished frames"));
     }
     warnings.dedup();
     json!({

@@ -4,17 +4,15 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use super::{FilmTask, HostProgress};
 use super::clip::Chain;
 use super::error::FilmError;
+use super::{FilmTask, HostProgress};
 use crate::domain::camera::{CameraPath, CameraScript};
 use crate::domain::film::Interpolation;
 use crate::domain::{Artifact, FrameRate, JobResult, Spent, VideoFacts};
 use crate::execution::results::{Attempt, SCENE_CODEC, THUMBNAIL_SIDE, file_sha256};
 use crate::media::camera;
-use crate::media::video::{
-    self, FilmMetadata, Fit, Frame, MediaError, RateConversion, SourceTiming, VideoSettings, VideoWriter,
-};
+use crate::media::video::{self, FilmMetadata, Fit, Frame, MediaError, RateConversion, SourceTiming, VideoSettings, VideoWriter};
 use crate::storage::{ArtifactStorage, thumbnail_key};
 
 /// Quality of a stored scene: what is encoded once more must lose nothing that shows.
@@ -72,10 +70,7 @@ pub(super) fn make(
         let conversion = RateConversion {
             source_frames: u64::from(source_frames),
             frames: u64::from(made),
-            timing: SourceTiming::At {
-                from: FrameRate::new(film.clips.fps, 1).unwrap_or(FrameRate::FILM),
-                to: film.frame_rate,
-            },
+            timing: SourceTiming::At { from: FrameRate::new(film.clips.fps, 1).unwrap_or(FrameRate::FILM), to: film.frame_rate },
             motion: true,
         };
         video::interpolate(&mut source, &conversion, &mut emit, &|| progress.is_interrupted())?

@@ -21,7 +21,7 @@ use self::child::Program;
 use self::supervisor::Supervisor;
 use super::options::{DeviceError, ExecutorOptions, device_kind};
 use super::tasks::TaskTable;
-use super::{Executor, ExecutorStatus, ExecutorUnavailable, DeviceTask, TaskEvent, TaskFailure, translate};
+use super::{DeviceTask, Executor, ExecutorStatus, ExecutorUnavailable, TaskEvent, TaskFailure, translate};
 use crate::domain::{DeviceName, ErrorCode, ModelId};
 
 /// The program that runs CUDA devices.

@@ -79,8 +79,8 @@ fn weights() -> Vec<[i32; TAPS]> {
     (0..STEPS)
         .map(|step| {
             let part = step as f64 / STEPS as f64;
-            let [a, _, c, d] = [1.0 + part, part, 1.0 - part, 2.0 - part]
-                .map(|distance| (cubic(distance) * f64::from(one)).round() as i32);
+            let [a, _, c, d] =
+                [1.0 + part, part, 1.0 - part, 2.0 - part].map(|distance| (cubic(distance) * f64::from(one)).round() as i32);
             [a, one - a - c - d, c, d]
         })
         .collect()

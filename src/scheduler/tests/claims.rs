@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, watch};
 use super::*;
 use crate::domain::BatchKey;
 use crate::execution::{
-    DeviceMemory, Executor, ExecutorHealth, ExecutorStatus, ExecutorUnavailable, DeviceTask, TaskEvent, TaskFailure,
+    DeviceMemory, DeviceTask, Executor, ExecutorHealth, ExecutorStatus, ExecutorUnavailable, TaskEvent, TaskFailure,
 };
 use crate::jobs::store::QueuedTask;
 use crate::scheduler::device_pool::DevicePool;
@@ -75,6 +75,8 @@ fn waiting_task(model: &ModelId) -> QueuedTask {
         job: JobId::generate(),
         user: principal().user,
         project: None,
+        position: 0,
+        is_host: false,
         batch: BatchKey { model: model.clone(), width: 64, height: 64 },
         rows: 1,
         work: 1.0,

@@ -38,7 +38,7 @@ async fn every_picture_exists_once_after_a_crash_between_storing_and_finishing()
         let waiting = runner.store().queued(start, 1).await.unwrap().pop().unwrap();
         let task = runner.claim(&[(waiting.task, waiting.job)], Duration::from_secs(15)).await.unwrap().pop().unwrap();
         let encoded = EncodedPicture { width: 64, height: 32, seed: 7, png: "png".into(), thumbnail_jpeg: "jpeg".into() };
-        let attempt = Attempt::new(&task.job, task.fence.attempt);
+        let attempt = Attempt::new(&task.job, task.position, task.fence.attempt);
         let stored = store_pictures(&storage, &attempt, &[encoded]).unwrap().pop().unwrap();
         (stored.key, stored.thumbnail_key)
     };
@@ -104,7 +104,7 @@ async fn old_results_are_forgotten_with_their_files() {
     let id = {
         let server = server(data.path(), 1, &control).await;
         let png = encode_png(64, 32, &[9; 64 * 32 * 3], &PngText::default()).unwrap();
-        let job = NewJob { init_image_png: Some(png.into()), ..new_job() };
+        let job = NewJob { inputs: vec![init_image(png)], ..new_job() };
         let id = server.service.submit(&principal(), job).await.unwrap().id;
         server.wait_for_end(id).await;
         server.scheduler.shut_down(Duration::from_secs(10)).await;

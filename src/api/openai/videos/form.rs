@@ -110,7 +110,9 @@ pub(in crate::api) struct WholeOrText(i128);
 impl<'de> Deserialize<'de> for WholeOrText {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match Value::deserialize(deserializer)? {
-            Value::String(text) => text.trim().parse().map(Self).map_err(|_| serde::de::Error::custom("invalid value, expected a whole number")),
+            Value::String(text) => {
+                text.trim().parse().map(Self).map_err(|_| serde::de::Error::custom("invalid value, expected a whole number"))
+            }
             value => serde_json::from_value::<WholeNumber>(value).map(|number| Self(number.0)).map_err(serde::de::Error::custom),
         }
     }
@@ -131,7 +133,8 @@ impl<S: Send + Sync> FromRequest<S> for VideoForm {
             let JsonBody(request) = JsonBody::from_request(request, state).await?;
             return Ok(Self { request, file: None });
         }
-        let malformed = |error: &dyn std::fmt::Display| ApiError::new(ErrorKind::MalformedBody, format!("the form cannot be read: {error}"));
+        let malformed =
+            |error: &dyn std::fmt::Display| ApiError::new(ErrorKind::MalformedBody, format!("the form cannot be read: {error}"));
         let mut form = Multipart::from_request(request, state).await.map_err(|error| malformed(&error.body_text()))?;
         let (mut fields, mut file) = (Map::new(), None);
         while let Some(field) = form.next_field().await.map_err(|error| too_large_or(&error, malformed))? {
@@ -152,7 +155,8 @@ impl<S: Send + Sync> FromRequest<S> for VideoForm {
                 }
                 continue;
             }
-            let value = if name == FILE { serde_json::from_str(&text).unwrap_or(Value::String(text)) } else { Value::String(text) };
+            let value =
+                if name == FILE { serde_json::from_str(&text).unwrap_or(Value::String(text)) } else { Value::String(text) };
             fields.insert(name, value);
         }
         let request = parse_json(&serde_json::to_vec(&fields).map_err(ApiError::internal)?)?;

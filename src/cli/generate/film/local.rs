@@ -19,7 +19,8 @@ use crate::config::{Config, Environment};
 use crate::domain::film::InputFile;
 use crate::domain::plan::{PlannedTask, TaskRole, plan};
 use crate::domain::{
-    Clock, FilmRequest, Job, JobId, JobRequest, JobResult, JobState, ModelKind, PreviewDemand, Progress, SystemClock, TaskId, UnixMs,
+    Clock, FilmRequest, Job, JobId, JobRequest, JobResult, JobState, ModelKind, PreviewDemand, Progress, SystemClock, TaskId,
+    UnixMs,
 };
 use crate::execution::film::{self, FilmTask, FirstPicture, HostProgress, first_picture};
 use crate::execution::results::{Attempt, clip_manifest, encode_pictures, manifest, store_pictures};
@@ -52,8 +53,9 @@ pub(super) fn generate(arguments: &VideoArguments, order: Order, output: &FilmFi
     let directory = WorkDirectory::make()?;
     let storage = ArtifactStorage::local(&directory.0.join("storage")).or_fail()?;
     let film = with_files(film, &storage, images, audio)?;
-    let made = Studio { config: &config, model, image_model, storage, work: &directory.0, frames: arguments.frames_dir.as_deref() }
-        .make(film, output)?;
+    let made =
+        Studio { config: &config, model, image_model, storage, work: &directory.0, frames: arguments.frames_dir.as_deref() }
+            .make(film, output)?;
     report(&made, output, out)
 }
 

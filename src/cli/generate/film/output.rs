@@ -50,7 +50,10 @@ impl FilmFile {
         if codec.extension() == self.codec.extension() {
             return Ok(());
         }
-        Err(Failure::input("--codec", format!("{} is not for {}, but for .{}", codec.name(), self.path.display(), codec.extension())))
+        Err(Failure::input(
+            "--codec",
+            format!("{} is not for {}, but for .{}", codec.name(), self.path.display(), codec.extension()),
+        ))
     }
 
     /// The path.

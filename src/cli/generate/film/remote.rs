@@ -50,9 +50,12 @@ pub(super) fn body(model: &str, image_model: Option<&str>, order: &Order) -> Val
                 ("image", image.as_ref().map(|file| json!(STANDARD.encode(file)))),
                 ("seed", scene.seed.map(whole)),
                 ("camera", scene.camera.as_ref().map(|text| json!(text))),
-                ("transition", scene.transition.as_ref().map(|transition| {
-                    given([("type", Some(json!(transition.kind))), ("duration", transition.duration.map(real))])
-                })),
+                (
+                    "transition",
+                    scene.transition.as_ref().map(|transition| {
+                        given([("type", Some(json!(transition.kind))), ("duration", transition.duration.map(real))])
+                    }),
+                ),
             ])
         })
         .collect();

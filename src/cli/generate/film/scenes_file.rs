@@ -118,7 +118,10 @@ mod tests {
     #[test]
     fn what_is_wrong_is_said_with_its_place() {
         let message = read_text("scenes:\n  - { prompt: a, lenght: 2 }\n").unwrap_err().message();
-        assert!(message.starts_with("error: --scenes: ") && message.contains("scenes.yaml:2:") && message.contains("lenght"), "{message}");
+        assert!(
+            message.starts_with("error: --scenes: ") && message.contains("scenes.yaml:2:") && message.contains("lenght"),
+            "{message}"
+        );
         let message = read_text("scenes:\n  - { image: absent.png }\n").unwrap_err().message();
         assert!(message.contains("absent.png"), "{message}");
         assert!(read(Path::new("absent.yaml")).unwrap_err().message().contains("absent.yaml"));
