@@ -28,6 +28,10 @@ pub(super) struct AudioTrack {
     sent: u64,
     /// Samples that the film has time for.
     wanted: u64,
+    /// Samples by which the encoder's first packet lies before the beginning; a container of Matroska's kind counts them into the length.
+    delay: u64,
+    /// Whether the container is of that kind.
+    counts_delay: bool,
 }
 
 impl AudioTrack {
@@ -54,7 +58,8 @@ impl AudioTrack {
         stream.set_time_base(sample_seconds());
         stream.set_parameters(Parameters::from(&*encoder));
         let stream = stream.index();
-        Ok(Self { source, encoder, name, stream, sent: 0, wanted: 0 })
+        let counts_delay = matches!(codec, VideoCodec::Vp9 | VideoCodec::Av1 | VideoCodec::Ffv1);
+        Ok(Self { source, encoder, name, stream, sent: 0, wanted: 0, delay: 0, counts_delay })
     }
 
     /// FFmpeg's name of the encoder.
@@ -65,7 +70,7 @@ impl AudioTrack {
     /// Writes what lies before a sample; whole packets of it, since the rest comes with the next frame.
     pub fn write_until(&mut self, samples: u64, output: &mut Output, path: &Path) -> Result<(), MediaError> {
         self.wanted = samples;
-        while self.sent + u64::from(self.packet_samples()) <= self.wanted {
+        while self.sent + u64::from(self.packet_samples()) <= self.room() {
             self.send(self.packet_samples() as usize, output, path)?;
         }
         Ok(())
@@ -73,12 +78,17 @@ impl AudioTrack {
 
     /// Writes what is left of the film's time, and ends.
     pub fn finish(&mut self, output: &mut Output, path: &Path) -> Result<(), MediaError> {
-        let rest = self.wanted.saturating_sub(self.sent) as usize;
+        let rest = self.room().saturating_sub(self.sent) as usize;
         if rest > 0 {
             self.send(rest, output, path)?;
         }
         self.encoder.send_eof().map_err(MediaError::failed("encoding the sound"))?;
         self.write_encoded(output, path)
+    }
+
+    /// Samples that go in without the film becoming longer.
+    fn room(&self) -> u64 {
+        if self.counts_delay { self.wanted.saturating_sub(self.delay) } else { self.wanted }
     }
 
     fn packet_samples(&self) -> u32 {
@@ -118,6 +128,7 @@ impl AudioTrack {
                 Err(error) if is_waiting(error) => return Ok(()),
                 Err(error) => return Err(MediaError::failed("encoding the sound")(error)),
             }
+            self.delay = self.delay.max(packet.pts().unwrap_or(0).min(0).unsigned_abs());
             packet.set_stream(self.stream);
             packet.rescale_ts(sample_seconds(), time_base);
             packet.write_interleaved(output).map_err(MediaError::writing(path))?;

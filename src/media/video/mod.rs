@@ -11,6 +11,7 @@ mod encoder;
 mod error;
 mod filter;
 mod frame;
+mod hvc1;
 mod input;
 mod interpolate;
 mod library;
