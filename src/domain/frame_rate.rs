@@ -194,7 +194,9 @@ mod tests {
             assert_eq!((rate.numerator(), rate.denominator()), (numerator, denominator), "{text}");
             assert_eq!(rate.to_string().parse::<FrameRate>().unwrap(), rate);
         }
-        for text in ["", "0", "0.99", "121", "120.01", "-24", "NaN", "inf", "24/0", "0/1", "4294967295/1", "24/1/1", "fast", "1e9"] {
+        for text in
+            ["", "0", "0.99", "121", "120.01", "-24", "NaN", "inf", "24/0", "0/1", "4294967295/1", "24/1/1", "fast", "1e9"]
+        {
             let error = text.parse::<FrameRate>().unwrap_err().to_string();
             assert!(error.contains("1 to 120") && error.contains(text), "{error}");
         }

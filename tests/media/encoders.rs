@@ -4,7 +4,9 @@ use std::fs;
 use std::path::Path;
 
 use framewright::domain::{FrameRate, VideoCodec};
-use framewright::media::video::{EncoderPreference, FilmMetadata, Frame, MediaError, VideoReader, VideoSettings, VideoWriter, encode, probe};
+use framewright::media::video::{
+    EncoderPreference, FilmMetadata, Frame, MediaError, VideoReader, VideoSettings, VideoWriter, encode, probe,
+};
 
 use crate::support::{ffprobe, frames_of, never, number, number_of, numbered, numbered_film, repeated, stream};
 
@@ -91,7 +93,9 @@ fn h265_has_the_tag_of_parameter_sets_in_the_head() {
 #[test]
 fn every_frame_rate_is_exact_and_does_not_drift() {
     let directory = tempfile::tempdir().unwrap();
-    for (text, written) in [("23.976", "24000/1001"), ("7", "7/1"), ("6.25", "25/4"), ("1", "1/1"), ("30", "30/1"), ("120", "120/1")] {
+    for (text, written) in
+        [("23.976", "24000/1001"), ("7", "7/1"), ("6.25", "25/4"), ("1", "1/1"), ("30", "30/1"), ("120", "120/1")]
+    {
         let path = directory.path().join("film.mp4");
         let rate = rate(text);
         numbered_film(&path, &VideoSettings::new(32, 32, rate), 97);
@@ -191,7 +195,8 @@ fn what_it_says_of_itself_comes_back() {
         let settings = VideoSettings::new(32, 32, rate("24")).with_codec(codec);
         encode(&path, &settings, &metadata, repeated(&numbered(32, 32, 0), 3), &never).unwrap();
         let tags = &ffprobe(&path)["format"]["tags"];
-        let tag = |name: &str| tags.as_object().unwrap().iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).unwrap().1.clone();
+        let tag =
+            |name: &str| tags.as_object().unwrap().iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).unwrap().1.clone();
         assert_eq!((tag("title"), tag("comment")), ("A title".into(), comment.into()));
     }
 }

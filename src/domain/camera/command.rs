@@ -102,8 +102,11 @@ impl CameraCommand {
     /// The command of a name in either language, without regard to case, to how words are held apart (`push-in`, `Push  In`), or to a
     /// trailing `shot`.
     pub fn named(name: &str) -> Option<Self> {
-        let words: Vec<String> =
-            name.split(|character: char| character.is_whitespace() || "-_".contains(character)).filter(|word| !word.is_empty()).map(str::to_lowercase).collect();
+        let words: Vec<String> = name
+            .split(|character: char| character.is_whitespace() || "-_".contains(character))
+            .filter(|word| !word.is_empty())
+            .map(str::to_lowercase)
+            .collect();
         let words = match words.as_slice() {
             [rest @ .., shot] if shot == "shot" => rest.join(" "),
             all => all.join(" "),
@@ -128,11 +131,17 @@ mod tests {
     #[test]
     fn both_languages_name_all_of_them() {
         for command in CameraCommand::ALL {
-            for name in [command.name(), command.chinese_name(), &command.name().to_uppercase(), &command.name().replace(' ', "-")] {
+            for name in
+                [command.name(), command.chinese_name(), &command.name().to_uppercase(), &command.name().replace(' ', "-")]
+            {
                 assert_eq!(CameraCommand::named(name), Some(command), "{name}");
             }
         }
-        for (name, command) in [("static", CameraCommand::StaticShot), (" push   IN ", CameraCommand::PushIn), ("tracking", CameraCommand::TrackingShot)] {
+        for (name, command) in [
+            ("static", CameraCommand::StaticShot),
+            (" push   IN ", CameraCommand::PushIn),
+            ("tracking", CameraCommand::TrackingShot),
+        ] {
             assert_eq!(CameraCommand::named(name), Some(command));
         }
         for name in ["", "shot", "left", "pan", "pan up", "sic", "推", "zoom:1.2"] {

@@ -159,9 +159,9 @@ fn smooth(part: f64) -> f64 {
 /// Brings a path into its limits: the widest view is life-size, what is too long is shortened as a whole, and its middle is the scene's.
 fn settle(path: &mut [(Reach, f64)]) {
     let range = |value: fn(&Reach) -> f64, path: &[(Reach, f64)]| {
-        path.iter().map(|(reached, _)| value(reached)).fold((f64::INFINITY, f64::NEG_INFINITY), |(least, most), value| {
-            (least.min(value), most.max(value))
-        })
+        path.iter()
+            .map(|(reached, _)| value(reached))
+            .fold((f64::INFINITY, f64::NEG_INFINITY), |(least, most), value| (least.min(value), most.max(value)))
     };
     let (widest, closest) = range(|reached| reached.log_zoom, path);
     let (left, right) = range(|reached| reached.x, path);
@@ -292,7 +292,8 @@ mod tests {
                 assert!((1.0..3.0).contains(&pose.zoom), "{script}: {pose:?}");
             }
             for pair in poses.windows(2) {
-                let jump = (pair[0].x - pair[1].x).abs().max((pair[0].y - pair[1].y).abs()).max((pair[0].zoom - pair[1].zoom).abs());
+                let jump =
+                    (pair[0].x - pair[1].x).abs().max((pair[0].y - pair[1].y).abs()).max((pair[0].zoom - pair[1].zoom).abs());
                 // 0.24 widths in 97 frames, half as fast again in the middle, and a hand on top.
                 assert!(jump < 0.02, "{script}: {pair:?}");
             }

@@ -131,9 +131,8 @@ fn words_of(text: &str) -> impl Iterator<Item = &str> {
 }
 
 fn shot_of(text: &str) -> Result<CameraShot, CameraError> {
-    let commands: Result<Vec<CameraCommand>, CameraError> = words_of(text)
-        .map(|word| CameraCommand::named(word).ok_or_else(|| CameraError::Unknown(shortened(word))))
-        .collect();
+    let commands: Result<Vec<CameraCommand>, CameraError> =
+        words_of(text).map(|word| CameraCommand::named(word).ok_or_else(|| CameraError::Unknown(shortened(word)))).collect();
     match commands? {
         commands if commands.is_empty() => Err(CameraError::Unknown(shortened(text))),
         commands if commands.len() > MAX_COMMANDS_AT_ONCE => Err(CameraError::TooManyAtOnce(commands.len())),
@@ -204,7 +203,11 @@ mod tests {
             ("a cat [Pan left]", "a cat", "[Pan left]"),
             ("[zoom IN] a cat", "a cat", "[Zoom in]"),
             ("a cat [Pan left, Zoom in] sleeps", "a cat sleeps", "[Pan left, Zoom in]"),
-            ("A man picks up a book [Pedestal up], then reads [Static shot].", "A man picks up a book, then reads.", "[Pedestal up][Static shot]"),
+            (
+                "A man picks up a book [Pedestal up], then reads [Static shot].",
+                "A man picks up a book, then reads.",
+                "[Pedestal up][Static shot]",
+            ),
             ("男子拿起一本书[上升]，然后阅读[固定]", "男子拿起一本书，然后阅读", "[Pedestal up][Static shot]"),
             ("一只猫【左移，变焦推近】", "一只猫", "[Truck left, Zoom in]"),
             ("一只猫［晃动、跟随,上摇］睡觉", "一只猫睡觉", "[Shake, Tracking shot, Tilt up]"),
@@ -234,7 +237,9 @@ mod tests {
         assert!(error.ends_with("Shake, Tracking shot, Static shot"), "{error}");
         assert_eq!(CameraScript::from_prompt("[Shake, Pan left, Zoom in, Tilt up]").unwrap_err(), CameraError::TooManyAtOnce(4));
         assert_eq!(CameraScript::from_prompt(&"[Shake]".repeat(17)).unwrap_err(), CameraError::TooManyShots(17));
-        for field in ["[sic]", "[]", "fly", "Pan left then Zoom in", "[Pan left] and [Zoom in]", "[Pan left] Zoom in", "[[Pan left]"] {
+        for field in
+            ["[sic]", "[]", "fly", "Pan left then Zoom in", "[Pan left] and [Zoom in]", "[Pan left] Zoom in", "[[Pan left]"]
+        {
             assert!(matches!(CameraScript::from_field(field), Err(CameraError::Unknown(_))), "{field}");
         }
     }

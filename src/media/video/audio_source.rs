@@ -50,12 +50,13 @@ impl AudioSource {
         let file = file_name(path);
         let refused = |error: ffmpeg::Error| MediaError::NotAudio { file: file.clone(), reason: error.to_string() };
         let input = input::open(path, FORMATS)?.map_err(&refused)?;
-        let stream = input.streams().best(media::Type::Audio).ok_or_else(|| MediaError::NotAudio {
-            file: file.clone(),
-            reason: "it has no sound".to_owned(),
-        })?;
+        let stream = input
+            .streams()
+            .best(media::Type::Audio)
+            .ok_or_else(|| MediaError::NotAudio { file: file.clone(), reason: "it has no sound".to_owned() })?;
         let (index, parameters) = (stream.index(), stream.parameters());
-        let decoder = codec::Context::from_parameters(parameters).and_then(|context| context.decoder().audio()).map_err(&refused)?;
+        let decoder =
+            codec::Context::from_parameters(parameters).and_then(|context| context.decoder().audio()).map_err(&refused)?;
         let mut source = Self {
             file,
             input,
@@ -155,8 +156,10 @@ impl AudioSource {
             return Err(self.refusal("it has no channels"));
         }
         let rate = frame.rate();
-        let source = format!("time_base=1/{rate}:sample_rate={rate}:sample_fmt={}:channel_layout=0x{layout:x}", frame.format().name());
-        let filters = format!("aresample={SAMPLE_RATE},aformat=sample_fmts=flt:sample_rates={SAMPLE_RATE}:channel_layouts=stereo");
+        let source =
+            format!("time_base=1/{rate}:sample_rate={rate}:sample_fmt={}:channel_layout=0x{layout:x}", frame.format().name());
+        let filters =
+            format!("aresample={SAMPLE_RATE},aformat=sample_fmts=flt:sample_rates={SAMPLE_RATE}:channel_layouts=stereo");
         FilterChain::between("abuffer", &source, "abuffersink", &filters, "converting the sound")
             .map_err(|error| self.refusal(&error.to_string()))
     }

@@ -28,9 +28,10 @@ pub(super) struct AudioTrack {
     sent: u64,
     /// Samples that the film has time for.
     wanted: u64,
-    /// Samples by which the encoder's first packet lies before the beginning; a container of Matroska's kind counts them into the length.
+    /// Samples by which the encoder's first packet lies before the beginning.
     delay: u64,
-    /// Whether the container is of that kind.
+    /// Whether the container is of Matroska's kind: its times begin with that packet, and it says how much to leave out. A time before the
+    /// beginning would make FFmpeg's muxer show all pictures later.
     counts_delay: bool,
 }
 
@@ -129,6 +130,11 @@ impl AudioTrack {
                 Err(error) => return Err(MediaError::failed("encoding the sound")(error)),
             }
             self.delay = self.delay.max(packet.pts().unwrap_or(0).min(0).unsigned_abs());
+            if self.counts_delay {
+                let later = |time: i64| time + self.delay as i64;
+                packet.set_pts(packet.pts().map(later));
+                packet.set_dts(packet.dts().map(later));
+            }
             packet.set_stream(self.stream);
             packet.rescale_ts(sample_seconds(), time_base);
             packet.write_interleaved(output).map_err(MediaError::writing(path))?;

@@ -16,9 +16,8 @@ pub fn blend(from: &Frame, to: &Frame, position: u32, steps: u32) -> Result<Fram
     }
     let steps = u64::from(steps.max(1));
     let position = u64::from(position).min(steps);
-    let mixed = |(from, to): (&u8, &u8)| {
-        ((u64::from(*from) * (steps - position) + u64::from(*to) * position + steps / 2) / steps) as u8
-    };
+    let mixed =
+        |(from, to): (&u8, &u8)| ((u64::from(*from) * (steps - position) + u64::from(*to) * position + steps / 2) / steps) as u8;
     Frame::new(from.width(), from.height(), from.rgb().iter().zip(to.rgb()).map(mixed).collect())
 }
 

@@ -20,7 +20,8 @@ const LOOKAHEAD_FRAMES: (u64, u64) = (10, 40);
 const KEY_FRAME_SECONDS: f64 = 5.0;
 
 /// From RGB to the planes that most codecs code: BT.709 within 16…235, colours at half resolution, every rounding done well.
-const TO_YUV: &str = "scale=flags=bicubic+accurate_rnd+full_chroma_int+full_chroma_inp:out_color_matrix=bt709:out_range=tv,format=yuv420p";
+const TO_YUV: &str =
+    "scale=flags=bicubic+accurate_rnd+full_chroma_int+full_chroma_inp:out_color_matrix=bt709:out_range=tv,format=yuv420p";
 /// A palette of its own for each frame: nothing needs to be held, and colours are as right as 256 of them can be. Ordered dither does not
 /// swim from frame to frame.
 const TO_PALETTE: &str = "split[a][b];[a]palettegen=stats_mode=single[p];[b][p]paletteuse=new=1:dither=bayer:bayer_scale=3";
@@ -90,8 +91,7 @@ fn open_candidate(
     if global_header {
         video.set_flags(Flags::GLOBAL_HEADER);
     }
-    let mut options: Dictionary<'_> =
-        candidate.options.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+    let mut options: Dictionary<'_> = candidate.options.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
     options.set("threads", &settings.threads.clamp(1, MAX_ENCODER_THREADS).to_string());
     video.open_with(options)
 }
@@ -180,12 +180,8 @@ fn candidates(settings: &VideoSettings) -> Vec<Candidate> {
             vec![Candidate { name: "libwebp_anim", pixel: Pixel::BGRA, filters: "format=bgra", options }]
         }
         VideoCodec::Ffv1 => {
-            let options = vec![
-                ("level", "3".to_owned()),
-                ("slices", "4".to_owned()),
-                ("slicecrc", "1".to_owned()),
-                ("g", "1".to_owned()),
-            ];
+            let options =
+                vec![("level", "3".to_owned()), ("slices", "4".to_owned()), ("slicecrc", "1".to_owned()), ("g", "1".to_owned())];
             vec![Candidate { name: "ffv1", pixel: Pixel::BGRZ, filters: "format=bgr0", options }]
         }
     }

@@ -108,7 +108,9 @@ mod tests {
     fn a_file_without_h265_stays_as_it_is() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("film.mp4");
-        for bytes in [Vec::new(), b"\0\0\0\x08moov".to_vec(), b"\0\0\0\x04moov\0\0\0\0".to_vec(), b"\0\0\0\x10moov\0\0\0\x08trak".to_vec()] {
+        for bytes in
+            [Vec::new(), b"\0\0\0\x08moov".to_vec(), b"\0\0\0\x04moov\0\0\0\0".to_vec(), b"\0\0\0\x10moov\0\0\0\x08trak".to_vec()]
+        {
             std::fs::write(&path, &bytes).unwrap();
             tag(&path).unwrap();
             assert_eq!(std::fs::read(&path).unwrap(), bytes);

@@ -134,7 +134,8 @@ pub fn interpolate(
         return Ok(Interpolation::Copied);
     }
     let small = first.width().min(first.height()) < MIN_MOTION_SIDE;
-    let chain = if conversion.motion && conversion.source_frames >= 3 && !small { motion_chain(&first, conversion) } else { None };
+    let chain =
+        if conversion.motion && conversion.source_frames >= 3 && !small { motion_chain(&first, conversion) } else { None };
     match chain {
         Some(chain) => {
             compensated(chain, first, &mut source, conversion, emit)?;
@@ -161,8 +162,7 @@ impl Source<'_> {
 
     fn next(&mut self) -> Result<Frame, MediaError> {
         self.check()?;
-        let short =
-            MediaError::TooFewFrames { file: "the clip".to_owned(), frames: self.taken, needed: self.needed };
+        let short = MediaError::TooFewFrames { file: "the clip".to_owned(), frames: self.taken, needed: self.needed };
         let frame = self.frames.next().ok_or(short)??;
         self.taken += 1;
         Ok(frame)

@@ -17,6 +17,7 @@ mod interpolate;
 mod library;
 mod probe;
 mod reader;
+pub(in crate::media) mod resample;
 mod resize;
 mod settings;
 mod sprite;

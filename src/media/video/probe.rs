@@ -58,10 +58,10 @@ pub fn probe(path: &Path, interrupted: &dyn Fn() -> bool) -> Result<VideoFacts, 
     let has_audio = input.streams().best(media::Type::Audio).is_some();
     let stream = input.streams().best(media::Type::Video).ok_or_else(|| refuse("it has no pictures"))?;
     let (index, time_base) = (stream.index(), stream.time_base());
-    let average = [stream.avg_frame_rate(), stream.rate()].into_iter().find(|rate| rate.numerator() > 0 && rate.denominator() > 0);
-    let decoder = codec::Context::from_parameters(stream.parameters())
-        .and_then(|context| context.decoder().video())
-        .map_err(&refused)?;
+    let average =
+        [stream.avg_frame_rate(), stream.rate()].into_iter().find(|rate| rate.numerator() > 0 && rate.denominator() > 0);
+    let decoder =
+        codec::Context::from_parameters(stream.parameters()).and_then(|context| context.decoder().video()).map_err(&refused)?;
     check_size(decoder.width(), decoder.height())?;
     let mut packet = Packet::empty();
     let mut frames = 0_u64;

@@ -42,10 +42,10 @@ impl VideoReader {
     pub fn open(path: &Path) -> Result<Self, MediaError> {
         let refused = MediaError::reading(path);
         let input = input::open(path, FORMATS)?.map_err(&refused)?;
-        let stream = input.streams().best(media::Type::Video).ok_or_else(|| MediaError::NotVideo {
-            file: file_name(path),
-            reason: "it has no pictures".to_owned(),
-        })?;
+        let stream = input
+            .streams()
+            .best(media::Type::Video)
+            .ok_or_else(|| MediaError::NotVideo { file: file_name(path), reason: "it has no pictures".to_owned() })?;
         let (index, parameters) = (stream.index(), stream.parameters());
         let threads = std::thread::available_parallelism().map_or(1, usize::from).min(DECODER_THREADS).to_string();
         let options: Dictionary<'_> = [("threads", threads.as_str())].into_iter().collect();
@@ -58,15 +58,7 @@ impl VideoReader {
             .and_then(decoder::Opened::video)
             .map_err(&refused)?;
         check_size(decoder.width(), decoder.height())?;
-        Ok(Self {
-            file: file_name(path),
-            input,
-            stream: index,
-            decoder,
-            conversion: None,
-            packets_ended: false,
-            frames: 0,
-        })
+        Ok(Self { file: file_name(path), input, stream: index, decoder, conversion: None, packets_ended: false, frames: 0 })
     }
 
     /// Pixels across.

@@ -104,7 +104,10 @@ mod tests {
         let settings = VideoSettings::new(64, 48, FrameRate::FILM);
         settings.check().unwrap();
         let refused = |settings: VideoSettings| settings.check().unwrap_err().to_string();
-        assert_eq!(refused(VideoSettings { width: 63, ..settings.clone() }), "width: 63 pixels; h264 needs an even number from 16");
+        assert_eq!(
+            refused(VideoSettings { width: 63, ..settings.clone() }),
+            "width: 63 pixels; h264 needs an even number from 16"
+        );
         assert!(refused(VideoSettings { height: 8, ..settings.clone() }).starts_with("height: 8 pixels"));
         assert!(refused(VideoSettings { quality: 0, ..settings.clone() }).starts_with("quality: 0"));
         assert!(refused(VideoSettings { width: 10_000, ..settings.clone() }).starts_with("size: 10000x48"));

@@ -66,7 +66,10 @@ impl VideoWriter {
     ) -> Result<Self, MediaError> {
         settings.check()?;
         if audio.is_some() && !settings.codec.carries_audio() {
-            return Err(MediaError::setting("audio", format!("{} has no sound; use h264, h265, vp9 or av1", settings.codec.name())));
+            return Err(MediaError::setting(
+                "audio",
+                format!("{} has no sound; use h264, h265, vp9 or av1", settings.codec.name()),
+            ));
         }
         library::start();
         let file = Unfinished::new(path);
