@@ -36,8 +36,8 @@ pub(super) struct AudioTrack {
 }
 
 impl AudioTrack {
-    /// Adds a stream for the sound of a file: AAC, or Opus in `WebM`.
-    pub fn add(output: &mut Output, path: &Path, codec: VideoCodec, global_header: bool) -> Result<Self, MediaError> {
+    /// Adds a stream for the sound of a file: AAC, or Opus in WebM.
+    pub(super) fn add(output: &mut Output, path: &Path, codec: VideoCodec, global_header: bool) -> Result<Self, MediaError> {
         let source = AudioSource::open(path)?;
         let (name, format) = match codec {
             VideoCodec::Vp9 | VideoCodec::Av1 => ("libopus", Sample::F32(sample::Type::Packed)),
@@ -64,12 +64,12 @@ impl AudioTrack {
     }
 
     /// FFmpeg's name of the encoder.
-    pub fn encoder(&self) -> &'static str {
+    pub(super) fn encoder(&self) -> &'static str {
         self.name
     }
 
     /// Writes what lies before a sample; whole packets of it, since the rest comes with the next frame.
-    pub fn write_until(&mut self, samples: u64, output: &mut Output, path: &Path) -> Result<(), MediaError> {
+    pub(super) fn write_until(&mut self, samples: u64, output: &mut Output, path: &Path) -> Result<(), MediaError> {
         self.wanted = samples;
         while self.sent + u64::from(self.packet_samples()) <= self.room() {
             self.send(self.packet_samples() as usize, output, path)?;
@@ -78,7 +78,7 @@ impl AudioTrack {
     }
 
     /// Writes what is left of the film's time, and ends.
-    pub fn finish(&mut self, output: &mut Output, path: &Path) -> Result<(), MediaError> {
+    pub(super) fn finish(&mut self, output: &mut Output, path: &Path) -> Result<(), MediaError> {
         let rest = self.room().saturating_sub(self.sent) as usize;
         if rest > 0 {
             self.send(rest, output, path)?;
