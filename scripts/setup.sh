@@ -43,6 +43,20 @@ let_services_be() {
 need cc gcc
 need curl curl
 need jq jq
+# FFmpeg's libraries are linked; its programs are what the tests hold films against, and what the first run shows a film with.
+need ffmpeg ffmpeg
+need ffprobe ffmpeg
+need pkg-config pkg-config
+for library in avcodec avfilter avformat avutil swresample swscale; do
+    if ! command -v pkg-config >/dev/null 2>&1 || ! pkg-config --exists "lib$library"; then
+        packages+=("lib$library-dev")
+    fi
+done
+# What their headers become in Rust is made at build time, by libclang and with clang's own headers.
+if ! compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' >/dev/null && ! compgen -G '/usr/lib/*/libclang*.so*' >/dev/null; then
+    packages+=(libclang-dev)
+fi
+need clang clang
 [ -e /etc/ssl/certs/ca-certificates.crt ] || packages+=(ca-certificates)
 # A compiler without the C library's headers cannot build anything.
 if command -v cc >/dev/null 2>&1 && ! printf '#include <stdlib.h>\n' | cc -E - >/dev/null 2>&1; then

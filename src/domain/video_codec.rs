@@ -12,9 +12,9 @@ pub enum VideoCodec {
     /// H.265 in MP4, with the tag that Apple's players want.
     #[serde(alias = "hevc")]
     H265,
-    /// VP9 in `WebM`.
+    /// VP9 in WebM.
     Vp9,
-    /// AV1 in `WebM`.
+    /// AV1 in WebM.
     Av1,
     /// An animated GIF: 256 colours a frame.
     Gif,

@@ -1,6 +1,8 @@
 //! Sound under a film.
 
 use std::fs;
+use std::path::Path;
+use std::process::Command;
 
 use framewright::domain::{FrameRate, VideoCodec};
 use framewright::media::video::{FilmMetadata, MediaError, VideoSettings, VideoWriter, probe, probe_audio};
@@ -34,15 +36,37 @@ fn sound_is_exactly_as_long_as_the_film() {
                 (&audio_codec.into(), &"48000".into(), &2.into())
             );
             assert_eq!(stream(&probed, "video")["nb_read_frames"], "50");
+            assert!(number(&stream(&probed, "video")["start_time"]).abs() < 1e-9, "{codec:?}");
             let duration = number(&probed["format"]["duration"]);
             let tolerance = if codec == VideoCodec::H264 { 1e-6 } else { 0.0011 };
             assert!((duration - 50.0 / 24.0).abs() < tolerance, "{codec:?} with {}: {duration}", sound.display());
             assert!(probe(&path, &never).unwrap().has_audio);
-            // What is there is heard, and then silence: the loudness of the whole tells how much of it there is.
+            let loudness = loudness_of(&path);
+            assert!(loudness[5..35].iter().all(|level| *level > 0.05), "{codec:?} with {}: {loudness:?}", sound.display());
+            let after = if sound.ends_with("short.wav") { 0.0..0.001 } else { 0.05..1.0 };
+            assert!(
+                loudness[50..200].iter().all(|level| after.contains(level)),
+                "{codec:?} with {}: {loudness:?}",
+                sound.display()
+            );
             let heard = probe_audio(&path, &never).unwrap();
             assert!((heard.seconds - 50.0 / 24.0).abs() < 0.03, "{}", heard.seconds);
         }
     }
+}
+
+/// The root mean square of each hundredth of a second, as FFmpeg's own program hears it.
+fn loudness_of(path: &Path) -> Vec<f64> {
+    let output = Command::new("ffmpeg")
+        .args(["-v", "error", "-i"])
+        .arg(path)
+        .args(["-f", "s16le", "-ac", "1", "-ar", "48000", "-"])
+        .output()
+        .unwrap();
+    let samples: Vec<f64> =
+        output.stdout.chunks_exact(2).map(|bytes| f64::from(i16::from_le_bytes([bytes[0], bytes[1]])) / 32_768.0).collect();
+    let level = |part: &[f64]| (part.iter().map(|sample| sample * sample).sum::<f64>() / part.len() as f64).sqrt();
+    samples.chunks(480).map(level).collect()
 }
 
 #[test]

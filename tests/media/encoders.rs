@@ -8,7 +8,7 @@ use framewright::media::video::{
     EncoderPreference, FilmMetadata, Frame, MediaError, VideoReader, VideoSettings, VideoWriter, encode, probe,
 };
 
-use crate::support::{ffprobe, frames_of, never, number, number_of, numbered, numbered_film, stream};
+use crate::support::{ffprobe, frames_of, never, number, number_of, numbered, numbered_film, repeated, stream};
 
 fn rate(text: &str) -> FrameRate {
     text.parse().unwrap()
@@ -81,6 +81,16 @@ fn h264_is_high_profile_with_its_index_first() {
 }
 
 #[test]
+fn h265_has_the_tag_of_parameter_sets_in_the_head() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("film.mp4");
+    let written = numbered_film(&path, &VideoSettings::new(64, 48, rate("24")).with_codec(VideoCodec::H265), 30);
+    assert_eq!((written.encoder, written.bytes), ("libx265", fs::metadata(&path).unwrap().len()));
+    assert_eq!(stream(&ffprobe(&path), "video")["codec_tag_string"], "hvc1");
+    assert_eq!(frames_of(&path).len(), 30);
+}
+
+#[test]
 fn every_frame_rate_is_exact_and_does_not_drift() {
     let directory = tempfile::tempdir().unwrap();
     for (text, written) in
@@ -129,7 +139,7 @@ fn colours_come_back() {
         let path = directory.path().join(format!("film.{}", codec.extension()));
         let settings = VideoSettings { quality: 95, ..VideoSettings::new(256, 64, rate("24")).with_codec(codec) };
         let frame = Frame::from_fn(256, 64, |x, _| colours[x as usize / 32]).unwrap();
-        encode(&path, &settings, &FilmMetadata::default(), vec![Ok(frame); 3], &never).unwrap();
+        encode(&path, &settings, &FilmMetadata::default(), repeated(&frame, 3), &never).unwrap();
         let back = &frames_of(&path)[1];
         // FFmpeg's own program, told nothing, must see the same.
         let seen = by_ffmpeg(&path);
@@ -183,7 +193,7 @@ fn what_it_says_of_itself_comes_back() {
         let comment = "{\"seed\":42,\"prompt\":\"红 — \\\"red\\\"\"}".to_owned();
         let metadata = FilmMetadata { title: Some("A title".to_owned()), comment: Some(comment.clone()) };
         let settings = VideoSettings::new(32, 32, rate("24")).with_codec(codec);
-        encode(&path, &settings, &metadata, vec![Ok(numbered(32, 32, 0)); 3], &never).unwrap();
+        encode(&path, &settings, &metadata, repeated(&numbered(32, 32, 0), 3), &never).unwrap();
         let tags = &ffprobe(&path)["format"]["tags"];
         let tag =
             |name: &str| tags.as_object().unwrap().iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).unwrap().1.clone();
@@ -216,7 +226,7 @@ fn what_cannot_be_written_leaves_nothing() {
     drop(writer);
     assert!(names_in(directory.path()).is_empty());
     assert!(VideoWriter::create(&path, &settings, &metadata).unwrap().finish().is_err(), "no frames");
-    let stopped = encode(&path, &settings, &metadata, vec![Ok(numbered(64, 64, 0)); 9], &|| true).unwrap_err();
+    let stopped = encode(&path, &settings, &metadata, repeated(&numbered(64, 64, 0), 9), &|| true).unwrap_err();
     assert!(matches!(stopped, MediaError::Interrupted));
     let missing = VideoWriter::create(&directory.path().join("no/film.mp4"), &settings, &metadata).unwrap_err();
     assert_eq!(missing.to_string(), "'film.mp4' could not be written: No such file or directory (os error 2)");

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use framewright::domain::{FrameRate, VideoCodec};
-use framewright::media::video::{FilmMetadata, Frame, VideoReader, VideoSettings, WrittenFilm, encode};
+use framewright::media::video::{FilmMetadata, Frame, MediaError, VideoReader, VideoSettings, WrittenFilm, encode};
 use serde_json::Value;
 
 /// Nobody asks to stop.
@@ -33,6 +33,11 @@ pub fn number_of(frame: &Frame) -> u64 {
     (u64::from(frame.pixel(frame.width() / 8, frame.height() / 2)[0]) + 7) / 15
 }
 
+/// A film that stands still.
+pub fn repeated(frame: &Frame, frames: usize) -> Vec<Result<Frame, MediaError>> {
+    (0..frames).map(|_| Ok(frame.clone())).collect()
+}
+
 /// A film of [`numbered`] frames.
 pub fn numbered_film(path: &Path, settings: &VideoSettings, frames: u64) -> WrittenFilm {
     let source = (0..frames).map(|number| Ok(numbered(settings.width, settings.height, number)));
@@ -42,8 +47,7 @@ pub fn numbered_film(path: &Path, settings: &VideoSettings, frames: u64) -> Writ
 /// A lossless clip of one colour.
 pub fn plain_clip(path: &Path, (width, height): (u32, u32), colour: [u8; 3], frames: u64) -> PathBuf {
     let settings = VideoSettings::new(width, height, FrameRate::FILM).with_codec(VideoCodec::Ffv1);
-    let frame = Frame::filled(width, height, colour).unwrap();
-    let source = (0..frames).map(|_| Ok(frame.clone()));
+    let source = repeated(&Frame::filled(width, height, colour).unwrap(), frames as usize);
     encode(path, &settings, &FilmMetadata::default(), source, &never).unwrap();
     path.to_owned()
 }

@@ -1,4 +1,4 @@
-//! The fifteen commands, in the words of `MiniMax`'s documentation.
+//! The fifteen commands, in the words of MiniMax's documentation.
 
 use std::fmt::{self, Display, Formatter};
 

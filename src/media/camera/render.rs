@@ -1,6 +1,7 @@
 //! What a camera sees of a frame.
 
 use crate::domain::camera::CameraPose;
+use crate::media::video::resample::{CUBIC, resample, taps};
 use crate::media::video::{Frame, MediaError};
 
 /// Samples that a point is made of, across and down.
@@ -10,8 +11,8 @@ const STEPS: usize = 256;
 /// Bits behind the point of a weight. Sixteen products of two weights of 1 and a byte stay within 32 bits.
 const WEIGHT_BITS: u32 = 11;
 
-/// The frame as the camera sees it: bicubic samples (Keys 1981, a = −1/2), which at a zoom of 1 or more need no smoothing. Beyond the
-/// frame's border its last pixels go on, but a pose of a path never looks there. A pose of [`CameraPose::WHOLE`] gives the frame back, bit for
+/// The frame as the camera sees it: bicubic samples (Keys 1981, a = −1/2), which at a zoom of 1 or more need no smoothing; a pose of a path
+/// never looks beyond the frame's border. A pose of [`CameraPose::WHOLE`] gives the frame back, bit for
 /// bit. Fails with [`MediaError::Setting`] for a zoom that is no positive number.
 pub fn render(frame: &Frame, pose: &CameraPose) -> Result<Frame, MediaError> {
     if *pose == CameraPose::WHOLE {
@@ -20,6 +21,23 @@ pub fn render(frame: &Frame, pose: &CameraPose) -> Result<Frame, MediaError> {
     if !(pose.zoom.is_finite() && pose.zoom > 0.0) {
         return Err(MediaError::setting("camera", format!("a zoom of {}", pose.zoom)));
     }
+    if pose.roll == 0.0 {
+        return upright(frame, pose);
+    }
+    turned(frame, pose)
+}
+
+/// Columns and rows apart: several times as fast.
+fn upright(frame: &Frame, pose: &CameraPose) -> Result<Frame, MediaError> {
+    let seen = |side: u32, middle: f64| {
+        let length = f64::from(side);
+        let positions = (0..side).map(move |pixel| length * (0.5 + middle) + (f64::from(pixel) + 0.5 - length / 2.0) / pose.zoom);
+        taps(positions, 1.0, CUBIC, side as usize)
+    };
+    resample(frame, &seen(frame.width(), pose.x), &seen(frame.height(), pose.y))
+}
+
+fn turned(frame: &Frame, pose: &CameraPose) -> Result<Frame, MediaError> {
     let (width, height) = (f64::from(frame.width()), f64::from(frame.height()));
     let weights = weights();
     let (sine, cosine) = pose.roll.sin_cos();
@@ -68,19 +86,11 @@ fn place(position: f64, weights: &[[i32; TAPS]]) -> (i64, [i32; TAPS]) {
 /// Keys' weights for every step between two pixels; each four sum to 1 exactly, so that a plain colour stays as it is.
 fn weights() -> Vec<[i32; TAPS]> {
     let one = 1 << WEIGHT_BITS;
-    let cubic = |distance: f64| {
-        let distance = distance.abs();
-        if distance < 1.0 {
-            (1.5 * distance - 2.5) * distance * distance + 1.0
-        } else {
-            ((-0.5 * distance + 2.5) * distance - 4.0) * distance + 2.0
-        }
-    };
     (0..STEPS)
         .map(|step| {
             let part = step as f64 / STEPS as f64;
-            let [a, _, c, d] =
-                [1.0 + part, part, 1.0 - part, 2.0 - part].map(|distance| (cubic(distance) * f64::from(one)).round() as i32);
+            let [a, _, c, d] = [1.0 + part, part, 1.0 - part, 2.0 - part]
+                .map(|distance| ((CUBIC.weight)(distance) * f64::from(one)).round() as i32);
             [a, one - a - c - d, c, d]
         })
         .collect()
@@ -168,12 +178,23 @@ mod tests {
 
     #[test]
     fn frames_follow_one_another_without_a_jump() {
+        let small = scene().crop(0, 0, 64, 48).unwrap();
         for command in CameraCommand::ALL {
-            let frames = filmed(&format!("[{command}][Pan right, Zoom in]"));
+            let script = format!("[{command}][Pan right, Zoom in]").parse().unwrap();
+            let path = CameraPath::new(&script, FRAMES, FrameRate::FILM, 64, 48, 7);
+            let frames: Vec<Frame> = (0..FRAMES).map(|frame| render(&small, &path.pose(frame)).unwrap()).collect();
             let steps: Vec<f64> = frames.windows(2).map(|pair| mean_difference(&pair[0], &pair[1])).collect();
             assert!(steps.iter().all(|step| *step < 18.0), "{command}: {steps:?}");
         }
         assert!(mean_difference(&filmed("Shake")[12], &filmed("Shake")[13]) > 0.2);
+    }
+
+    #[test]
+    fn both_ways_see_the_same() {
+        let pose = CameraPose { zoom: 1.3, x: 0.05, y: -0.03, roll: 0.0 };
+        let (upright, turned) = (upright(&scene(), &pose).unwrap(), turned(&scene(), &pose).unwrap());
+        let farthest = upright.rgb().iter().zip(turned.rgb()).map(|(a, b)| a.abs_diff(*b)).max();
+        assert!(farthest <= Some(2), "{farthest:?}");
     }
 
     #[test]

@@ -92,7 +92,7 @@ pub fn assemble(
             }
             let own = clip.read_needed(scene.frames_needed())?;
             let mixed = match &mut before {
-                Some(before) => before.into_frame(own, number)?,
+                Some(before) => before.over(own, number)?,
                 None => own,
             };
             let mixed = fading_out(mixed, number, scene)?;
@@ -113,7 +113,7 @@ struct Before {
 
 impl Before {
     /// What the next scene's frame of a number looks like as the transition has it.
-    fn into_frame(&mut self, frame: Frame, number: u64) -> Result<Frame, MediaError> {
+    fn over(&mut self, frame: Frame, number: u64) -> Result<Frame, MediaError> {
         match self.transition {
             Transition::Crossfade { frames } if number < u64::from(frames) => {
                 let tail = self.clip.read_needed(self.needed)?;

@@ -46,7 +46,7 @@ pub(super) struct AudioSource {
 
 impl AudioSource {
     /// Opens the file and decodes its first samples. Fails with [`MediaError::NotAudio`].
-    pub fn open(path: &Path) -> Result<Self, MediaError> {
+    pub(super) fn open(path: &Path) -> Result<Self, MediaError> {
         let file = file_name(path);
         let refused = |error: ffmpeg::Error| MediaError::NotAudio { file: file.clone(), reason: error.to_string() };
         let input = input::open(path, FORMATS)?.map_err(&refused)?;
@@ -75,7 +75,7 @@ impl AudioSource {
     }
 
     /// The next so many samples; what is not there is silence.
-    pub fn read(&mut self, count: usize) -> Result<Vec<(f32, f32)>, MediaError> {
+    pub(super) fn read(&mut self, count: usize) -> Result<Vec<(f32, f32)>, MediaError> {
         self.fill(count)?;
         let mut samples: Vec<(f32, f32)> = self.samples.drain(..count.min(self.samples.len())).collect();
         samples.resize(count, (0.0, 0.0));

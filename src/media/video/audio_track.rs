@@ -28,11 +28,16 @@ pub(super) struct AudioTrack {
     sent: u64,
     /// Samples that the film has time for.
     wanted: u64,
+    /// Samples by which the encoder's first packet lies before the beginning.
+    delay: u64,
+    /// Whether the container is of Matroska's kind: its times begin with that packet, and it says how much to leave out. A time before the
+    /// beginning would make FFmpeg's muxer show all pictures later.
+    counts_delay: bool,
 }
 
 impl AudioTrack {
-    /// Adds a stream for the sound of a file: AAC, or Opus in `WebM`.
-    pub fn add(output: &mut Output, path: &Path, codec: VideoCodec, global_header: bool) -> Result<Self, MediaError> {
+    /// Adds a stream for the sound of a file: AAC, or Opus in WebM.
+    pub(super) fn add(output: &mut Output, path: &Path, codec: VideoCodec, global_header: bool) -> Result<Self, MediaError> {
         let source = AudioSource::open(path)?;
         let (name, format) = match codec {
             VideoCodec::Vp9 | VideoCodec::Av1 => ("libopus", Sample::F32(sample::Type::Packed)),
@@ -54,31 +59,37 @@ impl AudioTrack {
         stream.set_time_base(sample_seconds());
         stream.set_parameters(Parameters::from(&*encoder));
         let stream = stream.index();
-        Ok(Self { source, encoder, name, stream, sent: 0, wanted: 0 })
+        let counts_delay = matches!(codec, VideoCodec::Vp9 | VideoCodec::Av1 | VideoCodec::Ffv1);
+        Ok(Self { source, encoder, name, stream, sent: 0, wanted: 0, delay: 0, counts_delay })
     }
 
     /// FFmpeg's name of the encoder.
-    pub fn encoder(&self) -> &'static str {
+    pub(super) fn encoder(&self) -> &'static str {
         self.name
     }
 
     /// Writes what lies before a sample; whole packets of it, since the rest comes with the next frame.
-    pub fn write_until(&mut self, samples: u64, output: &mut Output, path: &Path) -> Result<(), MediaError> {
+    pub(super) fn write_until(&mut self, samples: u64, output: &mut Output, path: &Path) -> Result<(), MediaError> {
         self.wanted = samples;
-        while self.sent + u64::from(self.packet_samples()) <= self.wanted {
+        while self.sent + u64::from(self.packet_samples()) <= self.room() {
             self.send(self.packet_samples() as usize, output, path)?;
         }
         Ok(())
     }
 
     /// Writes what is left of the film's time, and ends.
-    pub fn finish(&mut self, output: &mut Output, path: &Path) -> Result<(), MediaError> {
-        let rest = self.wanted.saturating_sub(self.sent) as usize;
+    pub(super) fn finish(&mut self, output: &mut Output, path: &Path) -> Result<(), MediaError> {
+        let rest = self.room().saturating_sub(self.sent) as usize;
         if rest > 0 {
             self.send(rest, output, path)?;
         }
         self.encoder.send_eof().map_err(MediaError::failed("encoding the sound"))?;
         self.write_encoded(output, path)
+    }
+
+    /// Samples that go in without the film becoming longer.
+    fn room(&self) -> u64 {
+        if self.counts_delay { self.wanted.saturating_sub(self.delay) } else { self.wanted }
     }
 
     fn packet_samples(&self) -> u32 {
@@ -117,6 +128,12 @@ impl AudioTrack {
                 Ok(()) => {}
                 Err(error) if is_waiting(error) => return Ok(()),
                 Err(error) => return Err(MediaError::failed("encoding the sound")(error)),
+            }
+            self.delay = self.delay.max(packet.pts().unwrap_or(0).min(0).unsigned_abs());
+            if self.counts_delay {
+                let later = |time: i64| time + self.delay as i64;
+                packet.set_pts(packet.pts().map(later));
+                packet.set_dts(packet.dts().map(later));
             }
             packet.set_stream(self.stream);
             packet.rescale_ts(sample_seconds(), time_base);

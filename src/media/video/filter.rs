@@ -62,7 +62,7 @@ pub(super) struct FilterChain {
 
 impl FilterChain {
     /// A chain for pictures; `doing` names it in errors.
-    pub fn of_pictures(format: PictureFormat, filters: &str, doing: &'static str) -> Result<Self, MediaError> {
+    pub(super) fn of_pictures(format: PictureFormat, filters: &str, doing: &'static str) -> Result<Self, MediaError> {
         let pixel = pixel_name(format.pixel);
         let arguments = format!(
             "video_size={}x{}:pix_fmt={pixel}:time_base={}/{}:frame_rate={}/{}:pixel_aspect=1/1",
@@ -77,7 +77,13 @@ impl FilterChain {
     }
 
     /// A chain between a source and a sink of FFmpeg's names.
-    pub fn between(source: &str, arguments: &str, sink: &str, filters: &str, doing: &'static str) -> Result<Self, MediaError> {
+    pub(super) fn between(
+        source: &str,
+        arguments: &str,
+        sink: &str,
+        filters: &str,
+        doing: &'static str,
+    ) -> Result<Self, MediaError> {
         library::start();
         let missing = |name: &str| MediaError::Failed { doing, reason: format!("FFmpeg's filter '{name}' is missing") };
         let failed = MediaError::failed(doing);
@@ -94,19 +100,19 @@ impl FilterChain {
     }
 
     /// Gives the chain a frame, which it takes: nothing is left of it.
-    pub fn push(&mut self, mut frame: impl Flowing) -> Result<(), MediaError> {
+    pub(super) fn push(&mut self, mut frame: impl Flowing) -> Result<(), MediaError> {
         let mut source = self.graph.get(SOURCE).ok_or_else(|| self.broken())?;
         source.source().add(frame.beneath()).map_err(MediaError::failed(self.doing))
     }
 
     /// Says that no more frames come; what is left can be pulled.
-    pub fn finish(&mut self) -> Result<(), MediaError> {
+    pub(super) fn finish(&mut self) -> Result<(), MediaError> {
         let mut source = self.graph.get(SOURCE).ok_or_else(|| self.broken())?;
         source.source().flush().map_err(MediaError::failed(self.doing))
     }
 
     /// The next frame, if there is one yet.
-    pub fn pull<F: Flowing>(&mut self) -> Result<Option<F>, MediaError> {
+    pub(super) fn pull<F: Flowing>(&mut self) -> Result<Option<F>, MediaError> {
         let mut sink = self.graph.get(SINK).ok_or_else(|| self.broken())?;
         let mut frame = F::empty();
         match sink.sink().frame(frame.beneath()) {

@@ -38,7 +38,7 @@ struct Conversion {
 }
 
 impl VideoReader {
-    /// Opens a film: MP4, `WebM`, Matroska or GIF; an animated WebP is none that FFmpeg reads. Fails with [`MediaError::NotVideo`].
+    /// Opens a film: MP4, WebM, Matroska or GIF; an animated WebP is none that FFmpeg reads. Fails with [`MediaError::NotVideo`].
     pub fn open(path: &Path) -> Result<Self, MediaError> {
         let refused = MediaError::reading(path);
         let input = input::open(path, FORMATS)?.map_err(&refused)?;
@@ -52,7 +52,7 @@ impl VideoReader {
         let decoder = codec::Context::from_parameters(parameters)
             .and_then(|context| {
                 let decoder = context.decoder();
-                let codec = codec::decoder::find(decoder.id()).ok_or(ffmpeg::Error::DecoderNotFound)?;
+                let codec = decoder::find(decoder.id()).ok_or(ffmpeg::Error::DecoderNotFound)?;
                 decoder.open_as_with(codec, options)
             })
             .and_then(decoder::Opened::video)

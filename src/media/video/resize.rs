@@ -1,10 +1,8 @@
 //! Frames of another size.
 
-use image::imageops::{self, FilterType};
-use image::{ImageBuffer, Rgb};
-
 use super::error::MediaError;
 use super::frame::{Frame, check_size};
+use super::resample::{LANCZOS, Taps, resample, taps};
 
 /// What becomes of a frame whose sides have another ratio.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -18,20 +16,15 @@ pub enum Fit {
     Stretch,
 }
 
-/// The frame in another size, by Lanczos' filter of three lobes in RGB, which is widened when shrinking. Frames go through one at a time,
-/// and a frame of the right size comes back as it is. Fails with [`MediaError::Setting`] for a size that no film may have.
+/// The frame in another size, by Lanczos' filter of three lobes in RGB, which is as much wider as the frame becomes smaller. Frames go through
+/// one at a time, and a frame of the right size comes back as it is. Fails with [`MediaError::Setting`] for a size that no film may have.
 pub fn resize(frame: &Frame, width: u32, height: u32, fit: Fit) -> Result<Frame, MediaError> {
     check_size(width, height)?;
     if (frame.width(), frame.height()) == (width, height) {
         return Ok(frame.clone());
     }
-    let source: ImageBuffer<Rgb<u8>, &[u8]> = ImageBuffer::from_raw(frame.width(), frame.height(), frame.rgb())
-        .ok_or_else(|| MediaError::setting("frame", "too few bytes"))?;
     match fit {
-        Fit::Stretch => {
-            let scaled = imageops::resize(&source, width, height, FilterType::Lanczos3);
-            Frame::new(width, height, scaled.into_raw())
-        }
+        Fit::Stretch => resample(frame, &scaled(frame.width(), width), &scaled(frame.height(), height)),
         Fit::Fill => {
             // What will be seen of the source: the target's shape, as large as goes in.
             let (seen_width, seen_height) = largest_within(frame.width(), frame.height(), width, height);
@@ -40,13 +33,20 @@ pub fn resize(frame: &Frame, width: u32, height: u32, fit: Fit) -> Result<Frame,
         }
         Fit::Contain => {
             let (shown_width, shown_height) = largest_within(width, height, frame.width(), frame.height());
-            let scaled = imageops::resize(&source, shown_width, shown_height, FilterType::Lanczos3);
-            let mut whole = ImageBuffer::from_pixel(width, height, Rgb([0; 3]));
-            let (x, y) = ((width - shown_width) / 2, (height - shown_height) / 2);
-            imageops::replace(&mut whole, &scaled, i64::from(x), i64::from(y));
-            Frame::new(width, height, whole.into_raw())
+            let shown = resize(frame, shown_width, shown_height, Fit::Stretch)?;
+            let (left, top) = ((width - shown_width) / 2, (height - shown_height) / 2);
+            Frame::from_fn(width, height, |x, y| {
+                let within = (left..left + shown_width).contains(&x) && (top..top + shown_height).contains(&y);
+                if within { shown.pixel(x - left, y - top) } else { [0; 3] }
+            })
         }
     }
+}
+
+/// What each of `to` pixels is made of when `from` become that many.
+fn scaled(from: u32, to: u32) -> Vec<Taps> {
+    let step = f64::from(from) / f64::from(to);
+    taps((0..to).map(|pixel| (f64::from(pixel) + 0.5) * step), step, LANCZOS, from as usize)
 }
 
 /// The largest size within `width × height` that has the shape of `shape_width × shape_height`.

@@ -91,7 +91,7 @@ impl VideoSettings {
 pub struct FilmMetadata {
     /// Its title.
     pub title: Option<String>,
-    /// What made it: our manifest, JSON. Files of MP4, `WebM` and Matroska carry it as their comment; GIF and WebP have no room for it.
+    /// What made it: our manifest, JSON. Files of MP4, WebM and Matroska carry it as their comment; GIF and WebP have no room for it.
     pub comment: Option<String>,
 }
 

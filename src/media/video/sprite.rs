@@ -97,7 +97,7 @@ pub fn sprite_sheet(
 }
 
 impl SpriteIndex {
-    /// The tiles as `WebVTT`, which players read: each cue is a part of the film, and names the sheet's address and the tile's place on it.
+    /// The tiles as WebVTT, which players read: each cue is a part of the film, and names the sheet's address and the tile's place on it.
     pub fn to_vtt(&self, sheet_url: &str) -> String {
         let mut text = "WEBVTT\n".to_owned();
         for tile in &self.tiles {
@@ -110,7 +110,7 @@ impl SpriteIndex {
     }
 }
 
-/// `WebVTT`'s hours, minutes, seconds and milliseconds.
+/// WebVTT's hours, minutes, seconds and milliseconds.
 fn clock(seconds: f64) -> String {
     let milliseconds = (seconds * 1000.0).round() as u64;
     let (seconds, milliseconds) = (milliseconds / 1000, milliseconds % 1000);

@@ -15,24 +15,24 @@ pub(super) struct Unfinished {
 
 impl Unfinished {
     /// A name beside the destination: the same with `.partial` behind it.
-    pub fn new(destination: &Path) -> Self {
+    pub(super) fn new(destination: &Path) -> Self {
         let mut name = OsString::from(destination);
         name.push(".partial");
         Self { destination: destination.to_owned(), path: PathBuf::from(name), published: false }
     }
 
     /// Where it shall be.
-    pub fn destination(&self) -> &Path {
+    pub(super) fn destination(&self) -> &Path {
         &self.destination
     }
 
     /// Where to write.
-    pub fn path(&self) -> &Path {
+    pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
     /// Syncs the file to disk and puts it in its place.
-    pub fn publish(mut self) -> io::Result<()> {
+    pub(super) fn publish(mut self) -> io::Result<()> {
         File::open(&self.path)?.sync_all()?;
         fs::rename(&self.path, &self.destination)?;
         self.published = true;

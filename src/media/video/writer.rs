@@ -15,6 +15,7 @@ use super::encoder::{self, OpenEncoder, frame_seconds, frames_a_second};
 use super::error::{MediaError, file_name};
 use super::filter::{FilterChain, PictureFormat, is_waiting};
 use super::frame::Frame;
+use super::hvc1;
 use super::library;
 use super::settings::{FilmMetadata, VideoSettings};
 use super::unfinished::Unfinished;
@@ -140,10 +141,13 @@ impl VideoWriter {
         }
         let failed = MediaError::writing(self.file.destination());
         self.output.write_trailer().map_err(&failed)?;
-        let Self { output, file, open, audio, frames, .. } = self;
+        let Self { settings, output, file, open, audio, frames, .. } = self;
         // The muxer closes the file before it is synced.
         drop(output);
         let storing = MediaError::storing(file.destination());
+        if settings.codec == VideoCodec::H265 {
+            hvc1::tag(file.path()).map_err(&storing)?;
+        }
         let bytes = std::fs::metadata(file.path()).map_err(&storing)?.len();
         file.publish().map_err(&storing)?;
         Ok(WrittenFilm { frames, encoder: open.name, audio_encoder: audio.as_ref().map(AudioTrack::encoder), bytes })
