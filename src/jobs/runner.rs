@@ -322,7 +322,9 @@ impl JobRunner {
             && !task.stop.is_cancelled()
         {
             let waiting = waiting_task(task.fence.task, task.position, &task.planned, job);
-            let waiting = QueuedTask { run_after: release.run_after, alone: release.alone, ..waiting };
+            // What is to run alone by plan always is.
+            let alone = release.alone || waiting.alone;
+            let waiting = QueuedTask { run_after: release.run_after, alone, ..waiting };
             self.shared.feed.push(QueueChange::Arrived(waiting));
         }
         released
@@ -390,7 +392,7 @@ impl JobRunner {
             let tasks = plan(&claim.job.request);
             let planned = tasks.get(claim.position as usize)?;
             let task = waiting_task(claim.fence.task, claim.position, planned, &claim.job);
-            Some(QueueChange::Arrived(QueuedTask { alone: claim.alone, queued: now, ..task }))
+            Some(QueueChange::Arrived(QueuedTask { alone: claim.alone || task.alone, queued: now, ..task }))
         }));
         Ok(cut_off)
     }

@@ -213,7 +213,8 @@ impl JobService {
         let shared = self.shared.clone();
         self.to_the_end(async move {
             let job = shared.store.set_priority(id, priority, shared.clock.now()).await?;
-            if !job.state.is_terminal() {
+            // Left alone, it keeps its own.
+            if !job.state.is_terminal() && job.priority == priority {
                 shared.feed.push(QueueChange::Reprioritized(id, job.priority));
             }
             Ok(shared.with_live_progress(job))

@@ -444,3 +444,7 @@ fn set_transitions(
     }
     Ok(())
 }
+
+#[cfg(test)]
+#[path = "film_parameters_tests.rs"]
+mod tests;

@@ -56,7 +56,7 @@ fn refused_input_leaves_nothing_behind() {
     let generate = |more: &[&'static str]| [&["generate", "image", "--prompt", "x"][..], more].concat();
     for (arguments, words) in [
         (generate(&["--model", "no-such-model"]), "--model: no model 'no-such-model'"),
-        (generate(&["--model", "./absent"]), "--model: ./absent is not a directory"),
+        (generate(&["--model", "./absent"]), "--model: ./absent is neither a directory nor a .safetensors file"),
         (generate(&["--model", "m", "--init-image", "not-a-picture.png"]), "--init-image: not-a-picture.png: not a PNG"),
         (generate(&["--model", "m", "--device", "cuda:0"]), "--device: "),
         (generate(&["--model", "m", "--output", "absent/out.png"]), "--output: absent is not a directory"),

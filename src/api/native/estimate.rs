@@ -3,14 +3,19 @@
 use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
+use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::images::GenerateImageRequest;
 use super::task_document::rounded_seconds;
+use super::videos::GenerateVideoRequest;
 use crate::api::error::{ApiError, Problem};
-use crate::api::extract::{Caller, JsonBody};
+use crate::api::extract::{Caller, JsonBody, parse_json};
 use crate::api::quota_document::{NeededQuota, Standing};
 use crate::api::state::ApiState;
+
+/// Fields that only requests for films have.
+const OF_FILMS: [&str; 4] = ["scenes", "video_config", "duration", "image"];
 
 /// What a request would meet now. Nothing is reserved: others may be faster.
 #[derive(Debug, Serialize, ToSchema)]
@@ -60,9 +65,11 @@ impl From<ApiError> for Refusal {
 
 /// Ask what a request would take
 ///
-/// Takes what `POST /api/v1/images/generate` takes, and accepts nothing. A field that cannot be used is refused as it would be there.
+/// Takes what `POST /api/v1/images/generate` or, with `scenes`, `video_config`, `duration` or `image`, `POST /api/v1/videos/generate` takes,
+/// and accepts nothing. A field that cannot be used is refused as it would be there.
 #[utoipa::path(
-    post, path = "/api/v1/estimate", tag = "images", request_body = GenerateImageRequest,
+    post, path = "/api/v1/estimate", tag = "images",
+    request_body(content((GenerateImageRequest = "application/json"), (GenerateVideoRequest = "application/json"))),
     responses(
         (status = 200, description = "What it would meet now", body = Estimate),
         (status = 404, description = "No such model or project", body = Problem, content_type = "application/problem+json"),
@@ -72,10 +79,21 @@ impl From<ApiError> for Refusal {
 pub(in crate::api) async fn estimate(
     State(state): State<ApiState>,
     Caller(principal): Caller,
-    JsonBody(request): JsonBody<GenerateImageRequest>,
+    JsonBody(request): JsonBody<Map<String, Value>>,
 ) -> Result<Json<Estimate>, ApiError> {
-    let (commission, submission) = request.commission(&state, &principal, None).await?;
-    let job = commission.fill_in(&state, submission).await?;
+    let is_film = OF_FILMS.iter().any(|field| request.contains_key(*field));
+    let body = serde_json::to_vec(&request).map_err(ApiError::internal)?;
+    let (commission, job) = if is_film {
+        let request: GenerateVideoRequest = parse_json(&body)?;
+        let (commission, order) = request.commission(&state, &principal, None).await?;
+        let job = commission.fill_in_film(&state, order).await?;
+        (commission, job)
+    } else {
+        let request: GenerateImageRequest = parse_json(&body)?;
+        let (commission, submission) = request.commission(&state, &principal, None).await?;
+        let job = commission.fill_in(&state, submission).await?;
+        (commission, job)
+    };
     let forecast = state.scheduler.forecast_new(&job.request);
     let (refusal, quotas, cost) = match commission.tenancy.reserve(&state, &job.request) {
         Err(forbidden) => (Some(forbidden.into()), Vec::new(), 0.0),

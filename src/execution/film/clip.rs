@@ -9,7 +9,7 @@ use crate::domain::film::ClipRequest;
 use crate::domain::{Artifact, FrameRate, VideoFacts};
 use crate::execution::FinishedPicture;
 use crate::execution::results::{Attempt, CLIP_CODEC, file_sha256};
-use crate::media::video::{FilmMetadata, Frame, MediaError, VideoReader, VideoSettings, VideoWriter};
+use crate::media::video::{self, FilmMetadata, Frame, MediaError, VideoReader, VideoSettings, VideoWriter};
 use crate::storage::{ArtifactStorage, thumbnail_key};
 
 /// Stores the frames of a clip, wherever the device left them, one after the other. After an error a part may be there: see
@@ -62,12 +62,7 @@ pub fn store_clip(
 
 /// The last frame of a kept clip, exactly as it was.
 pub fn last_frame(path: &Path) -> Result<RgbPicture, MediaError> {
-    let mut reader = VideoReader::open(path)?;
-    let mut last = None;
-    while let Some(frame) = reader.read()? {
-        last = Some(frame);
-    }
-    let frame = last.ok_or(MediaError::TooFewFrames { file: "the clip".to_owned(), frames: 0, needed: 1 })?;
+    let frame = video::last_frame(path, &|| false)?;
     Ok(RgbPicture { width: frame.width() as usize, height: frame.height() as usize, bytes: frame.into_rgb() })
 }
 

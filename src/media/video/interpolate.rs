@@ -136,21 +136,9 @@ pub fn interpolate(
     let small = first.width().min(first.height()) < MIN_MOTION_SIDE;
     let chain =
         if conversion.motion && conversion.source_frames >= 3 && !small { motion_chain(&first, conversion) } else { None };
-<<<<<<< HEAD
-    match chain {
-        Some(chain) => {
-            compensated(chain, first, &mut source, conversion, emit)?;
-            Ok(Interpolation::MotionCompensated)
-        }
-        None => {
-            blended(first, &mut source, conversion, emit)?;
-            Ok(Interpolation::Blended)
-        }
-=======
     if let Some(chain) = chain {
         compensated(chain, first, &mut source, conversion, emit)?;
         return Ok(Interpolation::MotionCompensated);
->>>>>>> media
     }
     blended(first, &mut source, conversion, emit)?;
     Ok(Interpolation::Blended)

@@ -36,5 +36,5 @@ pub use reader::VideoReader;
 pub use resize::{Fit, resize};
 pub use settings::{DEFAULT_QUALITY, EncoderPreference, FilmMetadata, MAX_ENCODER_THREADS, VideoSettings};
 pub use sprite::{MAX_TILES, SpriteIndex, SpriteSheet, SpriteTile, sprite_sheet};
-pub use still::{StillFormat, encode_still, frame_at, poster, thumbnail};
+pub use still::{StillFormat, encode_still, frame_at, last_frame, poster, thumbnail};
 pub use writer::{VideoWriter, WrittenFilm, encode};

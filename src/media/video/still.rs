@@ -33,6 +33,19 @@ pub fn thumbnail(path: &Path, at: u64, max_side: u32, interrupted: &dyn Fn() -> 
     picture_thumbnail(frame.width(), frame.height(), frame.rgb(), max_side).map_err(encoding)
 }
 
+/// A film's last frame, exactly as it was decoded. Fails like [`poster`].
+pub fn last_frame(path: &Path, interrupted: &dyn Fn() -> bool) -> Result<Frame, MediaError> {
+    let mut reader = VideoReader::open(path)?;
+    let mut last = None;
+    while let Some(frame) = reader.read()? {
+        if interrupted() {
+            return Err(MediaError::Interrupted);
+        }
+        last = Some(frame);
+    }
+    last.ok_or_else(|| MediaError::TooFewFrames { file: file_name(path), frames: 0, needed: 1 })
+}
+
 /// A film's frame of a number, from 0. Fails like [`poster`].
 pub fn frame_at(path: &Path, at: u64, interrupted: &dyn Fn() -> bool) -> Result<Frame, MediaError> {
     let mut reader = VideoReader::open(path)?;

@@ -8,9 +8,11 @@ mod events;
 mod images;
 mod models;
 mod openai_images;
+mod openai_videos;
 mod server;
 mod tasks;
 mod tenants;
+mod videos;
 
 use insta::Settings;
 

@@ -14,9 +14,9 @@ use crate::api::state::ApiState;
 use crate::api::submission::{absent_seed, submit_derived};
 use crate::domain::film::{Scene, Transition};
 use crate::domain::{FilmRequest, Job, JobState};
-use crate::execution::film::last_frame;
 use crate::jobs::{InputPurpose, NewInput};
 use crate::media::encode::{PngText, encode_png};
+use crate::media::video::last_frame;
 use crate::models::film_parameters::{MOST_SCENES, prompt_and_camera, scene_frames};
 
 /// Other words for a video.
@@ -151,8 +151,8 @@ async fn last_picture(state: &ApiState, job: &Job) -> Result<bytes::Bytes, ApiEr
     let artifact = job.result.as_ref().and_then(|result| result.artifacts.first()).ok_or_else(gone)?;
     let path = state.storage.local_path(&artifact.key)?;
     let reading = tokio::task::spawn_blocking(move || {
-        let frame = last_frame(&path).map_err(ApiError::internal)?;
-        encode_png(frame.width as u32, frame.height as u32, &frame.bytes, &PngText::default()).map_err(ApiError::internal)
+        let frame = last_frame(&path, &|| false).map_err(ApiError::internal)?;
+        encode_png(frame.width(), frame.height(), frame.rgb(), &PngText::default()).map_err(ApiError::internal)
     });
     Ok(reading.await.map_err(ApiError::internal)??.into())
 }
