@@ -110,11 +110,12 @@ fn candidates(settings: &VideoSettings) -> Vec<Candidate> {
     let yuv = |name, options| Candidate { name, pixel: Pixel::YUV420P, filters: TO_YUV, options };
     let threads = settings.threads.clamp(1, MAX_ENCODER_THREADS);
     let lookahead = lookahead_frames(settings.width, settings.height).to_string();
-    let on_gpu = |name, quantiser: f64| {
+    let on_gpu = |name, profile: &str, quantiser: f64| {
         yuv(
             name,
             vec![
                 ("preset", "p5".to_owned()),
+                ("profile", profile.to_owned()),
                 ("rc", "vbr".to_owned()),
                 ("cq", on_scale(settings.quality, quantiser).to_string()),
                 ("b", "0".to_owned()),
@@ -124,7 +125,7 @@ fn candidates(settings: &VideoSettings) -> Vec<Candidate> {
     let wants_gpu = settings.encoder == EncoderPreference::Hardware;
     match settings.codec {
         VideoCodec::H264 => {
-            let hardware = wants_gpu.then(|| on_gpu("h264_nvenc", 21.0));
+            let hardware = wants_gpu.then(|| on_gpu("h264_nvenc", "high", 21.0));
             let software = yuv(
                 "libx264",
                 vec![
@@ -137,7 +138,7 @@ fn candidates(settings: &VideoSettings) -> Vec<Candidate> {
             hardware.into_iter().chain([software]).collect()
         }
         VideoCodec::H265 => {
-            let hardware = wants_gpu.then(|| on_gpu("hevc_nvenc", 24.0));
+            let hardware = wants_gpu.then(|| on_gpu("hevc_nvenc", "main", 24.0));
             // x265 writes to standard error by itself unless told otherwise, and starts a pool of its own.
             let parameters = format!("log-level=none:pools={threads}:rc-lookahead={lookahead}");
             let software = yuv(
