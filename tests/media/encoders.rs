@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use framewright::domain::{FrameRate, VideoCodec};
 use framewright::media::video::{
@@ -154,7 +155,7 @@ fn colours_come_back() {
 }
 
 fn by_ffmpeg(path: &Path) -> Frame {
-    let output = std::process::Command::new("ffmpeg")
+    let output = Command::new("ffmpeg")
         .args(["-v", "error", "-i"])
         .arg(path)
         .args(["-frames:v", "1", "-sws_flags", "accurate_rnd+full_chroma_int", "-f", "rawvideo", "-pix_fmt", "rgb24", "-"])
@@ -199,6 +200,37 @@ fn what_it_says_of_itself_comes_back() {
             |name: &str| tags.as_object().unwrap().iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).unwrap().1.clone();
         assert_eq!((tag("title"), tag("comment")), ("A title".into(), comment.into()));
     }
+}
+
+#[test]
+fn nothing_is_said_to_standard_error() {
+    let child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "encoders::writes_and_reads_every_codec", "--ignored"])
+        .output()
+        .unwrap();
+    assert!(child.status.success() && String::from_utf8_lossy(&child.stdout).contains("1 passed"));
+    assert_eq!(String::from_utf8_lossy(&child.stderr), "");
+}
+
+#[test]
+#[ignore = "run by the test above, in a process of its own, whose standard error it reads"]
+fn writes_and_reads_every_codec() {
+    let directory = tempfile::tempdir().unwrap();
+    for codec in VideoCodec::ALL {
+        let path = directory.path().join(format!("film.{}", codec.extension()));
+        numbered_film(&path, &VideoSettings::new(64, 64, rate("24")).with_codec(codec), 5);
+        // WebP cannot be read, and says why only in its error.
+        assert_eq!(VideoReader::open(&path).is_ok(), codec != VideoCodec::WebP, "{codec:?}");
+    }
+    fs::write(directory.path().join("text.mp4"), "no film").unwrap();
+    assert!(VideoReader::open(&directory.path().join("text.mp4")).is_err());
+}
+
+#[test]
+fn readers_and_writers_go_from_thread_to_thread() {
+    fn goes<T: Send>() {}
+    goes::<VideoWriter>();
+    goes::<VideoReader>();
 }
 
 #[test]
