@@ -117,6 +117,11 @@ pub fn resolve_film_request(
     let num_frames = frames_of_a_clip(parameters.num_frames, video)?;
     let is_exact = parameters.scenes.iter().all(|scene| scene.duration.is_none());
     let (frame_rate, clip_fps) = rates(parameters.fps, is_exact, video)?;
+    if let Some(most) = codec.max_frames_per_second()
+        && frame_rate.frames_per_second() > f64::from(most)
+    {
+        return refuse("fps", format!("is {frame_rate}; a {} has at most {most} frames a second", codec.name()));
+    }
     let clips = clip_settings(&parameters, &model.limits, video, size.clip, num_frames, clip_fps)?;
     let base_seed = seed(parameters.seed, random_seed)?;
     let interpolation = interpolation(parameters.interpolation.as_deref(), is_exact, frame_rate, clip_fps, networks)?;
@@ -134,7 +139,7 @@ pub fn resolve_film_request(
             None if is_exact => num_frames,
             None => return refuse(at("duration"), "is missing; other scenes have one".to_owned()),
         };
-        let (prompt, camera) = words(asked.prompt.unwrap_or_default(), asked.camera, &at)?;
+        let (prompt, camera) = words(&asked.prompt.unwrap_or_default(), asked.camera, &at)?;
         check_prompt(at("prompt"), &prompt, prompt_limits)?;
         if let Some(negative_prompt) = &asked.negative_prompt {
             check_prompt(at("negative_prompt"), negative_prompt, prompt_limits)?;
@@ -192,11 +197,11 @@ fn scene_id(asked: Option<String>, index: usize, names: &mut BTreeSet<String>) -
 
 /// The prompt without camera commands, and the commands.
 fn words(
-    prompt: String,
+    prompt: &str,
     camera: Option<String>,
     at: &impl Fn(&str) -> String,
 ) -> Result<(String, Option<CameraScript>), ParameterError> {
-    let (prompt, inside) = CameraScript::from_prompt(&prompt)
+    let (prompt, inside) = CameraScript::from_prompt(prompt)
         .map_err(|error| ParameterError { field: at("prompt").into(), problem: error.to_string() })?;
     let has_commands = !inside.shots().is_empty();
     let Some(camera) = camera else { return Ok((prompt, has_commands.then_some(inside))) };
@@ -210,7 +215,7 @@ fn words(
 }
 
 /// A scene's prompt without camera commands, and those in their canonical form.
-pub fn prompt_and_camera(prompt: String) -> Result<(String, Option<String>), ParameterError> {
+pub fn prompt_and_camera(prompt: &str) -> Result<(String, Option<String>), ParameterError> {
     let (prompt, camera) = words(prompt, None, &|field| field.to_owned())?;
     Ok((prompt, camera.map(|script| script.to_string())))
 }
@@ -298,14 +303,14 @@ fn codec(asked: Option<&str>, has_audio: bool) -> Result<VideoCodec, ParameterEr
     let allowed = || VideoCodec::ALL.into_iter().filter(|codec| *codec != VideoCodec::Ffv1);
     let codec = match asked {
         None => VideoCodec::default(),
-        Some(name) => match allowed().find(|codec| codec.name() == name) {
-            Some(codec) => codec,
-            None => {
+        Some(name) => {
+            let Some(codec) = allowed().find(|codec| codec.name() == name) else {
                 let shown: String = name.chars().take(32).collect();
                 let known: Vec<&str> = allowed().map(VideoCodec::name).collect();
                 return refuse("codec", format!("'{shown}' is unknown; allowed: {}", known.join(", ")));
-            }
-        },
+            };
+            codec
+        }
     };
     if has_audio && !codec.carries_audio() {
         return refuse("audio", format!("has no place in {}; use h264, h265, vp9 or av1", codec.name()));

@@ -56,9 +56,8 @@ pub(super) fn resolve(
         return refuse("resolution", "is given together with width or height; use one of the two".to_owned());
     }
     let exact = match (resolution, asked.width, asked.height) {
-        (Some(Resolution::Pixels(width, height)), ..) => Some((width, height)),
+        (Some(Resolution::Pixels(width, height)), ..) | (None, Some(width), Some(height)) => Some((width, height)),
         (Some(Resolution::Tier(short)), ..) => Some(tier(short, shape)),
-        (None, Some(width), Some(height)) => Some((width, height)),
         (None, Some(width), None) => Some((width, even(f64::from(shape.1) / f64::from(shape.0) * width as f64))),
         (None, None, Some(height)) => Some((even(f64::from(shape.0) / f64::from(shape.1) * height as f64), height)),
         (Some(Resolution::Aspect(..)), ..) | (None, None, None) => None,

@@ -1,12 +1,14 @@
 //! The film: its scenes joined, encoded, with sound and with a manifest.
 
+use std::path::Path;
+
 use super::error::FilmError;
 use super::manifest::manifest;
 use super::{FilmTask, HostProgress};
 use crate::domain::film::Transition;
-use crate::domain::{Artifact, JobResult, Spent, UnixMs, VideoFacts};
+use crate::domain::{Artifact, JobResult, Spent, UnixMs, VideoCodec, VideoFacts};
 use crate::execution::results::{Attempt, THUMBNAIL_SIDE, file_sha256};
-use crate::media::video::{self, FilmMetadata, SceneClip, StillFormat, VideoSettings};
+use crate::media::video::{self, FilmMetadata, MediaError, SceneClip, StillFormat, VideoSettings};
 use crate::storage::{ArtifactStorage, sprite_sheet_key, thumbnail_key};
 
 /// Small pictures on a sheet, across and down, and the width of each in pixels.
@@ -55,14 +57,21 @@ pub(super) fn make(
     let interrupted = || progress.is_interrupted();
     let written = video::assemble(&draft, &parts, &mut |done, _| (progress.told)(done as u32, total), &interrupted)?;
 
-    let thumbnail = video::thumbnail(&draft, film.frames() / 2, THUMBNAIL_SIDE, &interrupted)?;
-    let (columns, rows, tile) = SHEET;
-    let sheet = video::sprite_sheet(&draft, columns, rows, tile, &interrupted)?;
-    let sheet = video::encode_still(&sheet.sheet, StillFormat::Jpeg { quality: SHEET_QUALITY })?;
+    let (file, at) = shown(&draft, film.codec, &scenes, film.frames() / 2);
+    let thumbnail = video::thumbnail(file, at, THUMBNAIL_SIDE, &interrupted)?;
+    // A scene that is not all of the film would make a sheet that is not the film's.
+    let sheet = match file {
+        file if file == draft || scenes.len() == 1 => Some(sheet(file, &interrupted)?),
+        _ => None,
+    };
     let sha256 = file_sha256(&draft).map_err(FilmError::Frame)?;
     storage.keep(&key)?;
-    let (thumbnail_key, sheet_key) = (thumbnail_key(&key), sprite_sheet_key(&key));
-    storage.put_together(&[(thumbnail_key.as_str(), &thumbnail), (sheet_key.as_str(), &sheet)])?;
+    let (thumbnail_key, sheet_key) = (thumbnail_key(&key), sheet.is_some().then(|| sprite_sheet_key(&key)));
+    let mut pictures: Vec<(&str, &[u8])> = vec![(&thumbnail_key, &thumbnail)];
+    if let (Some(key), Some(sheet)) = (&sheet_key, &sheet) {
+        pictures.push((key, sheet));
+    }
+    storage.put_together(&pictures)?;
 
     document["film"] = serde_json::json!({
         "encoder": written.encoder,
@@ -74,7 +83,7 @@ pub(super) fn make(
         "height": film.height,
     });
     let duration_ms = film.duration_ms();
-    let small = thumbnail.len() + sheet.len();
+    let small = thumbnail.len() + sheet.map_or(0, |sheet| sheet.len());
     let spent =
         Spent { videos: 1, video_ms: duration_ms, storage_bytes: (written.bytes + small as u64) as i64, ..Spent::default() };
     let artifact = Artifact {
@@ -90,9 +99,47 @@ pub(super) fn make(
             frame_rate: film.frame_rate,
             duration_ms,
             codec: film.codec.name().to_owned(),
-            sprite_sheet_key: Some(sheet_key),
+            sprite_sheet_key: sheet_key,
         }),
         key,
     };
     Ok((JobResult { artifacts: vec![artifact], manifest: document }, spent))
+}
+
+/// Where frame `at` of the film can be seen, and which frame it is there. FFmpeg writes animated WebP and does not read it: then it is seen
+/// in the scene that it belongs to.
+fn shown<'a>(film: &'a Path, codec: VideoCodec, scenes: &'a [SceneClip], at: u64) -> (&'a Path, u64) {
+    if codec != VideoCodec::WebP {
+        return (film, at);
+    }
+    let mut before = 0;
+    for scene in scenes {
+        if at < before + scene.frames {
+            return (&scene.path, at - before);
+        }
+        before += scene.frames;
+    }
+    (film, at)
+}
+
+/// A JPEG of small pictures of a film.
+fn sheet(film: &Path, interrupted: &dyn Fn() -> bool) -> Result<Vec<u8>, MediaError> {
+    let (columns, rows, tile) = SHEET;
+    let sheet = video::sprite_sheet(film, columns, rows, tile, interrupted)?;
+    video::encode_still(&sheet.sheet, StillFormat::Jpeg { quality: SHEET_QUALITY })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_is_seen_where_it_can_be_read() {
+        let scene = |name: &str, frames| SceneClip { path: name.into(), frames, transition: video::Transition::Cut };
+        let scenes = [scene("a", 10), scene("b", 20)];
+        let film = Path::new("film");
+        assert_eq!(shown(film, VideoCodec::H264, &scenes, 15), (film, 15));
+        assert_eq!(shown(film, VideoCodec::WebP, &scenes, 9), (Path::new("a"), 9));
+        assert_eq!(shown(film, VideoCodec::WebP, &scenes, 15), (Path::new("b"), 5));
+    }
 }

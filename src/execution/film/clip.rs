@@ -27,13 +27,12 @@ pub fn store_clip(
     for picture in frames {
         let RgbPicture { width, height, bytes } = picture.read().map_err(FilmError::Frame)?;
         let frame = Frame::new(width as u32, height as u32, bytes)?;
-        let writer = match &mut writer {
-            Some(writer) => writer,
-            None => {
-                let settings = VideoSettings::new(frame.width(), frame.height(), frame_rate).with_codec(CLIP_CODEC);
-                writer
-                    .insert((VideoWriter::create(&draft, &settings, &FilmMetadata::default())?, (frame.width(), frame.height())))
-            }
+        let writer = if let Some(writer) = &mut writer {
+            writer
+        } else {
+            let size = (frame.width(), frame.height());
+            let settings = VideoSettings::new(size.0, size.1, frame_rate).with_codec(CLIP_CODEC);
+            writer.insert((VideoWriter::create(&draft, &settings, &FilmMetadata::default())?, size))
         };
         writer.0.push(&frame)?;
     }

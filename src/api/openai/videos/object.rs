@@ -4,7 +4,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::api::error::ApiError;
-use crate::domain::{ErrorCode, Job, JobState};
+use crate::domain::{ErrorCode, Job, JobState, UnixMs};
 
 /// A video.
 #[derive(Debug, Serialize, ToSchema)]
@@ -80,7 +80,7 @@ impl VideoObject {
             status,
             progress: progress.min(100),
             created_at: job.created.seconds(),
-            completed_at: job.finished.filter(|_| job.state == JobState::Completed).map(|at| at.seconds()),
+            completed_at: job.finished.filter(|_| job.state == JobState::Completed).map(UnixMs::seconds),
             expires_at: None,
             error,
             prompt: (!prompts.is_empty()).then(|| prompts.join("\n")),

@@ -69,7 +69,7 @@ pub(in crate::api) async fn remix_video(
 ) -> Result<Json<VideoObject>, ApiError> {
     let job = find(&state, &principal, &id).await?;
     let mut film = ended_film(&job)?;
-    let (prompt, camera) = prompt_and_camera(request.prompt)?;
+    let (prompt, camera) = prompt_and_camera(&request.prompt)?;
     if prompt.trim().is_empty() && film.scenes.iter().any(|scene| scene.init_image.is_none()) {
         return Err(ApiError::about(ErrorKind::MissingField, "prompt", "is empty"));
     }
@@ -111,7 +111,7 @@ pub(in crate::api) async fn extend_video(
         return Err(ApiError::invalid("video", format!("has {MOST_SCENES} scenes already, which is as many as there may be")));
     }
     let frames = scene_frames(request.seconds.0, film.frame_rate, "seconds")?;
-    let (prompt, camera) = prompt_and_camera(request.prompt.unwrap_or_default())?;
+    let (prompt, camera) = prompt_and_camera(request.prompt.as_deref().unwrap_or_default())?;
     let index = film.scenes.len();
     let seed = absent_seed(&principal, None)?;
     film.scenes.push(Scene {
