@@ -12,8 +12,8 @@ use crate::domain::{FilmRequest, FrameRate, ModelDescription, ModelLimits, Video
 pub const MOST_SCENES: usize = 200;
 /// Longest scene, seconds.
 pub const MOST_SCENE_SECONDS: f64 = 3600.0;
-/// Longest film, seconds.
-pub const MOST_FILM_SECONDS: f64 = 6.0 * 3600.0;
+/// Longest film, seconds: some two thousand clips, whose tasks are looked at together whenever one of them ends.
+pub const MOST_FILM_SECONDS: f64 = 3600.0;
 /// How long a transition takes that names no duration, seconds.
 pub const TRANSITION_SECONDS: f64 = 0.5;
 /// Longest name of a scene, characters.

@@ -130,7 +130,7 @@ fn camera_commands_are_taken_out_of_the_prompt() {
 #[case::zero(|p: &mut FilmParameters| p.scenes[0].duration = Some(0.0), "scenes[0].duration is 0; allowed: above 0, at most 3600 seconds")]
 #[case::enormous(|p: &mut FilmParameters| p.scenes[0].duration = Some(1e300), "allowed: above 0, at most 3600 seconds")]
 #[case::nan(|p: &mut FilmParameters| p.scenes[0].duration = Some(f64::NAN), "scenes[0].duration is NaN; allowed: above 0, at most 3600 seconds")]
-#[case::too_long_together(|p: &mut FilmParameters| p.scenes = vec![scene(3600.0); 7], "scenes last 25200 seconds together; at most 21600 are allowed")]
+#[case::too_long_together(|p: &mut FilmParameters| p.scenes = vec![scene(3600.0); 7], "scenes last 25200 seconds together; at most 3600 are allowed")]
 #[case::missing_duration(|p: &mut FilmParameters| p.scenes[1].duration = None, "scenes[1].duration is missing; other scenes have one")]
 #[case::fps_zero(|p: &mut FilmParameters| p.fps = Some(0.0), "fps is 0; allowed: 1 to 120 frames a second")]
 #[case::fps_thousand(|p: &mut FilmParameters| p.fps = Some(1000.0), "fps is 1000; allowed: 1 to 120 frames a second")]

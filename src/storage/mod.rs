@@ -19,6 +19,9 @@ const MAX_KEY_CHARACTERS: usize = 512;
 /// The end of a temporary name: `object_store`'s own form, which it leaves out of lists.
 const TEMPORARY: &str = "#1";
 
+/// What writers of a [draft](ArtifactStorage::draft) may add to its name until it is whole.
+const UNFINISHED: &str = ".partial";
+
 /// Stored files by key. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct ArtifactStorage {
@@ -135,8 +138,12 @@ impl ArtifactStorage {
     /// Removes a file, and what a write of it that was cut off may have left; absent is fine.
     pub async fn delete(&self, key: &str) -> Result<(), StorageError> {
         let path = self.local_path(key)?;
-        let removed =
-            tokio::task::spawn_blocking(move || remove_if_there(&path).and_then(|()| remove_if_there(&temporary_of(&path))));
+        let removed = tokio::task::spawn_blocking(move || {
+            let temporary = temporary_of(&path);
+            let mut unfinished = temporary.clone().into_os_string();
+            unfinished.push(UNFINISHED);
+            [path, temporary, unfinished.into()].iter().try_for_each(|path| remove_if_there(path))
+        });
         removed.await.map_err(|error| StorageError::Failed(Box::new(error)))?.map_err(disk_failed)
     }
 
@@ -322,8 +329,27 @@ mod tests {
         fs::write(directory.path().join("images/b.png#1"), "half").unwrap();
         let listed: Vec<_> = storage.list("images").collect().await;
         assert!(listed.iter().flatten().all(|(key, _)| !key.contains('#')), "{listed:?}");
+        fs::write(directory.path().join("images/b.png#1.partial"), "less").unwrap();
         storage.delete("images/b.png").await.unwrap();
-        assert!(!directory.path().join("images/b.png#1").exists(), "whoever deletes the attempt's file deletes its beginning");
+        let left = ["images/b.png#1", "images/b.png#1.partial"].map(|name| directory.path().join(name).exists());
+        assert_eq!(left, [false, false], "whoever deletes the attempt's file deletes its beginning");
+    }
+
+    #[tokio::test]
+    async fn drafts_become_files_and_files_have_copies_of_their_own() {
+        let directory = tempfile::tempdir().unwrap();
+        let storage = ArtifactStorage::local(directory.path()).unwrap();
+        let draft = storage.draft("videos/a.mp4").unwrap();
+        fs::write(&draft, "film").unwrap();
+        assert!(matches!(storage.get("videos/a.mp4").await, Err(StorageError::NotFound(_))), "not yet");
+        storage.keep("videos/a.mp4").unwrap();
+        assert!(!draft.exists());
+        storage.copy("videos/a.mp4", "parts/b.mp4").await.unwrap();
+        storage.delete("videos/a.mp4").await.unwrap();
+        assert_eq!(storage.get("parts/b.mp4").await.unwrap(), "film");
+        assert!(matches!(storage.copy("videos/a.mp4", "parts/c.mp4").await, Err(StorageError::NotFound(_))));
+        assert!(storage.keep("videos/never.mp4").is_err());
+        assert!(matches!(storage.draft("../x"), Err(StorageError::InvalidKey(_))));
     }
 
     #[test]
