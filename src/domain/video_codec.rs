@@ -68,6 +68,11 @@ impl VideoCodec {
         matches!(self, Self::H264 | Self::H265 | Self::Vp9 | Self::Av1)
     }
 
+    /// Most frames a second: a GIF's clock counts hundredths, and players slow down what asks for less than two of them.
+    pub fn max_frames_per_second(self) -> Option<u32> {
+        (self == Self::Gif).then_some(50)
+    }
+
     /// Whether its file can carry sound.
     pub fn carries_audio(self) -> bool {
         !matches!(self, Self::Gif | Self::WebP)

@@ -68,6 +68,12 @@ pub(super) fn open(settings: &VideoSettings, global_header: bool) -> Result<Open
     Err(MediaError::NoEncoder { codec: settings.codec.name(), reason: refusals.join(", ") })
 }
 
+/// FFmpeg's names of a codec's encoders on the CPU, in the order in which they are tried.
+pub(super) fn encoder_names(codec: VideoCodec) -> Vec<&'static str> {
+    let settings = VideoSettings::new(256, 256, FrameRate::FILM).with_codec(codec);
+    candidates(&settings).iter().map(|candidate| candidate.name).collect()
+}
+
 fn open_candidate(
     settings: &VideoSettings,
     candidate: &Candidate,

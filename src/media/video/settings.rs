@@ -40,9 +40,6 @@ pub const DEFAULT_QUALITY: u8 = 80;
 /// Most threads of an encoder. More gain little at our sizes, and each holds frames of its own.
 pub const MAX_ENCODER_THREADS: usize = 8;
 
-/// Most frames a second of a GIF: its clock counts hundredths, and players slow down what asks for less than two of them.
-const MAX_GIF_FRAMES_PER_SECOND: f64 = 50.0;
-
 impl VideoSettings {
     /// H.264 of the default quality, with as many threads as the machine has cores, at most [`MAX_ENCODER_THREADS`].
     pub fn new(width: u32, height: u32, frame_rate: FrameRate) -> Self {
@@ -78,8 +75,10 @@ impl VideoSettings {
         if !(1..=100).contains(&self.quality) {
             return Err(MediaError::setting("quality", format!("{}; 1 to 100", self.quality)));
         }
-        if self.codec == VideoCodec::Gif && self.frame_rate.frames_per_second() > MAX_GIF_FRAMES_PER_SECOND {
-            let reason = format!("{} frames a second; a GIF has at most {MAX_GIF_FRAMES_PER_SECOND}", self.frame_rate);
+        if let Some(most) = self.codec.max_frames_per_second()
+            && self.frame_rate.frames_per_second() > f64::from(most)
+        {
+            let reason = format!("{} frames a second; a {} has at most {most}", self.frame_rate, self.codec.name());
             return Err(MediaError::setting("fps", reason));
         }
         Ok(())
