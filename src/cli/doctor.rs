@@ -16,9 +16,10 @@ use super::failure::{Failure, OrFail, Outcome};
 use super::options::CommonOptions;
 use crate::app::{compute, stores};
 use crate::config::{self, Config, DatabaseLocation, Machine};
-use crate::domain::DeviceName;
+use crate::domain::{DeviceName, ModelDescription, ModelKind, VideoCodec};
 use crate::execution::ExecutorOptions;
 use crate::execution::options::device_kind;
+use crate::media::video::{Installation, installation};
 
 /// Less free memory than this is not enough for a full-size model even in bf16, bytes.
 const FULL_SIZE_MODEL_BYTES: u64 = 9 << 30;
@@ -61,7 +62,7 @@ fn finding(verdict: Verdict, subject: &'static str, text: impl Into<String>) -> 
 /// Prints one line per look; exit status 1 when something must be mended.
 pub(super) async fn run(arguments: &DoctorArguments, out: &mut (dyn Write + Send)) -> Outcome {
     let config = arguments.common.load()?;
-    let mut findings = vec![configuration(&config), processor(), memory(), gpus()];
+    let mut findings = vec![configuration(&config), processor(), memory(), gpus(), films(&installation())];
     findings.extend(config.notices.iter().map(|notice| finding(Verdict::Remark, "setting", &notice.text)));
     let options = compute::executor_options(&config);
     findings.extend(config.devices.iter().map(|&device| self::device(device, &options)));
@@ -137,6 +138,24 @@ fn gpus() -> Finding {
             ),
         ),
     }
+}
+
+/// What the FFmpeg libraries can write.
+fn films(found: &Installation) -> Finding {
+    let library = &found.codec_library;
+    let version = found.release.map_or_else(String::new, |release| format!(" {release}"));
+    let names: Vec<&str> = found.encoders.iter().filter_map(|(_, encoder)| *encoder).collect();
+    let gpu = if found.has_gpu_encoder { "; NVENC" } else { "" };
+    let text = format!("FFmpeg{version} (libavcodec {library}); encoders: {}{gpu}", names.join(", "));
+    let missing = |codec: VideoCodec| found.encoders.iter().any(|(known, encoder)| *known == codec && encoder.is_none());
+    let absent: Vec<&str> = VideoCodec::ALL.into_iter().filter(|codec| missing(*codec)).map(VideoCodec::name).collect();
+    if missing(VideoCodec::H264) || missing(VideoCodec::Ffv1) {
+        return finding(Verdict::Bad, "films", format!("{text}; none for {}: no film can be made", absent.join(", ")));
+    }
+    if absent.is_empty() {
+        return finding(Verdict::Good, "films", text);
+    }
+    finding(Verdict::Remark, "films", format!("{text}; none for {}: such films cannot be made", absent.join(", ")))
 }
 
 /// Writes and removes a file where the directory, or the nearest parent that exists, is.
@@ -217,24 +236,52 @@ fn models(config: &Config) -> Vec<Finding> {
             format!("none; put a directory in the diffusers layout into one of {}", places.join(", ")),
         )];
     }
-    if let Some(default) = config.models.default_image.as_ref().filter(|id| installed.iter().all(|model| model.id != **id)) {
-        return vec![finding(Verdict::Bad, "models", format!("defaults.image names '{default}', which is not installed"))];
+    let defaults = [
+        ("defaults.image", config.models.default_image.as_ref(), ModelKind::Image),
+        ("defaults.video", config.models.default_video.as_ref(), ModelKind::Video),
+    ];
+    let wrong = defaults.into_iter().filter_map(|(key, named, kind)| {
+        let problem = match installed.iter().find(|model| Some(&model.id) == named) {
+            None => "which is not installed",
+            Some(model) if model.kind != kind => "which makes something else",
+            Some(_) => return None,
+        };
+        Some(finding(Verdict::Bad, "models", format!("{key} names '{}', {problem}", named?)))
+    });
+    let wrong: Vec<Finding> = wrong.collect();
+    if !wrong.is_empty() {
+        return wrong;
     }
-    installed
-        .iter()
-        .map(|model| {
-            finding(
-                Verdict::Good,
-                "models",
-                format!("{} ({}, {:.1} M parameters)", model.id, model.family, model.parameters as f64 / 1e6),
-            )
-        })
-        .collect()
+    installed.iter().map(|model| finding(Verdict::Good, "models", model_text(model))).collect()
+}
+
+fn model_text(model: &ModelDescription) -> String {
+    let what = match model.kind {
+        ModelKind::Image => "pictures",
+        ModelKind::Video => "films",
+    };
+    format!("{} ({what}, {}, {:.1} M parameters)", model.id, model.family, model.parameters as f64 / 1e6)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_cannot_be_encoded_is_said() {
+        let all = |codec| Some(if codec == VideoCodec::Av1 { "libaom-av1" } else { "some" });
+        let without = |absent: &[VideoCodec]| Installation {
+            codec_library: "59.37.100".to_owned(),
+            release: Some(5),
+            encoders: VideoCodec::ALL.map(|codec| (codec, all(codec).filter(|_| !absent.contains(&codec)))).into(),
+            has_gpu_encoder: false,
+        };
+        let found = films(&without(&[]));
+        assert!(found.verdict == Verdict::Good && found.text.starts_with("FFmpeg 5 (libavcodec 59.37.100)"), "{}", found.text);
+        let found = films(&without(&[VideoCodec::Av1]));
+        assert!(found.verdict == Verdict::Remark && found.text.contains("none for av1"), "{}", found.text);
+        assert_eq!(films(&without(&[VideoCodec::H264])).verdict, Verdict::Bad);
+    }
 
     #[test]
     fn directories_are_tried_where_they_would_be_made() {

@@ -49,7 +49,7 @@ pub(super) fn run(command: &ModelsCommand, out: &mut (dyn Write + Send)) -> Outc
     match command {
         ModelsCommand::List(arguments) => list(&arguments.common.load()?, out),
         ModelsCommand::Inspect(arguments) => {
-            let model = find(&arguments.common.load()?, &arguments.model)?;
+            let model = find(&arguments.common.load()?, "model", &arguments.model)?;
             let facts = inspect(&model, arguments.sha256)?;
             writeln!(out, "{}", serde_json::to_string_pretty(&facts).or_fail()?).or_fail()
         }
@@ -65,20 +65,20 @@ pub(super) struct FoundModel {
     pub(super) directory: PathBuf,
 }
 
-/// The model that `text` names: a directory, or a single file, if it looks like a path or is one, else an id.
-pub(super) fn find(config: &Config, text: &str) -> Outcome<FoundModel> {
-    let refused = |error: ModelError| Failure::input("--model", error);
+/// The model that `text` names: a directory, or a single file, if it looks like a path or is one, else an id. `flag` is where it was named.
+pub(super) fn find(config: &Config, flag: &str, text: &str) -> Outcome<FoundModel> {
+    let refused = |error: ModelError| Failure::input(flag, error);
     let path = Path::new(text);
     if path.components().count() > 1 || path.is_absolute() || path.join("model_index.json").is_file() {
         let is_single_file =
             path.is_file() && path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("safetensors"));
         if !path.is_dir() && !is_single_file {
-            return Err(Failure::input("--model", format!("{text} is neither a directory nor a .safetensors file")));
+            return Err(Failure::input(flag, format!("{text} is neither a directory nor a .safetensors file")));
         }
         let description = ModelCatalog::describe_directory(path).map_err(refused)?;
         return Ok(FoundModel { description, directory: path.to_owned() });
     }
-    let id: ModelId = text.parse().map_err(|error| Failure::input("--model", error))?;
+    let id: ModelId = text.parse().map_err(|error| Failure::input(flag, error))?;
     let catalog = catalog(config)?;
     let description = catalog.describe(&id).map_err(refused)?;
     Ok(FoundModel { description, directory: catalog.directory(&id).map_err(refused)? })
@@ -101,7 +101,10 @@ fn list(config: &Config, out: &mut dyn Write) -> Outcome {
         let place = catalog.directory(&model.id).map(|path| path.display().to_string()).unwrap_or_default();
         let (id, family, limits) = (&model.id, &model.family, &model.limits);
         let (width, height) = (limits.default_width, limits.default_height);
-        writeln!(out, "{id}  {family}  {millions:.1} M parameters  {width}x{height}  {place}").or_fail()?;
+        let clip = model.video.as_ref().map_or_else(String::new, |video| {
+            format!("  clips of {} frames at {} a second", video.default_num_frames, video.default_fps)
+        });
+        writeln!(out, "{id}  {family}  {millions:.1} M parameters  {width}x{height}{clip}  {place}").or_fail()?;
     }
     Ok(())
 }

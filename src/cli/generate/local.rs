@@ -15,7 +15,7 @@ use crate::app::compute;
 use crate::cli::failure::{Failure, OrFail, Outcome};
 use crate::cli::models::FoundModel;
 use crate::config::{Config, Environment};
-use crate::domain::{Clock, DeviceName, ErrorCode, ImageRequest, PreviewDemand, SystemClock, TaskId};
+use crate::domain::{Clock, DeviceName, ErrorCode, ImageRequest, ModelKind, PreviewDemand, SystemClock, TaskId};
 use crate::execution::results::encode_pictures;
 use crate::execution::{
     DeviceTask, Executor, ExecutorHealth, ExecutorOptions, Report, TaskEvent, TaskFailure, TaskOutput, WorkerKind, open_executors,
@@ -34,7 +34,10 @@ pub(super) fn generate(
     let mut flags = arguments.common.flags();
     flags.device.clone_from(&arguments.device);
     let config = Config::load(&flags, Environment::read()?)?;
-    let model = crate::cli::models::find(&config, &arguments.model)?;
+    let model = crate::cli::models::find(&config, "--model", &arguments.model)?;
+    if model.description.kind != ModelKind::Image {
+        return Err(Failure::input("--model", format!("'{}' makes films, not pictures; see 'generate video'", arguments.model)));
+    }
     let mut request =
         resolve_image_request(parameters(arguments, init_image.as_ref()), &model.description, getrandom::u64().or_fail()?)
             .map_err(|error| refused(&error))?;

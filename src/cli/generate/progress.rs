@@ -28,6 +28,11 @@ impl ProgressDisplay {
         self.bar.set_message(title.to_owned());
     }
 
+    /// What is being done, beside the steps that are counted.
+    pub(super) fn title(&self, title: &str) {
+        self.bar.set_message(title.to_owned());
+    }
+
     /// `done` of `all` steps.
     pub(super) fn steps(&self, done: u64, all: u64) {
         if self.bar.length() != Some(all)

@@ -24,6 +24,9 @@ use crate::models::parameters::ImageParameters;
 const POLL_INTERVAL: Duration = Duration::from_millis(300);
 /// Looks that may fail in a row before the server counts as gone (it may be restarting; the task survives that).
 const MOST_FAILED_POLLS: u32 = 40;
+/// Scenes that are named while they are made.
+const SHOWN_SCENES: usize = 3;
+
 /// What to ask of it.
 pub(super) struct Request {
     pub(super) model: ModelId,
@@ -43,6 +46,16 @@ pub(super) struct Task {
     pub(super) result: Value,
     #[serde(default)]
     error: Value,
+    queue_position: Option<u64>,
+    #[serde(default)]
+    scenes: Vec<SceneStanding>,
+}
+
+/// A scene of a film.
+#[derive(Debug, Deserialize)]
+struct SceneStanding {
+    id: String,
+    status: String,
 }
 
 /// Submits the request, follows it to its end and writes the files.
@@ -146,11 +159,30 @@ pub(super) async fn follow(server: &Server, id: &str, progress: &ProgressDisplay
 }
 
 fn show(progress: &ProgressDisplay, task: &Task) {
+    if let Some(title) = title(task) {
+        progress.title(&title);
+    }
     let fraction = task.progress["fraction"].as_f64().or_else(|| task.progress.as_f64());
     if let (Some(step), Some(steps)) = (task.progress["step"].as_u64(), task.progress["steps"].as_u64()) {
         progress.steps(step, steps);
     } else if let Some(fraction) = fraction {
         progress.steps((fraction.clamp(0.0, 1.0) * 100.0) as u64, 100);
+    }
+}
+
+/// What the server is at: its place in the queue, or the scenes of a film that are being made.
+fn title(task: &Task) -> Option<String> {
+    if task.status == "queued" {
+        let place = task.queue_position?;
+        return Some(format!("waiting, place {place}"));
+    }
+    let made = task.scenes.iter().filter(|scene| scene.status == "completed").count();
+    let running: Vec<&str> =
+        task.scenes.iter().filter(|scene| scene.status == "running").map(|scene| scene.id.as_str()).take(SHOWN_SCENES).collect();
+    match (task.scenes.len(), running.as_slice()) {
+        (0, _) => None,
+        (all, []) if made == all => Some("joining the scenes".to_owned()),
+        (all, running) => Some(format!("{made} of {all} scenes made, now {}", running.join(", "))),
     }
 }
 
@@ -201,6 +233,23 @@ mod tests {
             json!({ "model": "demo", "prompt": "x", "width": 64, "seed": u64::MAX, "guidance_scale": "NaN",
                     "num_images": i128::MAX.to_string() })
         );
+    }
+
+    #[test]
+    fn what_is_being_made_is_named() {
+        let titled = |fields: Value| title(&serde_json::from_value::<Task>(fields).unwrap());
+        let scene = |id: &str, status: &str| json!({ "id": id, "status": status });
+        assert_eq!(titled(json!({ "task_id": "job_1", "status": "running", "progress": 0.5 })), None, "a picture");
+        assert_eq!(
+            titled(json!({ "task_id": "job_1", "status": "queued", "queue_position": 4 })).as_deref(),
+            Some("waiting, place 4")
+        );
+        let film = |scenes: [Value; 3]| titled(json!({ "task_id": "job_1", "status": "running", "scenes": scenes }));
+        assert_eq!(
+            film([scene("a", "completed"), scene("b", "running"), scene("c", "running")]).as_deref(),
+            Some("1 of 3 scenes made, now b, c")
+        );
+        assert_eq!(film(["a", "b", "c"].map(|id| scene(id, "completed"))).as_deref(), Some("joining the scenes"));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use framewright_engine::vision::RgbPicture;
 use super::super::local::{WorkDirectory, attend, first_executor};
 use super::super::progress::ProgressDisplay;
 use super::output::FilmFile;
-use super::{Order, VideoArguments, refused};
+use super::{Order, VideoArguments};
 use crate::cli::failure::{Failure, OrFail, Outcome};
 use crate::cli::models::{self, FoundModel};
 use crate::config::{Config, Environment};
@@ -36,9 +36,11 @@ pub(super) fn generate(arguments: &VideoArguments, order: Order, output: &FilmFi
     let mut flags = arguments.common.flags();
     flags.device.clone_from(&arguments.device);
     let config = Config::load(&flags, Environment::read()?)?;
-    let model = models::find(&config, &arguments.model)?;
+    let model = models::find(&config, "--model", &arguments.model)?;
     let needs_keyframes = order.parameters.scenes.iter().any(|scene| scene.image_size.is_none());
-    let image_model = if needs_keyframes { image_model(&config, arguments.image_model.as_deref())? } else { None };
+    let named = arguments.image_model.as_deref();
+    // One that is named is looked for even where nothing needs it.
+    let image_model = if needs_keyframes || named.is_some() { image_model(&config, named)? } else { None };
     let Order { parameters, images, audio } = order;
     let film = resolve_film_request(
         parameters,
@@ -47,7 +49,7 @@ pub(super) fn generate(arguments: &VideoArguments, order: Order, output: &FilmFi
         InstalledNetworks::default(),
         getrandom::u64().or_fail()?,
     )
-    .map_err(|error| refused(&error))?;
+    .map_err(|error| arguments.refused(&error))?;
     output.check(film.codec)?;
 
     let directory = WorkDirectory::make()?;
@@ -61,16 +63,19 @@ pub(super) fn generate(arguments: &VideoArguments, order: Order, output: &FilmFi
 
 /// The model of first pictures: the one that is named, else the configured one, else the only one.
 fn image_model(config: &Config, named: Option<&str>) -> Outcome<Option<FoundModel>> {
-    if let Some(named) = named {
-        return models::find(config, named).map(Some);
+    let (flag, name) = match (named, &config.models.default_image) {
+        (Some(named), _) => ("--image-model", named.to_owned()),
+        (None, Some(id)) => ("defaults.image", id.to_string()),
+        (None, None) => match models::catalog(config)?.default_model(ModelKind::Image) {
+            Some(description) => ("--image-model", description.id.to_string()),
+            None => return Ok(None),
+        },
+    };
+    let found = models::find(config, flag, &name)?;
+    if found.description.kind == ModelKind::Image {
+        return Ok(Some(found));
     }
-    if let Some(id) = &config.models.default_image {
-        return models::find(config, id.as_str()).map(Some);
-    }
-    match models::catalog(config)?.default_model(ModelKind::Image) {
-        Some(description) => models::find(config, description.id.as_str()).map(Some),
-        None => Ok(None),
-    }
+    Err(Failure::input(flag, format!("'{name}' makes films, not pictures")))
 }
 
 /// Puts the files that came with the request where its tasks find them.
@@ -91,10 +96,7 @@ fn with_files(
         scene.init_image = Some(put(format!("inputs/{index}.png"), &png)?);
     }
     if let Some(audio) = audio {
-        let file = put("inputs/audio.bin".to_owned(), &audio)?;
-        let path = storage.local_path(&file.key).or_fail()?;
-        crate::media::video::probe_audio(&path, &|| false).map_err(|error| Failure::input("--audio", error))?;
-        film.audio = Some(file);
+        film.audio = Some(put("inputs/audio.bin".to_owned(), &audio)?);
     }
     Ok(film)
 }
@@ -103,10 +105,7 @@ fn report(result: &JobResult, output: &FilmFile, out: &mut dyn Write) -> Outcome
     let film = result.artifacts.first().ok_or_else(|| Failure::Other(anyhow!("the film has no file")))?;
     let frames = film.video.as_ref().map_or(0, |video| video.frames);
     writeln!(out, "{} ({frames} frames, seed {})", output.path().display(), film.seed).or_fail()?;
-    for warning in result.manifest["warnings"].as_array().into_iter().flatten().filter_map(|warning| warning.as_str()) {
-        writeln!(out, "note: {warning}").or_fail()?;
-    }
-    Ok(())
+    super::notes(&result.manifest, out)
 }
 
 /// Everything that tasks need.

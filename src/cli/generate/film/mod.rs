@@ -10,11 +10,13 @@ use std::path::{Path, PathBuf};
 
 use clap::{ArgGroup, Args};
 use secrecy::SecretString;
+use serde_json::Value;
 
 use self::output::FilmFile;
-use super::super::failure::{Failure, Outcome};
+use super::super::failure::{Failure, OrFail, Outcome};
 use super::super::options::CommonOptions;
 use super::read_init_image;
+use crate::media::video::probe_audio;
 use crate::models::film_parameters::{FilmParameters, SceneParameters};
 use crate::models::film_size::AskedSize;
 use crate::models::parameters::ParameterError;
@@ -127,7 +129,7 @@ pub(in crate::cli) fn run(arguments: &VideoArguments, out: &mut (dyn Write + Sen
     if let Some(server) = &arguments.server {
         let server = crate::cli::server_client::Server::new(server, arguments.api_key.clone())?;
         let body = remote::body(&arguments.model, arguments.image_model.as_deref(), &order);
-        crate::cli::runtime()?.block_on(remote::generate(&server, &body, &output, out))
+        crate::cli::runtime()?.block_on(remote::generate(&server, &body, arguments, &output, out))
     } else {
         local::generate(arguments, order, &output, out)
     }
@@ -151,10 +153,10 @@ fn order(arguments: &VideoArguments, output: &FilmFile) -> Outcome<Order> {
         }
     };
     let audio = match arguments.audio.as_ref().or(config.audio.as_ref()) {
-        Some(path) => Some(read_file("--audio", path)?),
+        Some(path) => Some(read_sound(&arguments.flag_of("audio"), path)?),
         None => None,
     };
-    let size = if arguments.width.is_some() || arguments.height.is_some() || arguments.resolution.is_some() {
+    let size = if arguments.names_a_size() {
         AskedSize { width: arguments.width, height: arguments.height, resolution: arguments.resolution.clone() }
     } else {
         AskedSize { width: config.width.map(i128::from), height: config.height.map(i128::from), resolution: config.resolution }
@@ -180,6 +182,14 @@ fn order(arguments: &VideoArguments, output: &FilmFile) -> Outcome<Order> {
     Ok(Order { parameters, images, audio })
 }
 
+/// What is worth knowing of a finished film.
+fn notes(manifest: &Value, out: &mut dyn Write) -> Outcome {
+    for warning in manifest["warnings"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        writeln!(out, "note: {warning}").or_fail()?;
+    }
+    Ok(())
+}
+
 /// A picture's size and its file's bytes.
 fn read_picture(flag: &str, path: &Path) -> Outcome<((u32, u32), Vec<u8>)> {
     let image = read_init_image(flag, path)?;
@@ -189,30 +199,78 @@ fn read_picture(flag: &str, path: &Path) -> Outcome<((u32, u32), Vec<u8>)> {
 /// Sound files longer than this are not read.
 const MOST_AUDIO_BYTES: u64 = 1 << 30;
 
-fn read_file(flag: &str, path: &Path) -> Outcome<Vec<u8>> {
+/// The bytes of a file that is sound.
+fn read_sound(flag: &str, path: &Path) -> Outcome<Vec<u8>> {
     let refuse = |problem: String| Failure::input(flag, format!("{}: {problem}", path.display()));
     let metadata = std::fs::metadata(path).map_err(|error| refuse(error.to_string()))?;
     if !metadata.is_file() || metadata.len() > MOST_AUDIO_BYTES {
         return Err(refuse(format!("must be a file of at most {MOST_AUDIO_BYTES} bytes")));
     }
+    probe_audio(path, &|| false).map_err(|error| Failure::input(flag, error))?;
     std::fs::read(path).map_err(|error| refuse(error.to_string()))
 }
 
-/// The flag, or the key of the scenes' file, that sets a request's field.
-fn flag_of(field: &str) -> String {
-    match field {
-        "num_inference_steps" => "--steps".to_owned(),
-        "scenes[0].prompt" => "--prompt".to_owned(),
-        "scenes[0].negative_prompt" => "--negative-prompt".to_owned(),
-        "scenes[0].duration" => "--duration".to_owned(),
-        "scenes[0].image" => "--image".to_owned(),
-        "scenes[0].camera" => "--camera".to_owned(),
-        "size" => "--width and --height".to_owned(),
-        other if other.starts_with("scenes") => format!("--scenes: {other}"),
-        other => format!("--{}", other.replace('_', "-")),
+impl VideoArguments {
+    /// The flag, or the key of the scenes' file, that sets a request's field.
+    fn flag_of(&self, field: &str) -> String {
+        let is_given = match field {
+            "fps" => self.fps.is_some(),
+            "codec" => self.codec.is_some(),
+            "audio" => self.audio.is_some(),
+            "width" | "height" | "size" | "resolution" => self.names_a_size(),
+            _ => true,
+        };
+        match field {
+            other if self.scenes.is_some() && other.starts_with("scenes") => format!("--scenes: {other}"),
+            "upscale" | "interpolation" => format!("--scenes: video_config.{field}"),
+            _ if self.scenes.is_some() && !is_given => format!("--scenes: video_config.{field}"),
+            "width" | "height" | "size" if self.resolution.is_some() => "--resolution".to_owned(),
+            "size" => "--width and --height".to_owned(),
+            "num_inference_steps" => "--steps".to_owned(),
+            other => format!("--{}", other.strip_prefix("scenes[0].").unwrap_or(other).replace('_', "-")),
+        }
+    }
+
+    fn names_a_size(&self) -> bool {
+        self.width.is_some() || self.height.is_some() || self.resolution.is_some()
+    }
+
+    fn refused(&self, error: &ParameterError) -> Failure {
+        Failure::input(&self.flag_of(&error.field), &error.problem)
     }
 }
 
-fn refused(error: &ParameterError) -> Failure {
-    Failure::input(&flag_of(&error.field), &error.problem)
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct CommandLine {
+        #[command(flatten)]
+        video: VideoArguments,
+    }
+
+    fn flag(arguments: &[&str], field: &str) -> String {
+        let line = [&["generate", "--model", "m"], arguments].concat();
+        CommandLine::try_parse_from(line).unwrap().video.flag_of(field)
+    }
+
+    #[test]
+    fn fields_have_flags_or_keys() {
+        for (arguments, field, named) in [
+            (&["--prompt", "x"][..], "num_inference_steps", "--steps"),
+            (&["--prompt", "x"], "scenes[0].negative_prompt", "--negative-prompt"),
+            (&["--prompt", "x"], "fps", "--fps"),
+            (&["--prompt", "x"], "size", "--width and --height"),
+            (&["--prompt", "x", "--resolution", "9:1"], "size", "--resolution"),
+            (&["--scenes", "s.yaml"], "scenes[0].prompt", "--scenes: scenes[0].prompt"),
+            (&["--scenes", "s.yaml"], "fps", "--scenes: video_config.fps"),
+            (&["--scenes", "s.yaml", "--fps", "0"], "fps", "--fps"),
+            (&["--scenes", "s.yaml"], "motion_bucket_id", "--motion-bucket-id"),
+        ] {
+            assert_eq!(flag(arguments, field), named, "{arguments:?} {field}");
+        }
+    }
 }

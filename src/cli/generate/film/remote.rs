@@ -9,12 +9,19 @@ use serde_json::{Map, Value, json};
 use super::super::progress::ProgressDisplay;
 use super::super::remote::{accepted, follow, output_urls, real, refusal_naming, whole};
 use super::output::FilmFile;
-use super::{Order, flag_of};
+use super::{Order, VideoArguments};
 use crate::cli::failure::{OrFail, Outcome};
 use crate::cli::server_client::Server;
 
 /// Submits the request, follows it to its end and writes the file.
-pub(super) async fn generate(server: &Server, body: &Value, output: &FilmFile, out: &mut (dyn Write + Send)) -> Outcome {
+pub(super) async fn generate(
+    server: &Server,
+    body: &Value,
+    arguments: &VideoArguments,
+    output: &FilmFile,
+    out: &mut (dyn Write + Send),
+) -> Outcome {
+    let flag_of = |field: &str| arguments.flag_of(field);
     let progress = ProgressDisplay::start("submitting");
     let (status, answer) = server.post("api/v1/videos/generate", serde_json::to_vec(body).or_fail()?).await.or_fail()?;
     if !status.is_success() {
@@ -31,7 +38,8 @@ pub(super) async fn generate(server: &Server, body: &Value, output: &FilmFile, o
     let film = &task.result["outputs"][0];
     let frames = film["video"]["frames"].as_u64().unwrap_or_default();
     let seed = film["seed"].as_u64().unwrap_or_default();
-    writeln!(out, "{} ({frames} frames, seed {seed})", output.path().display()).or_fail()
+    writeln!(out, "{} ({frames} frames, seed {seed})", output.path().display()).or_fail()?;
+    super::notes(&task.result["manifest"], out)
 }
 
 /// The body of the request: only what was given.
