@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use framewright::domain::{FrameRate, VideoCodec};
 use framewright::media::video::{
-    Film, FilmMetadata, Frame, MAX_ENCODER_THREADS, SceneClip, Transition, VideoSettings, assemble, encode, probe,
+    Film, FilmMetadata, MAX_ENCODER_THREADS, SceneClip, Transition, VideoSettings, assemble, encode, probe,
 };
 
 use crate::support::{never, numbered};
@@ -60,18 +60,6 @@ impl Form {
     }
 }
 
-/// A frame that costs an encoder something: a moving pattern under noise.
-fn grainy(form: Form, number: u64) -> Frame {
-    let plain = numbered(form.width, form.height, number);
-    let mut state = number as u32 ^ 0x9E37_79B9;
-    Frame::from_fn(form.width, form.height, |x, y| {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        let grain = (state >> 28) as u8;
-        plain.pixel(x, y).map(|value| value.saturating_add(grain))
-    })
-    .unwrap()
-}
-
 /// The most that this process has held at any time, bytes.
 fn peak_resident_bytes() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap();
@@ -86,7 +74,7 @@ fn a_film_of_many_scenes_takes_no_more_memory_than_a_short_one() {
     let settings = form.settings().with_codec(VideoCodec::Ffv1);
     for clip in 0..CLIPS as u64 {
         let frames = form.scene_frames + u64::from(form.overlap);
-        let source = (0..frames).map(|number| Ok(grainy(form, number + clip * 31)));
+        let source = (0..frames).map(|number| Ok(numbered(form.width, form.height, number + clip * 31)));
         encode(&directory.path().join(format!("{clip}.mkv")), &settings, &FilmMetadata::default(), source, &never).unwrap();
     }
     let started = Instant::now();
