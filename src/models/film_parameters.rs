@@ -113,9 +113,9 @@ pub fn resolve_film_request(
     }
     let first_size = parameters.scenes.iter().find_map(|scene| scene.image_size);
     let codec = codec(parameters.codec.as_deref(), parameters.has_audio)?;
-    let size = film_size::resolve(&parameters.size, first_size, &model.limits, codec)?;
-    let num_frames = frames_of_a_clip(parameters.num_frames, video)?;
     let is_exact = parameters.scenes.iter().all(|scene| scene.duration.is_none());
+    let size = film_size::resolve(&parameters.size, first_size, &model.limits, codec, is_exact)?;
+    let num_frames = frames_of_a_clip(parameters.num_frames, video)?;
     let (frame_rate, clip_fps) = rates(parameters.fps, is_exact, video)?;
     if let Some(most) = codec.max_frames_per_second()
         && frame_rate.frames_per_second() > f64::from(most)

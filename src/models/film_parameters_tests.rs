@@ -110,6 +110,22 @@ fn exactly_the_models_frames_at_any_rate() {
 }
 
 #[test]
+fn exactly_the_models_frames_at_any_size_that_it_can_do() {
+    let size = |duration, width, height| {
+        let scene = SceneParameters { image_size: Some((300, 200)), duration, ..SceneParameters::default() };
+        let mut parameters = film(vec![scene]);
+        (parameters.size.width, parameters.size.height) = (Some(width), Some(height));
+        let request = resolve(parameters).unwrap();
+        ((request.width, request.height), (request.clips.width, request.clips.height))
+    };
+    assert_eq!(size(None, 320, 256), ((320, 256), (320, 256)));
+    let (film, clip) = size(Some(1.0), 320, 256);
+    assert!(film == (320, 256) && clip.0 * clip.1 < 256 * 160, "{clip:?}: the usual area, then enlarged");
+    let (film, clip) = size(None, 322, 256);
+    assert!(film == (322, 256) && clip.0 % 8 == 0 && clip.1 % 8 == 0, "{clip:?}: not a size of the model's");
+}
+
+#[test]
 fn camera_commands_are_taken_out_of_the_prompt() {
     let of = |prompt: &str, camera: Option<&str>| {
         let scene = SceneParameters { prompt: Some(prompt.to_owned()), camera: camera.map(str::to_owned), ..scene(1.0) };
@@ -134,6 +150,7 @@ fn camera_commands_are_taken_out_of_the_prompt() {
 #[case::missing_duration(|p: &mut FilmParameters| p.scenes[1].duration = None, "scenes[1].duration is missing; other scenes have one")]
 #[case::fps_zero(|p: &mut FilmParameters| p.fps = Some(0.0), "fps is 0; allowed: 1 to 120 frames a second")]
 #[case::fps_thousand(|p: &mut FilmParameters| p.fps = Some(1000.0), "fps is 1000; allowed: 1 to 120 frames a second")]
+#[case::fast_gif(|p: &mut FilmParameters| (p.fps, p.codec) = (Some(60.0), Some("gif".to_owned())), "fps is 60; a gif has at most 50 frames a second")]
 #[case::fps_nan(|p: &mut FilmParameters| p.fps = Some(f64::NAN), "fps is NaN; allowed: 1 to 120 frames a second")]
 #[case::odd_width(|p: &mut FilmParameters| (p.size.width, p.size.height) = (Some(255), Some(144)), "width is 255; allowed: 16 to 8192, even for h264")]
 #[case::odd_height(|p: &mut FilmParameters| p.size.resolution = Some("256x145".to_owned()), "height is 145; allowed: 16 to 8192, even for h264")]

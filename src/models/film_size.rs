@@ -42,12 +42,14 @@ enum Resolution {
 }
 
 /// Clips have the model's usual area at the film's shape; a film whose size nobody named has the size of its clips. Without any word on
-/// the shape it is that of `picture`, the first picture that came with the request, else the model's own.
+/// the shape it is that of `picture`, the first picture that came with the request, else the model's own. A film that `is_exact` consists
+/// of the model's own frames: its clips have the width and the height that were named, if the model can do them.
 pub(super) fn resolve(
     asked: &AskedSize,
     picture: Option<(u32, u32)>,
     limits: &ModelLimits,
     codec: VideoCodec,
+    is_exact: bool,
 ) -> Result<Sizes, ParameterError> {
     let usual = (limits.default_width, limits.default_height);
     let shape = picture.filter(|(width, height)| *width > 0 && *height > 0).unwrap_or(usual);
@@ -63,7 +65,12 @@ pub(super) fn resolve(
         (Some(Resolution::Aspect(..)), ..) | (None, None, None) => None,
     };
     let film = match exact {
-        Some((width, height)) => Some((side("width", width, codec)?, side("height", height, codec)?)),
+        Some((width, height)) => {
+            // The side that was named goes before the one that follows from it.
+            let first = if asked.width.is_none() { Some(side("height", height, codec)?) } else { None };
+            let width = side("width", width, codec)?;
+            Some((width, first.map_or_else(|| side("height", height, codec), Ok)?))
+        }
         None => None,
     };
     let (across, down) = match (film, resolution) {
@@ -71,7 +78,8 @@ pub(super) fn resolve(
         (None, Some(Resolution::Aspect(across, down))) => (across, down),
         (None, _) => (f64::from(shape.0), f64::from(shape.1)),
     };
-    let clip = clip_size(film, (across, down), limits)?;
+    let is_literal = is_exact && asked.width.is_some() && asked.height.is_some();
+    let clip = clip_size(film, (across, down), limits, is_literal)?;
     let film = match film {
         Some(film) => film,
         None => (side("width", i128::from(clip.0), codec)?, side("height", i128::from(clip.1), codec)?),
@@ -82,15 +90,20 @@ pub(super) fn resolve(
     Ok(Sizes { film, clip })
 }
 
-/// The film's own size where the model can do it, else its shape at the model's usual area.
-fn clip_size(film: Option<(u32, u32)>, (across, down): (f64, f64), limits: &ModelLimits) -> Result<(u32, u32), ParameterError> {
+/// The film's own size where the model can do it, and usually does unless it `is_literal`, else its shape at the model's usual area.
+fn clip_size(
+    film: Option<(u32, u32)>,
+    (across, down): (f64, f64),
+    limits: &ModelLimits,
+    is_literal: bool,
+) -> Result<(u32, u32), ParameterError> {
     let multiple = limits.side_multiple.max(1);
     let fits = |side: u32| (limits.min_side..=limits.max_side).contains(&side) && side.is_multiple_of(multiple);
     let usual_area = u64::from(limits.default_width) * u64::from(limits.default_height);
     if let Some((width, height)) = film
         && fits(width)
         && fits(height)
-        && u64::from(width) * u64::from(height) <= usual_area
+        && (is_literal || u64::from(width) * u64::from(height) <= usual_area)
     {
         return Ok((width, height));
     }
