@@ -121,6 +121,17 @@ impl Leases {
         count
     }
 
+    /// Gives up every claim on a task of this job, which has ended.
+    pub(super) fn give_up_job(&self, job: JobId) {
+        self.held.lock().retain(|_, held| {
+            let is_over = held.fence.job == job;
+            if is_over {
+                held.lost.cancel();
+            }
+            !is_over
+        });
+    }
+
     /// Gives up the claims whose deadline has come. Gives their number.
     pub(super) fn give_up_overdue(&self, now: Instant) -> u64 {
         let mut all = self.held.lock();
@@ -191,6 +202,17 @@ mod tests {
         assert_eq!(leases.renewed(std::slice::from_ref(&earlier), &[Renewed::Lost], asked, LEASE), Answers::default());
         leases.let_go(&earlier.fence);
         assert!(leases.holds(claim.fence.task) && !claim.lost.is_cancelled());
+    }
+
+    #[test]
+    fn with_a_job_go_the_claims_on_its_tasks_and_no_others() {
+        let (leases, asked) = (Leases::default(), Instant::now());
+        let mut claims = [held(asked), held(asked), held(asked)];
+        claims[1].fence.job = claims[0].fence.job;
+        leases.hold(claims.clone());
+        leases.give_up_job(claims[0].fence.job);
+        assert_eq!(claims.each_ref().map(|held| held.lost.is_cancelled()), [true, true, false]);
+        assert_eq!(claims.each_ref().map(|held| leases.holds(held.fence.task)), [false, false, true]);
     }
 
     #[test]

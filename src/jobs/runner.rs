@@ -302,8 +302,12 @@ impl JobRunner {
             Ok(Ended { job, arrived }) => (Ok(job), arrived),
             Err(error) => (Err(error), Vec::new()),
         };
-        if job.is_ok() {
+        if let Ok(job) = &job {
             self.publish_step(task, outcome.state());
+            if job.state.is_terminal() {
+                // Whatever else of it is under way here is of no use to anybody: it stops now, not when its lease is renewed in vain.
+                self.own.leases.give_up_job(job.id);
+            }
         }
         self.left_running(task, &job);
         match &job {

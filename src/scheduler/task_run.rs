@@ -395,18 +395,36 @@ pub(super) async fn conclude(shared: &Arc<Shared>, task: &Arc<RunningTask>, conc
                 }
             }
         }
+        Err(StoreError::LeaseLost) => give_up_lost(shared, task).await,
         Err(error) => {
             tracing::error!(job.id = %fence.job, error = &error as &dyn Error, "Cannot write down the end of job {}: {error}", fence.job);
-            // Somebody else has the task. After any other error it runs again when its lease has ended, and what it stored is removed.
-            if matches!(error, StoreError::LeaseLost) {
-                Attempt::new(&task.job, task.position, fence.attempt).delete_files(&shared.parts.storage).await;
-                if let Err(error) = runner.follow_elsewhere().await {
-                    tracing::warn!(error = &error as &dyn Error, "Cannot look what became of job {}: {error}", fence.job);
-                }
-            } else {
-                runner.give_up(task);
-            }
+            // It runs again when its lease has ended, and what it stored is removed.
+            runner.give_up(task);
         }
+    }
+}
+
+/// Cleans up after a task that is no longer this runner's: its job has ended with it, or somebody else has it.
+async fn give_up_lost(shared: &Arc<Shared>, task: &Arc<RunningTask>) {
+    let (runner, fence) = (&shared.parts.runner, &task.fence);
+    Attempt::new(&task.job, task.position, fence.attempt).delete_files(&shared.parts.storage).await;
+    // A job that is not there has ended, and has been removed since.
+    let is_over = runner.store().jobs_of(&[fence.job]).await.map(|jobs| jobs.iter().all(|job| job.state.is_terminal()));
+    match is_over {
+        Ok(true) => {
+            tracing::info!(job.id = %fence.job, position = task.position, "Task {} of job {} stopped: the job has ended", task.position, fence.job);
+            shared.oom_retries.forget(fence.task);
+            shared.work_directories.remove_soon(fence.task);
+        }
+        Ok(false) => {
+            tracing::error!(job.id = %fence.job, "Cannot write down the end of job {}: {}", fence.job, StoreError::LeaseLost)
+        }
+        Err(error) => {
+            tracing::warn!(error = &error as &dyn Error, "Cannot look what became of job {}: {error}", fence.job);
+        }
+    }
+    if let Err(error) = runner.follow_elsewhere().await {
+        tracing::warn!(error = &error as &dyn Error, "Cannot look what became of job {}: {error}", fence.job);
     }
 }
 
