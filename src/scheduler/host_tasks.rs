@@ -98,6 +98,10 @@ async fn run(shared: Arc<Shared>, task: RunningTask) {
         tracing::error!(job.id = %task.job.id, "Making part of job {} panicked", task.job.id);
         (blame(&task, "the server's own code panicked", 0, shared.clock().now()), Spent::default())
     });
+    if !matches!(conclusion, Conclusion::End(Outcome::Completed(_))) {
+        // A file may have got its name before something went wrong, or before somebody asked to stop.
+        Attempt::new(&task.job, task.position, task.fence.attempt).delete_files(&shared.parts.storage).await;
+    }
     conclude(&shared, &task, conclusion, spent, begun.elapsed()).await;
 }
 
