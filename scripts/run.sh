@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Builds framewright, starts it on loopback with SQLite and the bundled demo model, makes one picture through the HTTP API, and
-# serves until Ctrl-C.
+# Builds framewright, starts it on loopback with SQLite and the bundled demo models, makes one picture and one film of two scenes
+# through the HTTP API, and serves until Ctrl-C.
 #   scripts/run.sh [--once] [--port PORT] [--data-dir DIR] [--prompt TEXT]
-#   --once       stop after the picture
+#   --once       stop after the picture and the film
 #   --port       port on 127.0.0.1 (default 8000)
-#   --data-dir   where the database and the pictures go (default: data, in the repository)
-#   --prompt     what the picture shows
+#   --data-dir   where the database, the pictures and the films go (default: data, in the repository)
+#   --prompt     what the picture and the film's first scene show
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 
@@ -87,28 +87,52 @@ call() { # call PATH [JSON]
         ${2:+-H "Content-Type: application/json" --data "$2"} "http://$address$1"
 }
 
+make() { # make PATH JSON SECONDS: the finished task
+    local answer task status=queued
+    answer=$(call "$1" "$2") || fail "the server refused: $answer"
+    task=$(jq --raw-output .task_id <<<"$answer")
+    for _ in $(seq $(($3 * 4))); do
+        answer=$(call "/api/v1/tasks/$task") || fail "the task cannot be read: $answer"
+        status=$(jq --raw-output .status <<<"$answer")
+        case $status in
+            queued | running) sleep 0.25 ;;
+            *) break ;;
+        esac
+    done
+    [ "$status" = completed ] || fail "the task is $status: $(jq --compact-output .error <<<"$answer")"
+    printf '%s' "$answer"
+}
+file_of() { # file_of TASK: its first file
+    local file
+    file=$data/outputs/$(jq --raw-output '.result.outputs[0].local_path' <<<"$1")
+    [ -s "$file" ] || fail "the server says $file, and it is not there"
+    printf '%s' "$file"
+}
+
 say "making a picture of: $prompt"
 request=$(jq --null-input --arg prompt "$prompt" '{model: "demo-sdxl", prompt: $prompt, seed: 7}')
-answer=$(call /api/v1/images/generate "$request") || fail "the server refused: $answer"
-task=$(jq --raw-output .task_id <<<"$answer")
-status=queued
-for _ in $(seq 1200); do
-    answer=$(call "/api/v1/tasks/$task") || fail "the task cannot be read: $answer"
-    status=$(jq --raw-output .status <<<"$answer")
-    case $status in
-        queued | running) sleep 0.25 ;;
-        *) break ;;
-    esac
-done
-[ "$status" = completed ] || fail "the task is $status: $(jq --compact-output .error <<<"$answer")"
+picture_task=$(make /api/v1/images/generate "$request" 300)
+picture=$(file_of "$picture_task")
 
-picture=$data/outputs/$(jq --raw-output '.result.outputs[0].local_path' <<<"$answer")
-[ -s "$picture" ] || fail "the server says $picture, and it is not there"
+second="a small green star on a yellow background"
+say "making a film of two scenes: $prompt; $second"
+request=$(jq --null-input --arg prompt "$prompt" --arg second "$second" '{
+    model: "demo-svd",
+    seed: 7,
+    scenes: [
+        {id: "first", prompt: $prompt, duration: 2, transition: {type: "crossfade", duration: 0.5}},
+        {id: "second", prompt: $second, duration: 2}
+    ],
+    video_config: {fps: 24, width: 256, height: 256}
+}')
+film_task=$(make /api/v1/videos/generate "$request" 900)
+film=$(file_of "$film_task")
 id=$("$framewright" keys list "${common[@]}" </dev/null | awk -v key="$key" '{ start = $2; sub(/…$/, "", start); if (index(key, start) == 1) print $1 }')
 [ -z "$id" ] || "$framewright" keys revoke "$id" "${common[@]}" </dev/null
 
-printf 'picture: %s\n' "$picture"
-printf 'link: %s\n' "$(jq --raw-output '.result.outputs[0].url' <<<"$answer")"
+url_of() { jq --raw-output '.result.outputs[0].url' <<<"$1"; }
+printf 'picture: %s\nlink: %s\n' "$picture" "$(url_of "$picture_task")"
+printf 'film: %s\nlink: %s\n' "$film" "$(url_of "$film_task")"
 printf 'url: http://%s/docs\n' "$address"
 $once && exit 0
 
