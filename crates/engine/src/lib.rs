@@ -4,7 +4,7 @@
 //! no environment variables, no network. It can be published and used alone.
 //!
 //! Reading order: [`activation`] (what flows between operations) → [`ops`] (the few operations that cost time, one implementation
-//! per kind of device) → [`unet`], [`vae`], [`text`] (networks, written against `ops` alone) → [`samplers`] and [`noise`] →
+//! per kind of device) → [`unet`], [`vae`], [`text`] (networks, written against `ops` alone; [`upscale`] and [`interpolate`] for what comes after) → [`samplers`] and [`noise`] →
 //! [`pipelines`] (step machines that say what they want evaluated and never run a network themselves).
 //!
 //! Invariants:
@@ -17,6 +17,7 @@
 pub mod activation;
 pub mod error;
 pub mod fingerprint;
+pub mod interpolate;
 pub mod latent;
 pub mod noise;
 pub mod ops;
@@ -26,6 +27,7 @@ mod small_file;
 mod snapshot;
 pub mod text;
 pub mod unet;
+pub mod upscale;
 pub mod vae;
 pub mod vision;
 pub mod weights;

@@ -4,29 +4,39 @@
 
 mod arena;
 pub mod attention;
+pub mod blend;
 pub mod conv;
+pub mod conv_transpose;
 pub mod elementwise;
 pub mod facts;
+pub mod growing;
 pub mod interrupt;
 pub mod kernels;
 pub mod linear;
 mod matrix;
 pub mod norm;
+pub mod resize;
+pub mod shuffle;
+pub mod slopes;
 pub(crate) mod storage;
 #[cfg(test)]
 mod tests;
 pub mod upsample;
+pub mod warp;
 
 use crate::activation::{Activation, Shape};
 use crate::error::{Error, Result};
 
 pub use attention::{KeysValues, Mask, RowKeysValues, Slice, attention};
 pub use conv::{Conv2d, Conv2dConfig, Padding};
-pub use facts::DeviceFacts;
+pub use conv_transpose::ConvTranspose2d;
+pub use facts::{DeviceFacts, Footprint};
+pub use growing::Growing;
 pub use interrupt::Interrupt;
 pub use kernels::KernelPath;
 pub use linear::Linear;
 pub use norm::{GroupNorm, LayerNorm};
+pub use slopes::Slopes;
 
 pub(crate) use kernels::mapped::Floats;
 pub(crate) use matrix::floats;
@@ -80,7 +90,8 @@ pub enum Function {
     Gelu,
 }
 
-/// What happens to a matrix product before it is stored: `function(product + bias + per_row) + residual`.
+/// What happens to a matrix product before it is stored: `function(product + bias + per_row) + residual`, and
+/// what is negative then times its channel's slope.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Epilogue<'a> {
     /// One vector per row (`Shape::vectors(rows, out_channels)`, stream), added at every position.
@@ -89,6 +100,8 @@ pub struct Epilogue<'a> {
     pub residual: Option<&'a Activation>,
     /// Applied between the two.
     pub function: Function,
+    /// One per channel: leaky and parametric ReLU, applied to the sum of all.
+    pub slopes: Option<&'a Slopes>,
     /// Where the result goes.
     pub output: Output,
 }

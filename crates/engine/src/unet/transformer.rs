@@ -114,7 +114,7 @@ impl Transformer {
 }
 
 const OPERAND: Epilogue<'static> =
-    Epilogue { per_row: None, residual: None, function: crate::ops::Function::Identity, output: Output::Operand };
+    Epilogue { per_row: None, residual: None, function: crate::ops::Function::Identity, slopes: None, output: Output::Operand };
 
 /// `BasicTransformerBlock`.
 #[derive(Debug)]

@@ -223,6 +223,8 @@ pub(crate) struct Finish<'a> {
     pub(crate) residual: Option<&'a [f32]>,
     /// Applied between the two.
     pub(crate) function: Function,
+    /// `[channels]`: what negative values are multiplied with, last of all.
+    pub(crate) slopes: Option<&'a [f32]>,
     /// Whether a panel is 16 values and 16 gates (GEGLU).
     pub(crate) gated: bool,
     /// Channels of the result.
@@ -250,6 +252,20 @@ fn add(columns: &mut [f32; PANEL], addend: &[f32]) {
     } else {
         for (column, addend) in columns.iter_mut().zip(addend) {
             *column += addend;
+        }
+    }
+}
+
+/// Multiplies what is negative of the first columns.
+#[inline(always)]
+fn bend(columns: &mut [f32; PANEL], slopes: &[f32]) {
+    if let Some(slopes) = slopes.first_chunk::<PANEL>() {
+        for (column, slope) in columns.iter_mut().zip(slopes) {
+            *column = if *column < 0.0 { *column * slope } else { *column };
+        }
+    } else {
+        for (column, slope) in columns.iter_mut().zip(slopes) {
+            *column = if *column < 0.0 { *column * slope } else { *column };
         }
     }
 }
@@ -302,6 +318,9 @@ fn finish_body<O: Lane, const FMA: bool>(
         let from = position * finish.channels;
         if let Some(residual) = finish.residual {
             add(&mut values, &residual[from + columns.start..from + columns.end]);
+        }
+        if let Some(slopes) = finish.slopes {
+            bend(&mut values, &slopes[columns.clone()]);
         }
         let output = output.piece(from + columns.start, columns.len());
         if let Some(output) = output.first_chunk_mut::<PANEL>() {
