@@ -12,6 +12,7 @@ import torch
 import transformers
 
 import checkpoint
+import interpolate
 import noise
 import pipeline
 import published
@@ -20,6 +21,7 @@ import saved
 import text_encoder
 import tokenizer
 import unet
+import upscale
 import vae
 from fixture import write_json
 from weights import rule_fixture
@@ -28,6 +30,7 @@ from weights import rule_fixture
 PARTS = [
     (tokenizer, "tokenizers"), (text_encoder, "text_encoder"), (unet, "unet"), (vae, "vae"), (noise, "noise"),
     (sampler, "sampler"), (checkpoint, "checkpoints"), (saved, "saved"), (pipeline, "pipeline"), (published, "published"),
+    (upscale, "upscale"), (interpolate, "interpolate"),
 ]
 
 

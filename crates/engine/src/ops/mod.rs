@@ -199,6 +199,14 @@ impl Ops {
             Backend::Candle(_) | Backend::Declaring => 0,
         }
     }
+    /// Most bytes of the arena in use at once since the last picture was finished.
+    #[cfg(test)]
+    pub(crate) fn peak_live_bytes(&self) -> u64 {
+        match &self.backend {
+            Backend::Cpu(cpu) => cpu.arena.peak_live_bytes() as u64,
+            Backend::Candle(_) | Backend::Declaring => 0,
+        }
+    }
     /// A picture is done: the arena forgets what pictures long past needed.
     pub(crate) fn settle_scratch(&self) {
         if let Backend::Cpu(cpu) = &self.backend {
