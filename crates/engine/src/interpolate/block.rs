@@ -31,7 +31,9 @@ const SHUFFLE: usize = 2;
 /// Where the channels of [first frame, second frame, state, time] lie in the published order, for blocks that have a state and for the
 /// first, which has none.
 fn published_order(has_state: bool) -> Vec<usize> {
-    let features = |frame: usize| (0..3).map(move |colour| 3 * frame + colour).chain((0..FEATURES).map(move |index| 6 + FEATURES * frame + index));
+    let features = |frame: usize| {
+        (0..3).map(move |colour| 3 * frame + colour).chain((0..FEATURES).map(move |index| 6 + FEATURES * frame + index))
+    };
     let time = 6 + 2 * FEATURES;
     let hidden = time + 1..time + STATE + 1 - FLOW;
     let flow = hidden.end..hidden.end + FLOW;
@@ -168,9 +170,9 @@ fn load_last(ops: &Ops, scope: &Scope<'_>, channels: usize, scale: usize) -> Res
         let kernels = values.chunks_exact(16).enumerate();
         kernels.flat_map(|(index, kernel)| kernel.iter().map(move |value| value * factor(index % outputs))).collect()
     });
-    let bias = scope.take("bias", &[outputs])?.reshaped(&[outputs], |values| {
-        values.iter().enumerate().map(|(output, value)| value * factor(output)).collect()
-    });
+    let bias = scope
+        .take("bias", &[outputs])?
+        .reshaped(&[outputs], |values| values.iter().enumerate().map(|(output, value)| value * factor(output)).collect());
     source.insert("weight", weight);
     source.insert("bias", bias);
     ConvTranspose2d::load(ops, &Scope::root(&source), channels, outputs)

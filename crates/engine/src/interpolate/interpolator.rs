@@ -122,7 +122,8 @@ fn check(first: &RgbPicture, second: &RgbPicture, time: f32) -> Result<()> {
         return Err(Error::request("time", format!("{time} is not between 0 and 1")));
     }
     if (first.height, first.width) != (second.height, second.width) {
-        let reason = format!("{} × {} and {} × {}: both must have one size", first.width, first.height, second.width, second.height);
+        let reason =
+            format!("{} × {} and {} × {}: both must have one size", first.width, first.height, second.width, second.height);
         return Err(Error::request("frame", reason));
     }
     Ok(())

@@ -27,8 +27,9 @@ fn live_bytes(config: &InterpolatorConfig, facts: DeviceFacts) -> u64 {
 }
 
 fn weights_bytes(config: &InterpolatorConfig, facts: DeviceFacts) -> u64 {
-    let convolution =
-        |inputs: usize, outputs: usize, taps: u64| facts.packed_outputs(outputs as u64) * inputs.next_multiple_of(2) as u64 * taps;
+    let convolution = |inputs: usize, outputs: usize, taps: u64| {
+        facts.packed_outputs(outputs as u64) * inputs.next_multiple_of(2) as u64 * taps
+    };
     let block = |(index, &channels): (usize, &usize)| {
         let inputs = if index == 0 { 2 * FRAME + 1 } else { 2 * FRAME + STATE + 1 };
         convolution(inputs, channels / 2, 9)

@@ -18,13 +18,7 @@ pub struct MaskChannel<'a> {
 }
 
 /// `first · σ(mask) + second · (1 − σ(mask))` of the first `channels` channels. All stream, of the same rows and positions.
-pub fn blend(
-    ops: &Ops,
-    first: &Activation,
-    second: &Activation,
-    mask: MaskChannel<'_>,
-    channels: usize,
-) -> Result<Activation> {
+pub fn blend(ops: &Ops, first: &Activation, second: &Activation, mask: MaskChannel<'_>, channels: usize) -> Result<Activation> {
     let from = first.shape();
     let mask_channels = mask.activation.shape().channels;
     expect_shape("the second part", second.shape(), from)?;

@@ -31,7 +31,10 @@ impl ConvTranspose2d {
         let phase = |down: usize, across: usize| {
             let mut source = Prepared::new(scope.component());
             let shape = [out_channels, in_channels, 2, 2];
-            source.insert("weight", weight.reshaped(&shape, |values| phase_weight(values, in_channels, out_channels, down, across)));
+            source.insert(
+                "weight",
+                weight.reshaped(&shape, |values| phase_weight(values, in_channels, out_channels, down, across)),
+            );
             source.insert("bias", bias.clone());
             let padding = Padding { top: 1 - down, left: 1 - across, bottom: down, right: across };
             Conv2d::load(ops, &Scope::root(&source), Conv2dConfig { in_channels, out_channels, kernel: 2, stride: 1, padding })

@@ -17,7 +17,10 @@ pub fn warp(ops: &Ops, input: &Activation, flow: &Activation, channel: usize) ->
     let flow_channels = flow.shape().channels;
     expect_shape("a flow", flow.shape(), shape.with_channels(flow_channels))?;
     if channel + 2 > flow_channels || shape.elements() == 0 {
-        return Err(Error::Device(format!("channels {channel} and {} of {flow_channels} are no flow for {shape:?}", channel + 1)));
+        return Err(Error::Device(format!(
+            "channels {channel} and {} of {flow_channels} are no flow for {shape:?}",
+            channel + 1
+        )));
     }
     match &ops.backend {
         Backend::Cpu(cpu) => {

@@ -60,7 +60,9 @@ impl UpscalerConfig {
             return detect_compact(&tensors).map(Self::Compact);
         }
         if tensors.contains_key("model.0.weight") {
-            return Err(refused("the tensors have the names of ESRGAN's first version (model.0, …), which are not supported; use a Real-ESRGAN file"));
+            return Err(refused(
+                "the tensors have the names of ESRGAN's first version (model.0, …), which are not supported; use a Real-ESRGAN file",
+            ));
         }
         let first = tensors.keys().next().map_or_else(|| "no tensors".to_owned(), |name| shortened(name));
         Err(refused(format!("neither RRDBNet (conv_first.weight) nor SRVGGNetCompact (body.0.weight), but {first}, …")))
@@ -98,7 +100,11 @@ fn within(what: &str, number: usize, range: RangeInclusive<usize>) -> Result<usi
 
 fn even(what: &str, number: usize) -> Result<usize> {
     // Operands go in pairs.
-    if number.is_multiple_of(2) { within(what, number, CHANNELS) } else { Err(refused(format!("{number} {what}; only even numbers are supported"))) }
+    if number.is_multiple_of(2) {
+        within(what, number, CHANNELS)
+    } else {
+        Err(refused(format!("{number} {what}; only even numbers are supported")))
+    }
 }
 
 /// One more than the highest number that stands between `prefix` and the next point.
@@ -140,7 +146,8 @@ fn detect_compact(tensors: &BTreeMap<&str, &[usize]>) -> Result<CompactConfig> {
     within("convolutions", convolutions.max(1), LAYERS)?;
     let (outputs, _) = convolution(tensors, &format!("body.{}.weight", layers - 1))?;
     let scale = [2, 4].into_iter().find(|scale| outputs == COLOURS * scale * scale);
-    let scale = scale.ok_or_else(|| refused(format!("{outputs} channels at the end; 12 (twice) and 48 (four times) are supported")))?;
+    let scale =
+        scale.ok_or_else(|| refused(format!("{outputs} channels at the end; 12 (twice) and 48 (four times) are supported")))?;
     Ok(CompactConfig { features: within("features", features, CHANNELS)?, convolutions, scale })
 }
 
@@ -174,8 +181,8 @@ mod tests {
 
     #[test]
     fn what_is_none_of_them_is_refused_by_name() {
-        for (said, tensors) in [
-            ("no tensors", &[] as &[(&str, &[usize])]),
+        let cases: &[(&str, &[(&str, &[usize])])] = &[
+            ("no tensors", &[]),
             ("but a.weight", &[("a.weight", &[1])]),
             ("first version", &[("model.0.weight", &[64, 3, 3, 3])]),
             ("body.0.rdb1.conv1.weight is missing", &[("conv_first.weight", &[64, 3, 3, 3])]),
@@ -194,7 +201,8 @@ mod tests {
             ("4 layers", &[("body.0.weight", &[64, 3, 3, 3]), ("body.3.weight", &[48, 64, 3, 3])]),
             ("27 channels at the end", &[("body.0.weight", &[64, 3, 3, 3]), ("body.4.weight", &[27, 64, 3, 3])]),
             ("convolutions", &[("body.0.weight", &[64, 3, 3, 3]), ("body.9999999998.weight", &[48, 64, 3, 3])]),
-        ] {
+        ];
+        for (said, tensors) in cases {
             let error = detect(tensors).unwrap_err().to_string();
             assert!(error.contains(said), "{error}");
         }

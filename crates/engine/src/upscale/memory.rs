@@ -108,7 +108,10 @@ mod tests {
                 network.enlarge(&picture, &Interrupt::default()).unwrap();
                 let (peak, live) = (ops.peak_live_bytes(), live_bytes(&config, (side * side) as u64, DeviceFacts::of(&ops)));
                 // Beside activations, every task of a product has sums of at most 573 KB.
-                assert!(live * 100 < peak * 120 && live * 110 + (220 << 20) > peak * 100, "{config:?} {precision:?}: {live} for {peak}");
+                assert!(
+                    live * 100 < peak * 120 && live * 110 + (220 << 20) > peak * 100,
+                    "{config:?} {precision:?}: {live} for {peak}"
+                );
             }
         }
     }

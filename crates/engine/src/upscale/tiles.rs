@@ -74,7 +74,9 @@ mod tests {
             let mut next = 0;
             for span in spans(length, side) {
                 assert_eq!(span.kept.0, next);
-                assert!(span.seen.0 == span.kept.0.saturating_sub(TILE_PAD) && span.seen.1 == (span.kept.1 + TILE_PAD).min(length));
+                assert!(
+                    span.seen.0 == span.kept.0.saturating_sub(TILE_PAD) && span.seen.1 == (span.kept.1 + TILE_PAD).min(length)
+                );
                 next = span.kept.1;
             }
             assert_eq!(next, length);

@@ -57,7 +57,13 @@ impl WeightFile {
             Kind::Safetensors(SafetensorsFile::open(path)?)
         };
         let tensors = file.tensors().iter().map(|(name, located)| (name.clone(), (name.clone(), located.shape.clone())));
-        Ok(Self { component: component.to_owned(), tensors: tensors.collect(), file, taken: Mutex::default(), scratch: Mutex::default() })
+        Ok(Self {
+            component: component.to_owned(),
+            tensors: tensors.collect(),
+            file,
+            taken: Mutex::default(),
+            scratch: Mutex::default(),
+        })
     }
 
     /// The same tensors without `prefix` before their names: wrappers for parallel training put one there.

@@ -73,8 +73,9 @@ fn grown_channels_are_those_of_a_concatenation() {
     let added = shape.with_channels(10);
     let (first, second) = (random(1, shape.elements()), random(2, added.elements()));
     let config = Conv2dConfig { in_channels: 16, out_channels: 33, kernel: 3, stride: 1, padding: Padding::all(1) };
-    let source = Tensors::default().with("weight", &[33, 16, 3, 3], weights(3, 33 * 16 * 9, 144)).with("bias", &[33], random(4, 33));
-    for (ops, _) in backends() {
+    let source =
+        Tensors::default().with("weight", &[33, 16, 3, 3], weights(3, 33 * 16 * 9, 144)).with("bias", &[33], random(4, 33));
+    for (ops, tolerance) in backends() {
         let conv = Conv2d::load(&ops, &Scope::root(&source), config).unwrap();
         let parts = [ops.upload(shape, &first).unwrap(), ops.upload(added, &second).unwrap()];
         let joined = concatenate(&ops, &[&parts[0], &parts[1]]).unwrap();
@@ -88,7 +89,12 @@ fn grown_channels_are_those_of_a_concatenation() {
             }
             assert_eq!(growing.shape(), joined.shape());
             let grown = conv.forward_grown(&ops, &growing, epilogue).unwrap();
-            assert_eq!(bits(&ops, &grown), bits(&ops, &expected), "{}", ops.description());
+            if ops.precision() == Precision::F32 {
+                assert_eq!(bits(&ops, &grown), bits(&ops, &expected), "{}", ops.description());
+            }
+            // Kernels that do not multiply bf16 round what has grown and not what is converted for one product.
+            let exact: Vec<f64> = ops.download(&expected).unwrap().into_iter().map(f64::from).collect();
+            check(&ops, "grown channels", &grown, expected.shape(), &exact, tolerance);
             growing.push(&ops, &grown).unwrap();
             assert!(growing.push(&ops, &parts[0]).is_err(), "there is no room left");
             assert!(conv.forward_grown(&ops, &growing, epilogue).is_err(), "it takes 16 channels, not 49");
@@ -108,7 +114,9 @@ fn transposed_convolutions_scatter() {
         let mut exact: Vec<f64> = indices(result).map(|(.., channel)| f64::from(bias[channel])).collect();
         for (row, y, x, channel) in indices(shape) {
             let value = at(&input, shape, row, y, x, channel);
-            for (down, across, out) in indices(Shape::new(1, 4, 4, out_channels)).map(|(_, down, across, out)| (down, across, out)) {
+            for (down, across, out) in
+                indices(Shape::new(1, 4, 4, out_channels)).map(|(_, down, across, out)| (down, across, out))
+            {
                 let (to_y, to_x) = ((2 * y + down).wrapping_sub(1), (2 * x + across).wrapping_sub(1));
                 if to_y < result.height && to_x < result.width {
                     let weight = weight[((channel * out_channels + out) * 4 + down) * 4 + across];
@@ -149,7 +157,9 @@ fn shuffles_move_every_value_to_its_place() {
 
 #[test]
 fn resizing_maps_centres_onto_each_other() {
-    for (height, width, to_height, to_width) in [(8, 12, 2, 3), (4, 6, 8, 24), (5, 7, 3, 11), (1, 1, 4, 2), (3, 4, 3, 4), (9, 2, 1, 1)] {
+    for (height, width, to_height, to_width) in
+        [(8, 12, 2, 3), (4, 6, 8, 24), (5, 7, 3, 11), (1, 1, 4, 2), (3, 4, 3, 4), (9, 2, 1, 1)]
+    {
         let shape = Shape::new(2, height, width, 3);
         let input = random(1, shape.elements());
         let result = Shape::new(2, to_height, to_width, 3);

@@ -211,7 +211,8 @@ impl<'a> Machine<'a> {
             }
             b'R' | 0x81 => {
                 let (arguments, function) = (self.pop()?, self.pop()?);
-                let ordered = matches!(self.values.get(function as usize), Some(Value::Global(name)) if name == "collections.OrderedDict");
+                let ordered =
+                    matches!(self.values.get(function as usize), Some(Value::Global(name)) if name == "collections.OrderedDict");
                 self.push(if ordered { Value::Dictionary(Vec::new()) } else { Value::Call { function, arguments } })?;
             }
             // BUILD: the state of an object, such as a dictionary's `_metadata`, says nothing of tensors.
@@ -242,7 +243,8 @@ impl<'a> Machine<'a> {
     }
 
     fn text(&mut self, length_bytes: usize) -> Result<(), String> {
-        let text = std::str::from_utf8(self.counted(length_bytes)?).map_err(|_| "a text in the pickle is not UTF-8".to_owned())?;
+        let text =
+            std::str::from_utf8(self.counted(length_bytes)?).map_err(|_| "a text in the pickle is not UTF-8".to_owned())?;
         self.push(Value::Text(text.to_owned()))
     }
 
@@ -334,7 +336,11 @@ impl<'a> Machine<'a> {
 
 fn pairs(members: &[Id]) -> Result<Vec<(Id, Id)>, String> {
     let (pairs, rest) = members.as_chunks::<2>();
-    if rest.is_empty() { Ok(pairs.iter().map(|[key, value]| (*key, *value)).collect()) } else { Err("a key without a value".to_owned()) }
+    if rest.is_empty() {
+        Ok(pairs.iter().map(|[key, value]| (*key, *value)).collect())
+    } else {
+        Err("a key without a value".to_owned())
+    }
 }
 
 fn cut_off() -> String {

@@ -110,7 +110,8 @@ fn a_state_dictionary_is_read() {
 fn averaged_weights_come_first_and_prefixes_go() {
     let of = |offset: i64| dictionary(&[("module.x", tensor("FloatStorage", "0", offset, &[1], &[1]))]);
     let inner = |offset: i64| of(offset)[2..of(offset).len() - 1].to_vec();
-    let (_directory, path) = file(&with_pickle(dictionary(&[("params", inner(0)), ("params_ema", inner(3)), ("epoch", number(7))])));
+    let (_directory, path) =
+        file(&with_pickle(dictionary(&[("params", inner(0)), ("params_ema", inner(3)), ("epoch", number(7))])));
     let source = WeightFile::open("test", &path).unwrap().without_prefix("module.").unwrap();
     assert_eq!(source.take("x", &[1]).unwrap().into_values().unwrap(), [4.0]);
     let both = dictionary(&[
@@ -174,7 +175,7 @@ fn lies_about_tensors_are_refused() {
         ("data/../../x, are not in the file", one(tensor("FloatStorage", "../../x", 0, &[1], &[1]))),
         ("not a tensor", one(number(3))),
         ("made by os.system, not a tensor", one([b"cos\nsystem\n(".to_vec(), text("true"), b"tR".to_vec()].concat())),
-        ("a twice", with_pickle(dictionary(&[("a", tensor("FloatStorage", "0", 0, &[1], &[1])); 2]))),
+        ("a twice", with_pickle(dictionary(&[0, 1].map(|offset| ("a", tensor("FloatStorage", "0", offset, &[1], &[1])))))),
         ("no dictionary", with_pickle(b"\x80\x02N.".to_vec())),
     ] {
         let error = refusal(&bytes);
