@@ -50,8 +50,8 @@ fn rrdb_bytes(config: &RrdbConfig, facts: DeviceFacts) -> u64 {
     // All channels of a dense block, what one convolution adds, and four residual streams: the first features, the block's and the dense
     // block's input, its result.
     let body = (features + 4 * growth) * (operand + converted) + growth * operand + 4 * features * stream;
-    // Per pixel of the result: what goes into a convolution and what comes out. Of the step before, a quarter as many positions remain.
-    let end = 16 * features * (2 * operand + converted) + 4 * features * stream;
+    // For each of 16 pixels of the network's result: what goes into a convolution and what comes out.
+    let end = 16 * features * (2 * operand + converted);
     body.max(end).div_ceil(unshuffle * unshuffle)
 }
 

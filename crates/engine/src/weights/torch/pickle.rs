@@ -112,7 +112,8 @@ impl<'a> Machine<'a> {
             b'.' => return Ok(false),
             // Marks and the stack
             b'(' => self.mark()?,
-            b'0' => drop(self.pop()?),
+            // POP; and BUILD: the state of an object, such as a dictionary's `_metadata`, says nothing of tensors.
+            b'0' | b'b' => drop(self.pop()?),
             // Constants
             b'N' => self.push(Value::Other)?,
             0x88 | 0x89 => self.push(Value::Flag)?,
@@ -133,12 +134,11 @@ impl<'a> Machine<'a> {
                 self.take::<8>()?;
                 self.push(Value::Other)?;
             }
-            b'X' => self.text(4)?,
-            0x8c => self.text(1)?,
+            // Texts; those of Python 2 are byte strings
+            b'X' | b'T' => self.text(4)?,
+            0x8c | b'U' => self.text(1)?,
             0x8d => self.text(8)?,
-            // Byte strings: texts of Python 2, or data
-            b'T' => self.text(4)?,
-            b'U' => self.text(1)?,
+            // Data
             b'B' => self.skip(4)?,
             b'C' => self.skip(1)?,
             // Collections
@@ -215,8 +215,6 @@ impl<'a> Machine<'a> {
                     matches!(self.values.get(function as usize), Some(Value::Global(name)) if name == "collections.OrderedDict");
                 self.push(if ordered { Value::Dictionary(Vec::new()) } else { Value::Call { function, arguments } })?;
             }
-            // BUILD: the state of an object, such as a dictionary's `_metadata`, says nothing of tensors.
-            b'b' => drop(self.pop()?),
             other => return Err(format!("the pickle has the instruction {other:#04x}, which no state dictionary needs")),
         }
         Ok(true)
