@@ -8,6 +8,15 @@ const PANEL: u64 = 32;
 /// What a candle device works in besides: the columns of a banded convolution, or a block of attention scores with their softmax.
 const CANDLE_WORK_BYTES: u64 = 768 << 20;
 
+/// Predicted memory of a network, bytes: at most what the process (on CUDA: the device) holds for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Footprint {
+    /// Packed weights.
+    pub weights_bytes: u64,
+    /// Peak of activations and scratch, what goes in and comes out on the host included.
+    pub activations_bytes: u64,
+}
+
 /// A kind of device and its working precision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct DeviceFacts {

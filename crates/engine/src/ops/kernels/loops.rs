@@ -251,6 +251,8 @@ pub(crate) struct Finish<'a> {
     pub(crate) gated: bool,
     /// `[rows · positions, channels]`, and its share in the result.
     pub(crate) blend: Option<(&'a [f32], f32)>,
+    /// `[channels]`: what negative values are multiplied with, last of all.
+    pub(crate) slopes: Option<&'a [f32]>,
     /// Channels of the result.
     pub(crate) channels: usize,
     /// Positions, of one row or of several, that share a vector of `per_row`.
@@ -291,6 +293,20 @@ fn blend<const FMA: bool>(columns: &mut [f32; PANEL], other: &[f32], share: f32)
     } else {
         for (column, other) in columns.iter_mut().zip(other) {
             *column = fused::<FMA>(share, *other, rest * *column);
+        }
+    }
+}
+
+/// Multiplies what is negative of the first columns.
+#[inline(always)]
+fn bend(columns: &mut [f32; PANEL], slopes: &[f32]) {
+    if let Some(slopes) = slopes.first_chunk::<PANEL>() {
+        for (column, slope) in columns.iter_mut().zip(slopes) {
+            *column = if *column < 0.0 { *column * slope } else { *column };
+        }
+    } else {
+        for (column, slope) in columns.iter_mut().zip(slopes) {
+            *column = if *column < 0.0 { *column * slope } else { *column };
         }
     }
 }
@@ -346,6 +362,9 @@ fn finish_body<O: Lane, const FMA: bool>(
         }
         if let Some((other, share)) = finish.blend {
             blend::<FMA>(&mut values, &other[from + columns.start..from + columns.end], share);
+        }
+        if let Some(slopes) = finish.slopes {
+            bend(&mut values, &slopes[columns.clone()]);
         }
         let output = output.piece(from + columns.start, columns.len());
         if let Some(output) = output.first_chunk_mut::<PANEL>() {

@@ -105,6 +105,7 @@ impl Product<'_> {
             && output_length == positions * finish.channels
             && finish.residual.is_none_or(|residual| residual.len() == output_length)
             && finish.blend.is_none_or(|(other, _)| other.len() == output_length)
+            && finish.slopes.is_none_or(|slopes| slopes.len() == finish.channels)
             && finish.per_row.is_none_or(|per_row| per_row.len() * finish.positions == positions * finish.channels);
         if fits { Ok(()) } else { Err(Error::Device("the sizes of a matrix product do not fit each other".into())) }
     }

@@ -6,6 +6,7 @@ mod bits;
 mod memory_bound;
 mod norms;
 mod products;
+mod sampling;
 
 use std::collections::HashMap;
 
