@@ -19,6 +19,9 @@ const TILE_ROWS: usize = 16;
 /// Channels of a load: 64 bytes.
 const TILE_CHANNELS: usize = 32;
 
+/// Weights of the next panel that every step of a pair of tiles fetches ahead: eight pairs fetch all of it.
+const STEP_AHEAD: usize = TILE_CHANNELS * PANEL / 8;
+
 /// Whether this processor has the matrix unit with bf16, and the system lets this process use it. Asks once.
 pub(super) fn is_available() -> bool {
     static AVAILABLE: OnceLock<bool> = OnceLock::new();
@@ -134,10 +137,13 @@ impl Kernel for MatrixUnit {
 
     const GROUP: usize = 2;
     const STEP: usize = TILE_CHANNELS;
-    // a panel of 40 KB: the sums, which come and go once a block, cost more than reading it from the second-level cache
-    const BLOCK: usize = 640;
+    // a panel of 20 KB
+    const BLOCK: usize = 320;
+    // inputs of at most 819 KB, in a second-level cache of 2 MB
+    const CHUNK: usize = 1280;
     const HEIGHT: usize = TILE_ROWS;
-    const TASK_POSITIONS: usize = 224;
+    const TASK_POSITIONS: usize = 320;
+    const TASK_PANELS: usize = 40;
     const TASK_QUERIES: usize = 64;
 
     unsafe fn begin() -> Session {
@@ -153,7 +159,7 @@ impl Kernel for MatrixUnit {
         unsafe { Tiles::new(arena, rows) }
     }
 
-    unsafe fn multiply(_session: &Session, inputs: &Tiles<'_>, panel: &[bf16], sums: Sums<'_>) {
+    unsafe fn multiply(_session: &Session, inputs: &Tiles<'_>, panel: &[bf16], next: &[bf16], sums: Sums<'_>) {
         let Sums { values, stride, accumulate } = sums;
         assert!(inputs.depth * PANEL <= panel.len(), "weights for every k");
         let height = inputs.tiles * TILE_ROWS;
@@ -161,11 +167,12 @@ impl Kernel for MatrixUnit {
         for (pair, pieces) in inputs.pieces.chunks_exact(inputs.pieces_per_pair).enumerate() {
             let sums = values[pair * 2 * TILE_ROWS * stride..].as_mut_ptr();
             let stride = stride * size_of::<f32>();
+            let ahead = next.get(pair * inputs.depth / TILE_CHANNELS * STEP_AHEAD..).unwrap_or(panel).as_ptr();
             // SAFETY: weights and sums are in bounds by the assertions, the pieces by construction while what they were made from
             // is readable; the session configured the tiles.
             unsafe {
                 if 2 * pair + 2 <= inputs.tiles {
-                    multiply_pair(pieces, panel.as_ptr(), sums, stride, accumulate);
+                    multiply_pair(pieces, panel.as_ptr(), ahead, sums, stride, accumulate);
                 } else {
                     multiply_single(pieces, panel.as_ptr(), sums, stride, accumulate);
                 }
@@ -271,9 +278,17 @@ unsafe fn gather(rows: &Rows<'_, bf16>, segments: &[Segment], tile: usize, targe
 /// 7 the weights. Both this and [`multiply_single`] add the k of a position in one order.
 ///
 /// # Safety
-/// The tiles are configured; the pieces readable; the weights as long as their steps; the sums 32 rows at `sums_stride` bytes.
+/// The tiles are configured; the pieces readable; the weights as long as their steps; the sums 32 rows at `sums_stride` bytes. `ahead` may
+/// be any address: what is there is fetched, not read.
 #[inline]
-unsafe fn multiply_pair(pieces: &[Piece], weights: *const bf16, sums: *mut f32, sums_stride: usize, accumulate: bool) {
+unsafe fn multiply_pair(
+    pieces: &[Piece],
+    weights: *const bf16,
+    ahead: *const bf16,
+    sums: *mut f32,
+    sums_stride: usize,
+    accumulate: bool,
+) {
     // SAFETY: the addresses are readable and writable by contract. The tiles are declared as clobbered, and hold nothing before or
     // after: loads, sums and stores are within this one block.
     unsafe {
@@ -282,8 +297,11 @@ unsafe fn multiply_pair(pieces: &[Piece], weights: *const bf16, sums: *mut f32, 
             "jz 2f",
             "tileloadd tmm0, [{sums} + {sums_stride}]",
             "tileloadd tmm1, [{sums} + {sums_stride} + 64]",
-            "tileloadd tmm2, [{lower_sums} + {sums_stride}]",
-            "tileloadd tmm3, [{lower_sums} + {sums_stride} + 64]",
+            "mov {lower}, {sums_stride}",
+            "shl {lower}, 4",
+            "add {lower}, {sums}",
+            "tileloadd tmm2, [{lower} + {sums_stride}]",
+            "tileloadd tmm3, [{lower} + {sums_stride} + 64]",
             "jmp 3f",
             "2:",
             "tilezero tmm0",
@@ -298,6 +316,10 @@ unsafe fn multiply_pair(pieces: &[Piece], weights: *const bf16, sums: *mut f32, 
             "mov {steps}, [{piece} + 32]",
             "add {piece}, 40",
             "4:",
+            "prefetcht1 [{ahead}]",
+            "prefetcht1 [{ahead} + 64]",
+            "prefetcht1 [{ahead} + 128]",
+            "prefetcht1 [{ahead} + 192]",
             "tileloadd tmm4, [{upper} + {upper_stride}]",
             "tileloadd tmm6, [{weights} + {weights_stride}]",
             "tdpbf16ps tmm0, tmm4, tmm6",
@@ -306,6 +328,7 @@ unsafe fn multiply_pair(pieces: &[Piece], weights: *const bf16, sums: *mut f32, 
             "tileloadd tmm5, [{lower} + {lower_stride}]",
             "tdpbf16ps tmm2, tmm5, tmm6",
             "tdpbf16ps tmm3, tmm5, tmm7",
+            "add {ahead}, 256",
             "add {upper}, 64",
             "add {lower}, 64",
             "add {weights}, 2048",
@@ -315,14 +338,17 @@ unsafe fn multiply_pair(pieces: &[Piece], weights: *const bf16, sums: *mut f32, 
             "jnz 3b",
             "tilestored [{sums} + {sums_stride}], tmm0",
             "tilestored [{sums} + {sums_stride} + 64], tmm1",
-            "tilestored [{lower_sums} + {sums_stride}], tmm2",
-            "tilestored [{lower_sums} + {sums_stride} + 64], tmm3",
+            "mov {lower}, {sums_stride}",
+            "shl {lower}, 4",
+            "add {lower}, {sums}",
+            "tilestored [{lower} + {sums_stride}], tmm2",
+            "tilestored [{lower} + {sums_stride} + 64], tmm3",
             sums = in(reg) sums,
-            lower_sums = in(reg) sums.wrapping_byte_add(TILE_ROWS * sums_stride),
             sums_stride = in(reg) sums_stride,
             piece = inout(reg) pieces.as_ptr() => _,
             pieces = inout(reg) pieces.len() => _,
             weights = inout(reg) weights => _,
+            ahead = inout(reg) ahead => _,
             weights_stride = in(reg) 2 * PANEL * size_of::<bf16>(),
             upper = out(reg) _,
             upper_stride = out(reg) _,

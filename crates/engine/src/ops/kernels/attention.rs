@@ -381,7 +381,7 @@ impl<'a, K: Kernel> Multiplier<'a, K> {
     fn multiply(&self, left: &Left<'_, K>, panel: &[K::Value], sums: Sums<'_>) {
         if let (Some(session), Some(inputs)) = (&self.session, &left.inputs) {
             // SAFETY: the session was begun on a processor that has the kernel; the rows are borrowed.
-            unsafe { K::multiply(session, inputs, panel, sums) };
+            unsafe { K::multiply(session, inputs, panel, &[], sums) };
         } else if let (Some(values), Some(panel)) = (K::as_f32(left.rows.values), K::as_f32(panel)) {
             let size = (left.count, PANEL, left.rows.segments[0].length);
             let (rows, panel) =

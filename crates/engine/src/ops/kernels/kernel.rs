@@ -58,10 +58,15 @@ pub(crate) trait Kernel {
     const STEP: usize;
     /// Longest block of K, a multiple of [`Kernel::STEP`]: a panel of it stays in the first-level cache while the positions pass by.
     const BLOCK: usize;
+    /// K of the blocks together whose inputs are prepared at once. Within them a panel's sums are completed before the next panel's
+    /// begin: they, and the weights that stream by, leave the inputs in the second-level cache.
+    const CHUNK: usize;
     /// Positions that are computed together.
     const HEIGHT: usize;
     /// Positions of a task at most, a multiple of twice the height.
     const TASK_POSITIONS: usize;
+    /// Panels of a task at most.
+    const TASK_PANELS: usize;
     /// Queries of a task of attention, a multiple of the height.
     const TASK_QUERIES: usize;
 
@@ -78,12 +83,12 @@ pub(crate) trait Kernel {
     /// segments, for `'a`.
     unsafe fn prepare<'a>(arena: &Arc<Arena>, rows: Rows<'a, Self::Value>) -> Result<Self::Inputs<'a>>;
 
-    /// Sums of inputs · panel for all positions. `panel`: [`super::loops::PANEL`] values per k, groups of k interleaved. The bounds
-    /// of the slices are checked.
+    /// Sums of inputs · panel for all positions. `panel`: [`super::loops::PANEL`] values per k, groups of k interleaved; `next`: the
+    /// panel that comes next, if any, to be fetched meanwhile. The bounds of the slices are checked.
     ///
     /// # Safety
     /// The processor must have the kernel's instructions, and what the inputs were prepared from must still be readable.
-    unsafe fn multiply(session: &Self::Session, inputs: &Self::Inputs<'_>, panel: &[Self::Value], sums: Sums<'_>);
+    unsafe fn multiply(session: &Self::Session, inputs: &Self::Inputs<'_>, panel: &[Self::Value], next: &[Self::Value], sums: Sums<'_>);
 
     /// The values as f32, when that is what they are.
     fn as_f32(values: &[Self::Value]) -> Option<&[f32]>;

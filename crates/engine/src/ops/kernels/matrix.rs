@@ -9,7 +9,7 @@ use super::kernel::{Kernel, Rows, Sums};
 use super::loops::{Finish, PANEL, Rectangle, finish_panel};
 use super::math::Lane;
 use super::memory::Shared;
-use super::pack::{Arrangement, PackedMatrix};
+use super::pack::{Arrangement, Block, PackedMatrix};
 use super::tile::Vectors;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 use super::{KernelPath, amx::MatrixUnit};
@@ -17,13 +17,10 @@ use super::{Kernels, portable};
 use crate::error::{Error, Result};
 use crate::ops::arena::Arena;
 
-/// Panels of a task at most. With [`Kernel::TASK_POSITIONS`] of 224 the sums take at most 573 KB, which leaves room in a second-level
-/// cache of 1 MB for the inputs of a block.
-const TASK_PANELS: usize = 20;
 /// Panels of a task at least, when a product is cut finer so that several cores have work.
 const TASK_PANELS_LEAST: usize = 4;
-/// Tasks that a product should have, whatever the number of threads.
-const TASKS_WANTED: usize = 16;
+/// Tasks that a product should have for every thread: the last ones to finish then wait little for each other.
+const TASKS_PER_THREAD: usize = 4;
 
 /// Where the taps of a convolution look. A linear layer is one tap over a row of positions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -161,16 +158,16 @@ pub(crate) struct Partition {
 }
 
 impl Partition {
-    /// The partition of a product by a kernel; it depends on nothing but its size.
-    fn of<K: Kernel>(positions: usize, panels: usize) -> Self {
+    /// The partition of a product by a kernel into some `wanted` tasks. No result depends on it.
+    fn of<K: Kernel>(positions: usize, panels: usize, wanted: usize) -> Self {
         let position_parts = positions.div_ceil(K::TASK_POSITIONS).max(1);
         let task_positions = positions.div_ceil(position_parts).next_multiple_of(K::HEIGHT);
         let position_parts = positions.div_ceil(task_positions.max(1)).max(1);
-        let most = (panels * position_parts).div_ceil(TASKS_WANTED).clamp(TASK_PANELS_LEAST, TASK_PANELS);
+        let most = (panels * position_parts).div_ceil(wanted).clamp(TASK_PANELS_LEAST, K::TASK_PANELS);
         let panel_parts = panels.div_ceil(most).max(1);
         let task_panels = panels.div_ceil(panel_parts);
         // small and narrow: cut the positions finer instead
-        let position_parts = position_parts.max(TASKS_WANTED.div_ceil(panel_parts));
+        let position_parts = position_parts.max(wanted.div_ceil(panel_parts));
         let task_positions = positions.div_ceil(position_parts).next_multiple_of(2 * K::HEIGHT).min(task_positions);
         Self { positions: task_positions.max(K::HEIGHT), panels: task_panels.max(1) }
     }
@@ -186,7 +183,7 @@ fn run_panels<K: Kernel, O: Lane>(
     product.check(input.len(), K::GROUP, output.len())?;
     let panels = product.matrix.columns() / PANEL;
     let positions = product.geometry.rows * product.geometry.positions();
-    let partition = Partition::of::<K>(positions, panels);
+    let partition = Partition::of::<K>(positions, panels, TASKS_PER_THREAD * rayon::current_num_threads());
     let position_parts = positions.div_ceil(partition.positions);
     let panel_parts = panels.div_ceil(partition.panels);
     // SAFETY: a task writes its own positions of its own panels, and no two tasks have both in common.
@@ -202,6 +199,21 @@ fn run_panels<K: Kernel, O: Lane>(
         };
         task.run::<K, O>(kernels, arena, product, input, &output)
     })
+}
+
+/// The blocks of K in runs of at most the kernel's chunk: panel by panel their weights are multiplied with inputs in the cache.
+fn chunks<K: Kernel>(blocks: &[Block]) -> Vec<&[Block]> {
+    let mut chunks = Vec::new();
+    let (mut first, mut depth) = (0, 0);
+    for (index, block) in blocks.iter().enumerate() {
+        if index > first && depth + block.depth > K::CHUNK {
+            chunks.push(&blocks[first..index]);
+            (first, depth) = (index, 0);
+        }
+        depth += block.depth;
+    }
+    chunks.push(&blocks[first..]);
+    chunks
 }
 
 /// A rectangle of the result.
@@ -223,21 +235,32 @@ impl Task {
         let count = self.positions.len();
         let padded = count.next_multiple_of(K::HEIGHT);
         let pointers = self.pointers::<K>(product, input, padded);
-        let mut sums = arena.take::<f32>(self.panels.len() * padded * PANEL)?;
+        let chunks = chunks::<K>(matrix.blocks());
+        // where a panel's sums are complete before the next ones begin, these take their place
+        let kept = if chunks.len() > 1 { self.panels.len() } else { 1 };
+        let mut sums = arena.take::<f32>(kept * padded * PANEL)?;
         let weights = matrix.weights::<K::Value>();
         // SAFETY: panels are packed only for paths whose processor features were found, paired ones only with BF16.
         let session = unsafe { K::begin() };
-        for (index, block) in matrix.blocks().iter().enumerate() {
-            let borrow = std::marker::PhantomData;
-            let rows = Rows { segments: &block.segments, pointers: &pointers, stride: padded, count, borrow };
-            // SAFETY: the pointers of the task are readable over all channels of a position, which the segments stay within.
-            let inputs = unsafe { K::prepare(arena, rows)? };
-            for (panel, sums) in self.panels.clone().zip(sums.chunks_exact_mut(padded * PANEL)) {
-                let from = block.offset + panel * block.depth * PANEL;
-                let weights = &weights[from..from + block.depth * PANEL];
-                // SAFETY: as for the session, and the input is borrowed.
-                unsafe { K::multiply(&session, &inputs, weights, Sums { values: sums, stride: PANEL, accumulate: index > 0 }) };
-                if index + 1 == matrix.blocks().len() {
+        for (index, chunk) in chunks.iter().enumerate() {
+            let mut inputs = Vec::with_capacity(chunk.len());
+            for block in *chunk {
+                let borrow = std::marker::PhantomData;
+                let rows = Rows { segments: &block.segments, pointers: &pointers, stride: padded, count, borrow };
+                // SAFETY: the pointers of the task are readable over all channels of a position, which the segments stay within.
+                inputs.push(unsafe { K::prepare(arena, rows)? });
+            }
+            for panel in self.panels.clone() {
+                let place = if kept > 1 { panel - self.panels.start } else { 0 };
+                let sums = &mut sums[place * padded * PANEL..(place + 1) * padded * PANEL];
+                for (within, (block, inputs)) in chunk.iter().zip(&inputs).enumerate() {
+                    let next = chunk.get(within + 1).map_or((&chunk[0], panel + 1), |block| (block, panel));
+                    let next = if next.1 < self.panels.end { next.0.panel(weights, next.1) } else { &[] };
+                    let sums = Sums { values: &mut *sums, stride: PANEL, accumulate: index + within > 0 };
+                    // SAFETY: as for the session, and the input is borrowed.
+                    unsafe { K::multiply(&session, inputs, block.panel(weights, panel), next, sums) };
+                }
+                if index + 1 == chunks.len() {
                     let rectangle = Rectangle { panel, first: self.positions.start, count };
                     finish_panel(kernels.level(), &product.finish, sums, PANEL, rectangle, output);
                 }
@@ -279,12 +302,13 @@ mod tests {
     }
 
     fn check_partition<K: Kernel>(positions: usize, panels: usize) {
-        let partition = Partition::of::<K>(positions, panels);
+        let wanted = 16;
+        let partition = Partition::of::<K>(positions, panels, wanted);
         assert!(partition.positions.is_multiple_of(K::HEIGHT) && partition.positions <= K::TASK_POSITIONS);
-        assert!(partition.panels >= 1 && partition.panels <= TASK_PANELS);
+        assert!(partition.panels >= 1 && partition.panels <= K::TASK_PANELS);
         let tasks = positions.div_ceil(partition.positions) * panels.div_ceil(partition.panels);
         if positions * panels >= 2048 * 10 {
-            assert!(tasks >= TASKS_WANTED, "{tasks} tasks for {positions} positions, {panels} panels");
+            assert!(tasks >= wanted, "{tasks} tasks for {positions} positions, {panels} panels");
         }
     }
 

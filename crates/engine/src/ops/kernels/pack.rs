@@ -56,6 +56,14 @@ pub(crate) struct Block {
     pub(crate) offset: usize,
 }
 
+impl Block {
+    /// A panel of this block among all weights.
+    pub(crate) fn panel<'a, T>(&self, weights: &'a [T], panel: usize) -> &'a [T] {
+        let length = self.depth * PANEL;
+        &weights[self.offset + panel * length..self.offset + (panel + 1) * length]
+    }
+}
+
 /// How the values are arranged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Arrangement {

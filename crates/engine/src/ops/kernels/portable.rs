@@ -94,7 +94,7 @@ pub(super) fn run<O: Lane>(
         multiply_taps(arena, product, input, (row, first, count), (first_column, width), &mut sums)?;
         for panel in 0..width / PANEL {
             let rectangle = Rectangle { panel: first_column / PANEL + panel, first: row * positions + first, count };
-            finish_panel(kernels.level(), &product.finish, &sums[panel * PANEL..], width, rectangle, &output);
+            finish_panel(kernels.level(), &product.finish, &mut sums[panel * PANEL..], width, rectangle, &output);
         }
         Ok(())
     })

@@ -91,8 +91,11 @@ impl<T: Operand> Kernel for Vectors<T> {
     const GROUP: usize = T::GROUP;
     const STEP: usize = T::GROUP;
     const BLOCK: usize = T::BLOCK;
+    const CHUNK: usize = T::BLOCK;
     const HEIGHT: usize = HEIGHT;
+    // 16 tiles by 20 panels: the sums take 573 KB, which leaves room in a second-level cache of 1 MB for the inputs of a block
     const TASK_POSITIONS: usize = 16 * HEIGHT;
+    const TASK_PANELS: usize = 20;
     const TASK_QUERIES: usize = 4 * HEIGHT;
 
     unsafe fn begin() {}
@@ -101,7 +104,7 @@ impl<T: Operand> Kernel for Vectors<T> {
         Ok(rows)
     }
 
-    unsafe fn multiply((): &(), inputs: &Rows<'_, T>, panel: &[T], sums: Sums<'_>) {
+    unsafe fn multiply((): &(), inputs: &Rows<'_, T>, panel: &[T], _next: &[T], sums: Sums<'_>) {
         let Rows { segments, pointers: rows, stride: rows_stride, count, .. } = *inputs;
         let Sums { values: sums, stride: sums_stride, accumulate } = sums;
         // SAFETY: passed on.
