@@ -161,7 +161,7 @@ impl Partition {
     /// The partition of a product by a kernel into some `wanted` tasks. No result depends on it.
     fn of<K: Kernel>(positions: usize, panels: usize, wanted: usize) -> Self {
         let position_parts = positions.div_ceil(K::TASK_POSITIONS).max(1);
-        let task_positions = positions.div_ceil(position_parts).next_multiple_of(K::HEIGHT);
+        let task_positions = positions.div_ceil(position_parts).next_multiple_of(2 * K::HEIGHT);
         let position_parts = positions.div_ceil(task_positions.max(1)).max(1);
         let most = (panels * position_parts).div_ceil(wanted).clamp(TASK_PANELS_LEAST, K::TASK_PANELS);
         let panel_parts = panels.div_ceil(most).max(1);
