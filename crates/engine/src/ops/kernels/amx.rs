@@ -110,7 +110,7 @@ pub(crate) struct Tiles<'a> {
     /// Pieces of a pair.
     pieces_per_pair: usize,
     /// Tiles of positions. The lower tile of the last pair is missing where they are odd.
-    tiles: usize,
+    count: usize,
     /// K of the block.
     depth: usize,
     /// Keeps what was gathered alive: the pieces point into it.
@@ -162,7 +162,7 @@ impl Kernel for MatrixUnit {
     unsafe fn multiply(_session: &Session, inputs: &Tiles<'_>, panel: &[bf16], next: &[bf16], sums: Sums<'_>) {
         let Sums { values, stride, accumulate } = sums;
         assert!(inputs.depth * PANEL <= panel.len(), "weights for every k");
-        let height = inputs.tiles * TILE_ROWS;
+        let height = inputs.count * TILE_ROWS;
         assert!(height > 0 && stride >= PANEL && (height - 1) * stride + PANEL <= values.len(), "sums for every position");
         for (pair, pieces) in inputs.pieces.chunks_exact(inputs.pieces_per_pair).enumerate() {
             let sums = values[pair * 2 * TILE_ROWS * stride..].as_mut_ptr();
@@ -171,7 +171,7 @@ impl Kernel for MatrixUnit {
             // SAFETY: weights and sums are in bounds by the assertions, the pieces by construction while what they were made from
             // is readable; the session configured the tiles.
             unsafe {
-                if 2 * pair + 2 <= inputs.tiles {
+                if 2 * pair + 2 <= inputs.count {
                     multiply_pair(pieces, panel.as_ptr(), ahead, sums, stride, accumulate);
                 } else {
                     multiply_single(pieces, panel.as_ptr(), sums, stride, accumulate);
@@ -239,7 +239,7 @@ impl<'a> Tiles<'a> {
             }
         }
         let borrow = std::marker::PhantomData;
-        Ok(Self { pieces, pieces_per_pair: pieces_per_tile.max(1), tiles, depth, _gathered: gathered, borrow })
+        Ok(Self { pieces, pieces_per_pair: pieces_per_tile.max(1), count: tiles, depth, _gathered: gathered, borrow })
     }
 }
 
