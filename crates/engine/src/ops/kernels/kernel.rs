@@ -88,7 +88,13 @@ pub(crate) trait Kernel {
     ///
     /// # Safety
     /// The processor must have the kernel's instructions, and what the inputs were prepared from must still be readable.
-    unsafe fn multiply(session: &Self::Session, inputs: &Self::Inputs<'_>, panel: &[Self::Value], next: &[Self::Value], sums: Sums<'_>);
+    unsafe fn multiply(
+        session: &Self::Session,
+        inputs: &Self::Inputs<'_>,
+        panel: &[Self::Value],
+        next: &[Self::Value],
+        sums: Sums<'_>,
+    );
 
     /// The values as f32, when that is what they are.
     fn as_f32(values: &[Self::Value]) -> Option<&[f32]>;

@@ -273,9 +273,9 @@ impl Addends {
     fn of(finish: &Finish<'_>, panel: usize, row: usize) -> Self {
         let range = finish.columns(panel);
         // a gated layer has no such vector; in any other a panel is as wide as its result
-        let per_row = finish.per_row.map_or([0.0; PANEL], |per_row| {
-            columns::<0>(per_row, row * finish.channels + range.start, range.len())
-        });
+        let per_row = finish
+            .per_row
+            .map_or([0.0; PANEL], |per_row| columns::<0>(per_row, row * finish.channels + range.start, range.len()));
         Self { bias: columns::<PANEL>(finish.bias, panel * PANEL, PANEL), per_row }
     }
 }

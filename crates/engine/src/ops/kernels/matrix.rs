@@ -240,7 +240,8 @@ impl Task {
         let kept = if chunks.len() > 1 { self.panels.len() } else { 1 };
         let mut sums = arena.take::<f32>(kept * padded * PANEL)?;
         let weights = matrix.weights::<K::Value>();
-        // SAFETY: panels are packed only for paths whose processor features were found, paired ones only with BF16.
+        // SAFETY: panels are packed only for paths whose processor features were found, paired ones only with BF16; the matrix unit is
+        // asked only on its own path.
         let session = unsafe { K::begin() };
         for (index, chunk) in chunks.iter().enumerate() {
             let mut inputs = Vec::with_capacity(chunk.len());

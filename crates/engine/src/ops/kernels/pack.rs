@@ -4,11 +4,11 @@ use half::bf16;
 use rayon::prelude::*;
 
 use super::KernelPath;
+use super::kernel::{Kernel, Segment};
 use super::loops::PANEL;
 use super::mapped::{Floats, MappedPiece, Parameters};
 use super::math::Lane;
 use super::memory::{AlignedMemory, as_bytes};
-use super::kernel::{Kernel, Segment};
 use super::tile::Vectors;
 use crate::error::{Error, Result};
 
