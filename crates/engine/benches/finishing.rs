@@ -1,6 +1,6 @@
 //! Speed of upscaling and interpolation on the CPU, with weights by formula: the arithmetic is that of the published networks.
 //!
-//! `cargo bench -p framewright-engine --bench finishing -- [avx512bf16|avx512|gemm] [f32|bf16]`: without a path the fastest, without a
+//! `cargo bench -p framewright-engine --bench finishing -- [amxbf16|avx512bf16|avx512|gemm] [f32|bf16]`: without a path the fastest, without a
 //! precision both. `scripts/bench/finishing.py` times torch on the same work. Prints the median time of a picture or frame.
 #![expect(clippy::print_stdout, reason = "the report of a benchmark")]
 
@@ -59,6 +59,7 @@ fn main() -> Result<()> {
     let (mut path, mut precisions) = (None, vec![Precision::F32, Precision::Bf16]);
     for argument in std::env::args().skip(1) {
         match argument.as_str() {
+            "amxbf16" => path = Some(KernelPath::AmxBf16),
             "avx512bf16" => path = Some(KernelPath::Avx512Bf16),
             "avx512" => path = Some(KernelPath::Avx512),
             "gemm" => path = Some(KernelPath::Gemm),

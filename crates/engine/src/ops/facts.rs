@@ -84,10 +84,7 @@ impl DeviceFacts {
     }
 
     fn multiplies_as_stored(self) -> bool {
-        match self.kernels {
-            Some(KernelPath::Avx512Bf16) | None => true,
-            Some(KernelPath::Avx512 | KernelPath::Gemm) => self.precision == Precision::F32,
-        }
+        self.kernels.is_none_or(KernelPath::multiplies_bf16) || self.precision == Precision::F32
     }
 }
 
@@ -100,6 +97,7 @@ mod tests {
         let facts = |kernels, precision| DeviceFacts { kernels, precision };
         for (kernels, precision, expected) in [
             // weight, stream, operand, its copy, a stream value's copy
+            (Some(KernelPath::AmxBf16), Precision::Bf16, [2, 4, 2, 0, 2]),
             (Some(KernelPath::Avx512Bf16), Precision::Bf16, [2, 4, 2, 0, 2]),
             (Some(KernelPath::Avx512), Precision::Bf16, [4, 4, 2, 4, 0]),
             (Some(KernelPath::Gemm), Precision::Bf16, [4, 4, 2, 4, 0]),

@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use super::kernels::loops::Finish;
+use super::kernels::finish::Finish;
 use super::kernels::mapped::Floats;
 use super::kernels::math::Lane;
 use super::kernels::matrix::{Geometry, Product, Values, run};

@@ -98,6 +98,20 @@ fn exact_sigmoid(x: f64) -> f64 {
 }
 
 #[test]
+fn paths_that_this_processor_lacks_are_refused() {
+    let available = KernelPath::available();
+    for path in [KernelPath::AmxBf16, KernelPath::Avx512Bf16, KernelPath::Avx512, KernelPath::Gemm] {
+        match Ops::cpu(Precision::Bf16, Some(path)) {
+            Ok(ops) => assert!(available.contains(&path), "{} without its instructions", ops.description()),
+            Err(error) => {
+                println!("skipped: every test of the {} kernels: {error}", path.name());
+                assert!(!available.contains(&path) && path != KernelPath::Gemm, "{error}");
+            }
+        }
+    }
+}
+
+#[test]
 fn descriptions_name_path_and_precision() {
     let ops = Ops::cpu(Precision::F32, Some(KernelPath::Gemm)).unwrap();
     assert_eq!(ops.description(), "cpu (gemm, f32)");

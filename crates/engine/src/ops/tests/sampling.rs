@@ -6,7 +6,7 @@ use crate::ops::elementwise::{add_to_channels, concatenate};
 use crate::ops::resize::resize_bilinear;
 use crate::ops::shuffle::{interleave, pixel_shuffle};
 use crate::ops::warp::warp;
-use crate::ops::{Conv2d, Conv2dConfig, ConvTranspose2d, Epilogue, Growing, Linear, Output, Padding, Slopes};
+use crate::ops::{Blend, Conv2d, Conv2dConfig, ConvTranspose2d, Epilogue, Growing, Linear, Output, Padding, Slopes};
 use crate::weights::Scope;
 
 /// Rounding alone: nothing here is a product in the working precision.
@@ -26,24 +26,26 @@ fn indices(shape: Shape) -> impl Iterator<Item = (usize, usize, usize, usize)> {
 }
 
 #[test]
-fn slopes_bend_what_is_negative_last_of_all() {
+fn results_are_blended_and_what_is_negative_then_bent() {
     for out_channels in [5, 32, 70] {
         let (in_channels, shape) = (12, Shape::new(2, 3, 5, 12));
         let input = random(1, shape.elements());
         let weight = weights(2, in_channels * out_channels, in_channels);
         let (bias, slopes) = (random(3, out_channels), random(4, out_channels));
         let result = shape.with_channels(out_channels);
-        let residual = random(5, result.elements());
+        let (residual, other) = (random(5, result.elements()), random(6, result.elements()));
+        let share = 0.3_f32;
         let source = Tensors::default()
             .with("layer.weight", &[out_channels, in_channels], weight.clone())
             .with("layer.bias", &[out_channels], bias.clone())
             .with("slopes.weight", &[out_channels], slopes.clone());
-        let exact = |slope: &dyn Fn(usize) -> f64| -> Vec<f64> {
+        let exact = |slope: &dyn Fn(usize) -> f64, share: f64| -> Vec<f64> {
             let sum = |(index, residual): (usize, &f32)| {
                 let (position, out) = (index / out_channels, index % out_channels);
                 let pairs = input[position * in_channels..].iter().zip(&weight[out * in_channels..][..in_channels]);
                 let product: f64 = pairs.map(|(value, weight)| f64::from(*value) * f64::from(*weight)).sum();
                 let sum = product + f64::from(bias[out]) + f64::from(*residual);
+                let sum = share * f64::from(other[index]) + (1.0 - share) * sum;
                 if sum < 0.0 { sum * slope(out) } else { sum }
             };
             residual.iter().enumerate().map(sum).collect()
@@ -52,54 +54,62 @@ fn slopes_bend_what_is_negative_last_of_all() {
             let root = Scope::root(&source);
             let linear = Linear::load(&ops, &root.enter("layer"), in_channels, out_channels, true).unwrap();
             let (input, residual) = (ops.upload(shape, &input).unwrap(), ops.upload(result, &residual).unwrap());
+            let other = ops.upload(result, &other).unwrap();
+            let blend = Some(Blend { with: &other, share });
             let parametric = Slopes::load(&ops, &root.enter("slopes"), out_channels).unwrap();
             let leaky = Slopes::constant(&ops, out_channels, 0.2).unwrap();
-            for (what, layer, exact) in [
-                ("parametric", &parametric, exact(&|out| f64::from(slopes[out]))),
-                ("leaky", &leaky, exact(&|_| f64::from(0.2_f32))),
+            for (what, layer, blend, exact) in [
+                ("parametric", Some(&parametric), None, exact(&|out| f64::from(slopes[out]), 0.0)),
+                ("leaky", Some(&leaky), None, exact(&|_| f64::from(0.2_f32), 0.0)),
+                ("blended", None, blend, exact(&|_| 1.0, f64::from(share))),
+                ("parametric after blending", Some(&parametric), blend, exact(&|out| f64::from(slopes[out]), f64::from(share))),
             ] {
-                let epilogue = Epilogue { residual: Some(&residual), slopes: Some(layer), ..Epilogue::default() };
+                let epilogue = Epilogue { residual: Some(&residual), blend, slopes: layer, ..Epilogue::default() };
                 check(&ops, what, &linear.forward(&ops, &input, epilogue).unwrap(), result, &exact, tolerance);
             }
-            let other = Slopes::constant(&ops, out_channels + 1, 0.2).unwrap();
-            assert!(linear.forward(&ops, &input, Epilogue { slopes: Some(&other), ..Epilogue::default() }).is_err());
+            let longer = Slopes::constant(&ops, out_channels + 1, 0.2).unwrap();
+            assert!(linear.forward(&ops, &input, Epilogue { slopes: Some(&longer), ..Epilogue::default() }).is_err());
         }
     }
 }
 
 #[test]
 fn grown_channels_are_those_of_a_concatenation() {
-    let shape = Shape::new(2, 5, 4, 6);
-    let added = shape.with_channels(10);
-    let (first, second) = (random(1, shape.elements()), random(2, added.elements()));
-    let config = Conv2dConfig { in_channels: 16, out_channels: 33, kernel: 3, stride: 1, padding: Padding::all(1) };
-    let source =
-        Tensors::default().with("weight", &[33, 16, 3, 3], weights(3, 33 * 16 * 9, 144)).with("bias", &[33], random(4, 33));
-    for (ops, tolerance) in backends() {
-        let conv = Conv2d::load(&ops, &Scope::root(&source), config).unwrap();
-        let parts = [ops.upload(shape, &first).unwrap(), ops.upload(added, &second).unwrap()];
-        let joined = concatenate(&ops, &[&parts[0], &parts[1]]).unwrap();
-        let epilogue = Epilogue { output: Output::Operand, ..Epilogue::default() };
-        let expected = conv.forward(&ops, &joined, epilogue).unwrap();
-        let mut growing = Growing::new(&ops, shape.with_channels(49)).unwrap();
-        for _ in 0..2 {
-            growing.clear();
-            for part in &parts {
-                growing.push(&ops, part).unwrap();
+    // Channels that fill loads of the matrix unit, alone and as a tap of several, and some that do not.
+    for (channels, added, out_channels) in [(6, 10, 33), (32, 32, 40), (64, 160, 32)] {
+        let shape = Shape::new(2, 5, 4, channels);
+        let (room, together) = (channels + added + out_channels, channels + added);
+        let (first, second) = (random(1, shape.elements()), random(2, shape.with_channels(added).elements()));
+        let config = Conv2dConfig { in_channels: together, out_channels, kernel: 3, stride: 1, padding: Padding::all(1) };
+        let source = Tensors::default()
+            .with("weight", &[out_channels, together, 3, 3], weights(3, out_channels * together * 9, together * 9))
+            .with("bias", &[out_channels], random(4, out_channels));
+        for (ops, tolerance) in backends() {
+            let conv = Conv2d::load(&ops, &Scope::root(&source), config).unwrap();
+            let parts = [ops.upload(shape, &first).unwrap(), ops.upload(shape.with_channels(added), &second).unwrap()];
+            let joined = concatenate(&ops, &[&parts[0], &parts[1]]).unwrap();
+            let epilogue = Epilogue { output: Output::Operand, ..Epilogue::default() };
+            let expected = conv.forward(&ops, &joined, epilogue).unwrap();
+            let mut growing = Growing::new(&ops, shape.with_channels(room)).unwrap();
+            for _ in 0..2 {
+                growing.clear();
+                for part in &parts {
+                    growing.push(&ops, part).unwrap();
+                }
+                assert_eq!(growing.shape(), joined.shape());
+                let grown = conv.forward_grown(&ops, &growing, epilogue).unwrap();
+                if ops.precision() == Precision::F32 {
+                    assert_eq!(bits(&ops, &grown), bits(&ops, &expected), "{}", ops.description());
+                }
+                // Kernels that do not multiply bf16 round what has grown and not what is converted for one product.
+                let exact: Vec<f64> = ops.download(&expected).unwrap().into_iter().map(f64::from).collect();
+                check(&ops, "grown channels", &grown, expected.shape(), &exact, tolerance);
+                growing.push(&ops, &grown).unwrap();
+                assert!(growing.push(&ops, &parts[0]).is_err(), "there is no room left");
+                assert!(conv.forward_grown(&ops, &growing, epilogue).is_err(), "it takes {together} channels, not {room}");
             }
-            assert_eq!(growing.shape(), joined.shape());
-            let grown = conv.forward_grown(&ops, &growing, epilogue).unwrap();
-            if ops.precision() == Precision::F32 {
-                assert_eq!(bits(&ops, &grown), bits(&ops, &expected), "{}", ops.description());
-            }
-            // Kernels that do not multiply bf16 round what has grown and not what is converted for one product.
-            let exact: Vec<f64> = ops.download(&expected).unwrap().into_iter().map(f64::from).collect();
-            check(&ops, "grown channels", &grown, expected.shape(), &exact, tolerance);
-            growing.push(&ops, &grown).unwrap();
-            assert!(growing.push(&ops, &parts[0]).is_err(), "there is no room left");
-            assert!(conv.forward_grown(&ops, &growing, epilogue).is_err(), "it takes 16 channels, not 49");
+            assert!(growing.push(&ops, &ops.upload(Shape::new(1, 5, 4, 1), &[0.0; 20]).unwrap()).is_err());
         }
-        assert!(growing.push(&ops, &ops.upload(Shape::new(1, 5, 4, 1), &[0.0; 20]).unwrap()).is_err());
     }
 }
 
