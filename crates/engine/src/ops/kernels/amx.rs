@@ -145,6 +145,8 @@ impl Kernel for MatrixUnit {
     const TASK_POSITIONS: usize = 320;
     const TASK_PANELS: usize = 40;
     const TASK_QUERIES: usize = 64;
+    // beside these products, what the softmax does once a block counts
+    const TASK_KEYS: usize = 512;
 
     unsafe fn begin() -> Session {
         // SAFETY: the processor has the tiles by contract, and the configuration is 64 bytes of palette 1.

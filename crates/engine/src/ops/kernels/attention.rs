@@ -1,4 +1,4 @@
-//! Attention in blocks: scores of some 60 queries × 128 keys at a time, softmax on the way, values weighed by the same kernel.
+//! Attention in blocks: scores of some 60 queries × a few hundred keys at a time, softmax on the way, values weighed by the same kernel.
 
 use std::sync::Arc;
 
@@ -21,8 +21,6 @@ use crate::ops::interrupt::Interrupt;
 
 /// Queries of a task at most: their scores against a block of keys stay in the first-level cache.
 const MOST_QUERIES: usize = 64;
-/// Keys of a block.
-const KEYS: usize = 4 * PANEL;
 
 /// Vectors at regular distances: position i of head h starts at `values[i · stride + offset + h · head_channels]`.
 #[derive(Clone, Copy, Debug)]
@@ -261,8 +259,10 @@ impl Task {
         let value_length = key_panels * PANEL * PANEL;
         let values = &packed.values[values + self.head * value_panels * value_length..][..value_panels * value_length];
 
-        let mut scores = arena.take::<f32>(K::TASK_QUERIES * KEYS)?;
-        let mut weights = arena.take::<K::Value>(K::TASK_QUERIES * KEYS)?;
+        // rows at powers of two would share a few lines of the cache
+        let row_length = K::TASK_KEYS + PANEL;
+        let mut scores = arena.take::<f32>(K::TASK_QUERIES * row_length)?;
+        let mut weights = arena.take::<K::Value>(K::TASK_QUERIES * row_length)?;
         let mut sums = arena.take::<f32>(value_panels * K::TASK_QUERIES * PANEL)?;
         let mut running = [RunningSoftmax::START; MOST_QUERIES];
         let query_rows = self.query_rows(problem, queries);
@@ -272,17 +272,17 @@ impl Task {
         let factor = 1.0 / (channels as f32).sqrt();
         let count = problem.rows[self.row].count;
         let seen = if problem.causal { count.min(self.first + self.count) } else { count };
-        for first_key in (0..seen).step_by(KEYS) {
-            let block = KEYS.min(seen - first_key);
+        for first_key in (0..seen).step_by(K::TASK_KEYS) {
+            let block = K::TASK_KEYS.min(seen - first_key);
             let width = block.next_multiple_of(PANEL);
             for panel in 0..width / PANEL {
                 let panel_keys = &keys[(first_key / PANEL + panel) * PANEL * depth..][..PANEL * depth];
-                let scores = Sums { values: &mut scores[panel * PANEL..], stride: KEYS, accumulate: false };
+                let scores = Sums { values: &mut scores[panel * PANEL..], stride: row_length, accumulate: false };
                 multiplier.multiply(&query_inputs, panel_keys, scores);
             }
             for query in 0..self.count {
                 let visible = if problem.causal { (self.first + query + 1).saturating_sub(first_key).min(block) } else { block };
-                let row = query * KEYS..query * KEYS + width;
+                let row = query * row_length..query * row_length + width;
                 let correction = softmax_block(
                     kernels.level(),
                     &mut scores[row.clone()],
@@ -297,7 +297,7 @@ impl Task {
                     }
                 }
             }
-            let weight_rows = Regular::new(&weights, KEYS, width, K::TASK_QUERIES);
+            let weight_rows = Regular::new(&weights, row_length, width, K::TASK_QUERIES);
             let weight_inputs = multiplier.prepare(&weight_rows, self.count)?;
             for (panel, sums) in sums.chunks_exact_mut(K::TASK_QUERIES * PANEL).enumerate() {
                 let panel_values = &values[panel * value_length + first_key * PANEL..][..width * PANEL];

@@ -69,6 +69,8 @@ pub(crate) trait Kernel {
     const TASK_PANELS: usize;
     /// Queries of a task of attention, a multiple of the height.
     const TASK_QUERIES: usize;
+    /// Keys of a block of attention, a multiple of the panel: of so many at a time the softmax takes maximum and sum.
+    const TASK_KEYS: usize;
 
     /// Readies the thread.
     ///

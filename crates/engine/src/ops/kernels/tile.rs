@@ -97,6 +97,7 @@ impl<T: Operand> Kernel for Vectors<T> {
     const TASK_POSITIONS: usize = 16 * HEIGHT;
     const TASK_PANELS: usize = 20;
     const TASK_QUERIES: usize = 4 * HEIGHT;
+    const TASK_KEYS: usize = 4 * PANEL;
 
     unsafe fn begin() {}
 
