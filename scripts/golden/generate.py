@@ -12,6 +12,7 @@ import torch
 import transformers
 
 import checkpoint
+import interpolate
 import noise
 import pipeline
 import published
@@ -24,6 +25,7 @@ import svd_single_file
 import text_encoder
 import tokenizer
 import unet
+import upscale
 import vae
 from fixture import write_json
 from weights import rule_fixture
@@ -33,7 +35,7 @@ PARTS = [
     (tokenizer, "tokenizers"), (text_encoder, "text_encoder"), (unet, "unet"), (vae, "vae"), (noise, "noise"),
     (sampler, "sampler"), (checkpoint, "checkpoints"), (saved, "saved"), (pipeline, "pipeline"), (published, "published"),
     (svd_components, "svd_components"), (svd_single_file, "svd_single_file"), (svd_pipeline, "svd_pipeline"),
-    (svd_published, "svd_published"),
+    (svd_published, "svd_published"), (upscale, "upscale"), (interpolate, "interpolate"),
 ]
 
 

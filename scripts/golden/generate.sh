@@ -13,6 +13,7 @@ if [[ -z $python ]]; then
   python=$environment/bin/python
   [[ -x $python ]] || python3 -m venv "$environment"
   "$python" -m pip install --quiet --requirement "$here/requirements.txt"
+  "$python" -m pip install --quiet --no-deps --requirement "$here/requirements_bare.txt"
 fi
 
 PYTHONDONTWRITEBYTECODE=1 "$python" "$here/generate.py" "$fixtures"

@@ -89,6 +89,7 @@ fn precision(config: &Config) -> Option<Precision> {
 
 fn kernels(config: &Config) -> Option<KernelPath> {
     config.compute.cpu_kernels.map(|kernels| match kernels {
+        CpuKernels::AmxBf16 => KernelPath::AmxBf16,
         CpuKernels::Avx512Bf16 => KernelPath::Avx512Bf16,
         CpuKernels::Avx512 => KernelPath::Avx512,
         CpuKernels::Gemm => KernelPath::Gemm,

@@ -15,6 +15,8 @@ pub enum ComputePrecision {
 /// The family of CPU kernels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CpuKernels {
+    /// bf16 products on the matrix unit (AMX).
+    AmxBf16,
     /// AVX-512 with BF16 dot products.
     Avx512Bf16,
     /// AVX-512.
@@ -41,13 +43,14 @@ pub(super) fn resolve(precision: Option<&str>, kernels: Option<&str>) -> Result<
     };
     let cpu_kernels = match kernels {
         None => None,
+        Some("amxbf16") => Some(CpuKernels::AmxBf16),
         Some("avx512bf16") => Some(CpuKernels::Avx512Bf16),
         Some("avx512") => Some(CpuKernels::Avx512),
         Some("gemm") => Some(CpuKernels::Gemm),
         Some(other) => {
             return Err(ConfigError::setting(
                 "FRAMEWRIGHT_CPU_KERNELS",
-                format!("'{other}' is not one of avx512bf16, avx512, gemm"),
+                format!("'{other}' is not one of amxbf16, avx512bf16, avx512, gemm"),
             ));
         }
     };

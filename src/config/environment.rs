@@ -38,7 +38,7 @@ pub struct Environment {
     pub device: Option<String>,
     /// `FRAMEWRIGHT_PRECISION`: `f32` or `bf16`.
     pub precision: Option<String>,
-    /// `FRAMEWRIGHT_CPU_KERNELS`: `avx512bf16`, `avx512` or `gemm`.
+    /// `FRAMEWRIGHT_CPU_KERNELS`: `amxbf16`, `avx512bf16`, `avx512` or `gemm`.
     pub cpu_kernels: Option<String>,
     /// `FRAMEWRIGHT_LOG`: a log filter.
     pub log: Option<String>,

@@ -193,7 +193,7 @@ fn precision_named(word: &str) -> Result<Precision, OpenError> {
 }
 
 fn kernels_named(word: &str) -> Result<KernelPath, OpenError> {
-    let all = [KernelPath::Avx512Bf16, KernelPath::Avx512, KernelPath::Gemm];
+    let all = [KernelPath::AmxBf16, KernelPath::Avx512Bf16, KernelPath::Avx512, KernelPath::Gemm];
     all.into_iter().find(|kernels| kernels.name() == word).ok_or_else(|| OpenError::Word {
         option: "kernels",
         word: word.to_owned(),

@@ -1,6 +1,6 @@
 //! Speed of the operations on the CPU, at the shapes where SDXL spends its time.
 //!
-//! `cargo bench -p framewright-engine --bench ops -- [avx512bf16|avx512|gemm] [f32|bf16] [part of a name]`: without a path the
+//! `cargo bench -p framewright-engine --bench ops -- [amxbf16|avx512bf16|avx512|gemm] [f32|bf16] [part of a name]`: without a path the
 //! fastest, without a precision both. Prints the median time of a call and GFLOP/s, or GB/s for operations without arithmetic to
 //! speak of.
 #![expect(clippy::print_stdout, reason = "the report of a benchmark")]
@@ -172,6 +172,7 @@ fn main() -> Result<()> {
     let (mut path, mut precisions, mut filter) = (None, vec![Precision::F32, Precision::Bf16], String::new());
     for argument in std::env::args().skip(1).filter(|argument| !argument.starts_with("--")) {
         match argument.as_str() {
+            "amxbf16" => path = Some(KernelPath::AmxBf16),
             "avx512bf16" => path = Some(KernelPath::Avx512Bf16),
             "avx512" => path = Some(KernelPath::Avx512),
             "gemm" => path = Some(KernelPath::Gemm),

@@ -81,10 +81,11 @@ fn parse(arguments: impl Iterator<Item = String>) -> Result<Options, Failure> {
             }
             "--kernels" => {
                 options.kernels = Some(match value.as_str() {
+                    "amxbf16" => KernelPath::AmxBf16,
                     "avx512bf16" => KernelPath::Avx512Bf16,
                     "avx512" => KernelPath::Avx512,
                     "gemm" => KernelPath::Gemm,
-                    _ => return Err(format!("--kernels {value}: avx512bf16, avx512 or gemm").into()),
+                    _ => return Err(format!("--kernels {value}: amxbf16, avx512bf16, avx512 or gemm").into()),
                 });
             }
             "--device" => options.cuda = value.starts_with("cuda"),

@@ -4,8 +4,9 @@
 //! no environment variables, no network. It can be published and used alone.
 //!
 //! Reading order: [`activation`] (what flows between operations) → [`ops`] (the few operations that cost time, one implementation
-//! per kind of device) → [`unet`], [`vae`], [`svd`], [`text`], [`vision`] (networks, written against `ops` alone) → [`samplers`] and
-//! [`noise`] → [`pipelines`] (step machines that say what they want evaluated and never run a network themselves).
+//! per kind of device) → [`unet`], [`vae`], [`svd`], [`text`], [`vision`] (networks, written against `ops` alone; [`upscale`] and
+//! [`interpolate`] for what comes after) → [`samplers`] and [`noise`] → [`pipelines`] (step machines that say what they want evaluated
+//! and never run a network themselves).
 //!
 //! Invariants:
 //! - networks see [`activation::Activation`] and [`ops`]; no network calls a candle tensor method;
@@ -17,6 +18,7 @@
 pub mod activation;
 pub mod error;
 pub mod fingerprint;
+pub mod interpolate;
 pub mod latent;
 pub mod noise;
 pub mod ops;
@@ -27,6 +29,7 @@ mod snapshot;
 pub mod svd;
 pub mod text;
 pub mod unet;
+pub mod upscale;
 pub mod vae;
 pub mod vision;
 pub mod weights;

@@ -126,3 +126,43 @@ pub enum ToServer {
         result: Result<(), Failure>,
     },
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::task::{ClipRequest, Picture, PictureFile, RunFacts};
+
+    #[test]
+    fn a_clip_and_its_frames_survive_the_way_between_processes() {
+        let file = |name: &str| PictureFile { path: name.into(), width: 64, height: 36 };
+        let clip = ClipRequest {
+            width: 64,
+            height: 36,
+            num_frames: 2,
+            num_inference_steps: 20,
+            min_guidance_scale: 1.0,
+            max_guidance_scale: 3.1,
+            fps: 7,
+            motion_bucket_id: 127,
+            noise_aug_strength: 0.02,
+            decode_chunk_size: 8,
+            seed: u64::MAX,
+        };
+        let order = TaskOrder {
+            request: clip.into(),
+            model: ModelFiles { name: "svd".to_owned(), directory: "svd.safetensors".into(), fingerprint: 1 },
+            unload: Vec::new(),
+            init_image: Some(Picture::File(file("w/init-image.rgb"))),
+            work_directory: "w".into(),
+        };
+        let run = ToWorker::Run { number: TaskNumber(1), order: Box::new(order), previews: true };
+        let text = serde_json::to_string(&run).unwrap();
+        assert_eq!(serde_json::from_str::<ToWorker>(&text).unwrap(), run);
+        assert!(serde_json::from_str::<ToWorker>(&text.replace("noise_aug_strength", "noise")).is_err());
+
+        let pictures = vec![Picture::File(file("w/picture-0.rgb")), Picture::File(file("w/picture-1.rgb"))];
+        let ended = ToServer::Ended { number: TaskNumber(1), result: Ok(TaskOutput { pictures, facts: RunFacts::default() }) };
+        let text = serde_json::to_string(&ended).unwrap();
+        assert_eq!(serde_json::from_str::<ToServer>(&text).unwrap(), ended);
+    }
+}

@@ -8,7 +8,7 @@ use framewright_engine::ops::{Interrupt, Ops};
 use framewright_engine::pipelines::svd::{ClipConditioning, Generation, SvdModel, VideoRequest};
 use framewright_engine::pipelines::{Outputs, Row, StepMachine, Want};
 
-use super::chunk::decode_in_pieces;
+use super::chunk::decode_chunk;
 use crate::models::description::checkpoint_sampler;
 use crate::models::need::Need;
 use crate::preview;
@@ -164,17 +164,8 @@ impl Run {
         let begun = Instant::now();
         let interrupt = workshop.enter(std::slice::from_ref(&self.task.interrupt));
         self.most_frames = self.frames_that_fit(self.most_frames.min(latent.frames), workshop);
-        let decoded = loop {
-            let most = self.most_frames;
-            let decoded = decode_in_pieces(latent, most, |piece| self.model.decode(piece, &interrupt));
-            match decoded {
-                Err(error) if most > 1 && crate::task::is_out_of_memory(&error) => {
-                    workshop.relieve();
-                    self.most_frames = most / 2;
-                }
-                decoded => break decoded?,
-            }
-        };
+        let decode = |piece: &Latent| self.model.decode(piece, &interrupt);
+        let decoded = decode_chunk(latent, &mut self.most_frames, decode, || workshop.relieve())?;
         let in_pieces = self.most_frames < latent.frames;
         let warning = pieces_warning(self.request.decode_chunk_size);
         if in_pieces && !self.facts.warnings.contains(&warning) {
@@ -194,15 +185,20 @@ impl Run {
         Ok(())
     }
 
-    /// How many of `wanted` frames are decoded together.
-    fn frames_that_fit(&self, wanted: usize, workshop: &Workshop) -> usize {
-        let info = self.model.info();
+    /// How many of `wanted` frames are decoded together: what is idle makes room for them first.
+    fn frames_that_fit(&self, wanted: usize, workshop: &mut Workshop) -> usize {
+        let ops = workshop.ops.clone();
         let bytes_of = |frames| {
             let request = VideoRequest { decode_chunk_size: frames, ..self.request.clone() };
-            info.memory_estimate(&request, &workshop.ops).least_activations_bytes
+            self.model.info().memory_estimate(&request, &ops).least_activations_bytes
         };
+        let needed = bytes_of(wanted);
         // Where an evaluation takes more than any number of frames, it was there.
-        if bytes_of(wanted) == bytes_of(1) { wanted } else { workshop.as_many_as_fit(wanted, bytes_of) }
+        if needed == bytes_of(1) || workshop.make_room(needed, None).is_ok() {
+            wanted
+        } else {
+            workshop.as_many_as_fit(wanted, bytes_of)
+        }
     }
 
     fn save(&mut self, workshop: &mut Workshop) {

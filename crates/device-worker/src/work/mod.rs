@@ -134,6 +134,9 @@ pub fn write_renamed(path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 fn read_at_most(path: &Path, most_bytes: u64) -> Option<Vec<u8>> {
     let file = File::open(path).ok()?;
+    if file.metadata().ok()?.len() > most_bytes {
+        return None;
+    }
     let mut bytes = Vec::new();
     file.take(most_bytes + 1).read_to_end(&mut bytes).ok()?;
     (bytes.len() as u64 <= most_bytes).then_some(bytes)

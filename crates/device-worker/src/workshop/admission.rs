@@ -9,7 +9,7 @@ impl Workshop {
     pub(crate) fn admit(&mut self, files: &ModelFiles, need: Need) -> Result<(), Failure> {
         self.shelf.mark_stale(files);
         let need = if self.shelf.has(files) { need.beside_weights() } else { need };
-        self.make_room(need.least_bytes(), files).map_err(|free| need.refusal(Some(free)))
+        self.make_room(need.least_bytes(), Some(files)).map_err(|free| need.refusal(Some(free)))
     }
 
     /// Makes room for a model alone.
@@ -18,12 +18,12 @@ impl Workshop {
             return Ok(());
         }
         let need = Need::of_weights(files, &self.ops)?;
-        self.make_room(need.least_bytes(), files).map_err(|free| need.refusal(Some(free)))
+        self.make_room(need.least_bytes(), Some(files)).map_err(|free| need.refusal(Some(free)))
     }
 
-    /// Frees memory until `needed` bytes are free: scratch first, then idle models, the least recently used first. The error is what
-    /// is free in the end.
-    fn make_room(&mut self, needed: u64, files: &ModelFiles) -> Result<(), u64> {
+    /// Frees memory until `needed` bytes are free: scratch first, then idle models other than that of `files`, the least recently used
+    /// first. The error is what is free in the end.
+    pub(crate) fn make_room(&mut self, needed: u64, files: Option<&ModelFiles>) -> Result<(), u64> {
         let too_little = |workshop: &Self| (workshop.free_bytes)().filter(|free| *free < needed);
         if too_little(self).is_none() {
             return Ok(());
@@ -32,7 +32,7 @@ impl Workshop {
         self.ops.release_scratch();
         loop {
             let Some(free) = too_little(self) else { return Ok(()) };
-            if !self.shelf.evict_one(Some(files)) {
+            if !self.shelf.evict_one(files) {
                 return Err(free);
             }
         }
@@ -45,7 +45,7 @@ impl Workshop {
         self.ops.release_scratch();
     }
 
-    /// A failure of a task whose model is loaded; for lack of memory, with what was needed.
+    /// A failure of a task whose model is loaded: for lack of memory, with what was needed.
     pub(crate) fn with_numbers(&self, failure: Failure, need: Need) -> Failure {
         if failure.is_out_of_memory() { need.beside_weights().refusal((self.free_bytes)()) } else { failure }
     }

@@ -129,6 +129,12 @@ impl Arena {
         self.shelf().free_bytes
     }
 
+    /// Most bytes in use at once since the last picture was finished.
+    #[cfg(test)]
+    pub(crate) fn peak_live_bytes(&self) -> usize {
+        self.shelf().peaks_live_bytes[0]
+    }
+
     /// Bytes in use and bytes kept for use.
     #[cfg(test)]
     fn bytes(&self) -> (usize, usize) {

@@ -3,9 +3,9 @@
 use candle_core::Tensor;
 
 use super::kernels::matrix::Geometry;
-use super::matrix::{Matrix, MatrixConfig, Taps, mismatched, multiply_on_cpu};
-use super::storage::{Backend, expect_channels};
-use super::{Epilogue, Ops};
+use super::matrix::{CandleMatrix, Matrix, MatrixConfig, Taps, mismatched, multiply_on_cpu, multiply_strided_on_cpu};
+use super::storage::{Backend, Candle, expect_channels};
+use super::{Epilogue, Growing, Ops};
 use crate::activation::{Activation, Shape};
 use crate::error::{Error, Result};
 use crate::weights::Scope;
@@ -91,34 +91,59 @@ impl Conv2d {
 
     /// The convolution and its epilogue.
     pub fn forward(&self, ops: &Ops, input: &Activation, epilogue: Epilogue<'_>) -> Result<Activation> {
-        let Conv2dConfig { in_channels, out_channels, kernel, stride, padding } = self.config;
-        let Shape { rows, height, width, channels } = input.shape();
-        expect_channels("a convolution", channels, in_channels)?;
-        let output = self.config.output(height, width)?;
-        let shape = Shape::new(rows, output.0, output.1, out_channels);
-        self.matrix.check_epilogue(&epilogue, shape)?;
+        let (geometry, shape) = self.result_of(input.shape(), &epilogue)?;
         match (&ops.backend, &self.matrix) {
-            (Backend::Cpu(cpu), Matrix::Cpu(matrix)) => {
-                let geometry = Geometry {
-                    rows,
-                    input: (height, width),
-                    output,
-                    kernel: (kernel, kernel),
-                    stride,
-                    padding: (padding.top, padding.left),
-                };
-                multiply_on_cpu(cpu, matrix, input, geometry, &epilogue, shape)
-            }
+            (Backend::Cpu(cpu), Matrix::Cpu(matrix)) => multiply_on_cpu(cpu, matrix, input, geometry, &epilogue, shape),
             (Backend::Candle(candle), Matrix::Candle(matrix)) => {
-                let planes = input.tensor()?.reshape((rows, height, width, channels))?.permute((0, 3, 1, 2))?.contiguous()?;
-                let planes = planes.pad_with_zeros(2, padding.top, padding.bottom)?;
-                let planes = planes.pad_with_zeros(3, padding.left, padding.right)?;
-                let product = convolve_in_bands(&planes, &matrix.weight, stride, output)?;
-                let product = product.permute((0, 2, 3, 1))?.contiguous()?.reshape((rows, shape.positions(), out_channels))?;
-                matrix.finish(candle, product, &epilogue, shape)
+                self.convolve(candle, matrix, &input.tensor()?, geometry, &epilogue, shape)
             }
             (_, matrix) => Err(mismatched(matrix)),
         }
+    }
+
+    /// The same over the channels that `input` has by now.
+    pub fn forward_grown(&self, ops: &Ops, input: &Growing, epilogue: Epilogue<'_>) -> Result<Activation> {
+        let (geometry, shape) = self.result_of(input.shape(), &epilogue)?;
+        match (&ops.backend, &self.matrix) {
+            (Backend::Cpu(cpu), Matrix::Cpu(matrix)) => input.with_values(cpu, matrix.arrangement(), |values, stride| {
+                multiply_strided_on_cpu(cpu, matrix, (values, stride), geometry, &epilogue, shape)
+            }),
+            (Backend::Candle(candle), Matrix::Candle(matrix)) => {
+                self.convolve(candle, matrix, &input.tensor()?, geometry, &epilogue, shape)
+            }
+            (_, matrix) => Err(mismatched(matrix)),
+        }
+    }
+
+    /// Where the taps look, and the shape of the result, for an input of `shape`.
+    fn result_of(&self, shape: Shape, epilogue: &Epilogue<'_>) -> Result<(Geometry, Shape)> {
+        let Conv2dConfig { in_channels, out_channels, kernel, stride, padding } = self.config;
+        let Shape { rows, height, width, channels } = shape;
+        expect_channels("a convolution", channels, in_channels)?;
+        let output = self.config.output(height, width)?;
+        let shape = Shape::new(rows, output.0, output.1, out_channels);
+        self.matrix.check_epilogue(epilogue, shape)?;
+        let padding = (padding.top, padding.left);
+        Ok((Geometry { rows, input: (height, width), output, kernel: (kernel, kernel), stride, padding }, shape))
+    }
+
+    /// The convolution of `[rows, positions, channels]` on a candle device.
+    fn convolve(
+        &self,
+        candle: &Candle,
+        matrix: &CandleMatrix,
+        input: &Tensor,
+        geometry: Geometry,
+        epilogue: &Epilogue<'_>,
+        shape: Shape,
+    ) -> Result<Activation> {
+        let Padding { top, left, bottom, right } = self.config.padding;
+        let Geometry { rows, input: (height, width), output, stride, .. } = geometry;
+        let planes = input.reshape((rows, height, width, ()))?.permute((0, 3, 1, 2))?.contiguous()?;
+        let planes = planes.pad_with_zeros(2, top, bottom)?.pad_with_zeros(3, left, right)?;
+        let product = convolve_in_bands(&planes, &matrix.weight, stride, output)?;
+        let product = product.permute((0, 2, 3, 1))?.contiguous()?.reshape((rows, shape.positions(), shape.channels))?;
+        matrix.finish(candle, product, epilogue, shape)
     }
 }
 

@@ -135,3 +135,70 @@ pub fn select_rows(ops: &Ops, input: &Activation, from: usize, rows: usize) -> R
         Backend::Declaring => Err(declared()),
     }
 }
+
+/// The channels of all `parts`, in order (all stream, same rows and positions).
+pub fn concatenate(ops: &Ops, parts: &[&Activation]) -> Result<Activation> {
+    let Some(first) = parts.first().map(|part| part.shape()) else {
+        return Err(Error::Device("a concatenation of nothing".into()));
+    };
+    for part in parts {
+        expect_shape("a part", part.shape().with_channels(first.channels), first)?;
+    }
+    let shape = first.with_channels(parts.iter().map(|part| part.shape().channels).sum());
+    match &ops.backend {
+        Backend::Cpu(cpu) => {
+            let mut sources = Vec::with_capacity(parts.len());
+            for part in parts {
+                sources.push((part.stream()?, part.shape().channels));
+            }
+            let mut output = cpu.arena.take::<f32>(shape.elements())?;
+            let positions = (TASK_VALUES / shape.channels.max(1)).max(1);
+            output.par_chunks_mut((positions * shape.channels).max(1)).enumerate().for_each(|(task, output)| {
+                for (index, output) in output.chunks_exact_mut(shape.channels).enumerate() {
+                    let (position, mut from) = (task * positions + index, 0);
+                    for (values, channels) in &sources {
+                        output[from..from + channels].copy_from_slice(&values[position * channels..][..*channels]);
+                        from += channels;
+                    }
+                }
+            });
+            Ok(Activation { shape, storage: Storage::F32(output) })
+        }
+        Backend::Candle(candle) => {
+            let tensors = parts.iter().map(|part| part.tensor()).collect::<Result<Vec<_>>>()?;
+            candle.activation(&Tensor::cat(&tensors, 2)?, shape)
+        }
+        Backend::Declaring => Err(declared()),
+    }
+}
+
+/// The first `channels` channels of `target` += those of `addend` (both stream, of one shape); the others keep their bits.
+pub fn add_to_channels(ops: &Ops, target: &mut Activation, addend: &Activation, channels: usize) -> Result<()> {
+    let shape = target.shape();
+    expect_shape("the addend", addend.shape(), shape)?;
+    if channels > shape.channels {
+        return Err(Error::Device(format!("{channels} channels of {shape:?}")));
+    }
+    match &ops.backend {
+        Backend::Cpu(_) => {
+            let step = (TASK_VALUES / shape.channels.max(1)).max(1) * shape.channels.max(1);
+            let tasks = target.stream_mut()?.par_chunks_mut(step).zip(addend.stream()?.par_chunks(step));
+            tasks.for_each(|(target, addend)| {
+                for (target, addend) in target.chunks_exact_mut(shape.channels).zip(addend.chunks_exact(shape.channels)) {
+                    for (target, addend) in target[..channels].iter_mut().zip(addend) {
+                        *target += addend;
+                    }
+                }
+            });
+            Ok(())
+        }
+        Backend::Candle(candle) => {
+            let whole = target.tensor()?;
+            let sum = (whole.narrow(2, 0, channels)? + addend.tensor()?.narrow(2, 0, channels)?)?;
+            let rest = whole.narrow(2, channels, shape.channels - channels)?;
+            *target = candle.activation(&Tensor::cat(&[sum, rest], 2)?, shape)?;
+            Ok(())
+        }
+        Backend::Declaring => Err(declared()),
+    }
+}

@@ -8,6 +8,15 @@ const PANEL: u64 = 32;
 /// What a candle device works in besides: the columns of a banded convolution, or a block of attention scores with their softmax.
 const CANDLE_WORK_BYTES: u64 = 768 << 20;
 
+/// Predicted memory of a network, bytes: at most what the process (on CUDA: the device) holds for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Footprint {
+    /// Packed weights.
+    pub weights_bytes: u64,
+    /// Peak of activations and scratch, what goes in and comes out on the host included.
+    pub activations_bytes: u64,
+}
+
 /// A kind of device and its working precision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct DeviceFacts {
@@ -75,10 +84,7 @@ impl DeviceFacts {
     }
 
     fn multiplies_as_stored(self) -> bool {
-        match self.kernels {
-            Some(KernelPath::Avx512Bf16) | None => true,
-            Some(KernelPath::Avx512 | KernelPath::Gemm) => self.precision == Precision::F32,
-        }
+        self.kernels.is_none_or(KernelPath::multiplies_bf16) || self.precision == Precision::F32
     }
 }
 
@@ -91,6 +97,7 @@ mod tests {
         let facts = |kernels, precision| DeviceFacts { kernels, precision };
         for (kernels, precision, expected) in [
             // weight, stream, operand, its copy, a stream value's copy
+            (Some(KernelPath::AmxBf16), Precision::Bf16, [2, 4, 2, 0, 2]),
             (Some(KernelPath::Avx512Bf16), Precision::Bf16, [2, 4, 2, 0, 2]),
             (Some(KernelPath::Avx512), Precision::Bf16, [4, 4, 2, 4, 0]),
             (Some(KernelPath::Gemm), Precision::Bf16, [4, 4, 2, 4, 0]),

@@ -2,7 +2,6 @@
 
 use super::attention::{Slice, attend};
 use super::frame_conv::clips_of;
-use super::kernels::KernelPath;
 use super::kernels::frame_attention::{Problem, run};
 use super::kernels::matrix::Values;
 use super::storage::{Backend, Candle, Cpu, declared, with_result};
@@ -64,7 +63,7 @@ fn on_cpu(
 ) -> Result<Activation> {
     let query_values = parts.queries.activation.values()?;
     // pairs of bf16 channels are multiplied as they are; anything else in f32
-    let paired = cpu.kernels.path() == KernelPath::Avx512Bf16 && head_channels.is_multiple_of(2);
+    let paired = cpu.kernels.path().multiplies_bf16() && head_channels.is_multiple_of(2);
     let converted;
     let query_values = match query_values {
         Values::Bf16(_) if !paired => {

@@ -2,15 +2,15 @@
 
 use candle_core::Tensor;
 
-use super::kernels::loops::Finish;
+use super::kernels::finish::Finish;
 use super::kernels::mapped::Floats;
 use super::kernels::math::Lane;
 use super::kernels::matrix::{Geometry, Product, Values, run};
 use super::kernels::memory::as_bytes;
 use super::kernels::pack::{Arrangement, MatrixLayout, MatrixPacker, PackedMatrix};
 use super::kernels::{KernelPath, loops};
-use super::storage::{Backend, Candle, Cpu, TASK_VALUES, declared, expect_shape, foreign, with_result};
-use super::{Blend, Epilogue, Function, Ops, Precision};
+use super::storage::{Backend, Candle, Cpu, TASK_VALUES, declared, expect_channels, expect_shape, foreign, with_result};
+use super::{Blend, Epilogue, Function, Ops, Precision, Slopes};
 use crate::activation::{Activation, Shape};
 use crate::error::{Error, Result};
 use crate::weights::packed::Packed;
@@ -219,8 +219,11 @@ impl Matrix {
             Self::Candle(matrix) => matrix.gated,
             Self::Declared { .. } => return Err(declared()),
         };
-        if gated && (epilogue.per_row.is_some() || epilogue.function != Function::Identity) {
-            return Err(Error::Device("a gated layer has no other function and no vector per row".into()));
+        if let Some(slopes) = epilogue.slopes {
+            expect_channels("the slopes of an epilogue", slopes.channels(), shape.channels)?;
+        }
+        if gated && (epilogue.per_row.is_some() || epilogue.slopes.is_some() || epilogue.function != Function::Identity) {
+            return Err(Error::Device("a gated layer has no other function, no slopes and no vector per row".into()));
         }
         Ok(())
     }
@@ -263,20 +266,6 @@ pub(crate) fn multiply_on_cpu(
     epilogue: &Epilogue<'_>,
     shape: Shape,
 ) -> Result<Activation> {
-    let finish = Finish {
-        bias: matrix.bias(),
-        per_row: epilogue.per_row.map(Activation::stream).transpose()?,
-        residual: epilogue.residual.map(Activation::stream).transpose()?,
-        function: epilogue.function,
-        gated: matrix.gated(),
-        blend: epilogue.blend.map(|blend| Ok::<_, Error>((blend.with.stream()?, blend.share))).transpose()?,
-        channels: matrix.out_channels(),
-        positions: match epilogue.per_row {
-            Some(per_row) => shape.rows * shape.positions() / per_row.shape().rows.max(1),
-            None => geometry.positions(),
-        },
-    };
-    let mut storage = cpu.result(shape, epilogue.output)?;
     let channels = matrix.in_channels();
     if matrix.arrangement() == Arrangement::PairedPanels {
         let padded = channels.next_multiple_of(2);
@@ -296,13 +285,40 @@ pub(crate) fn multiply_on_cpu(
                 &*converted
             }
         };
-        let product = Product { matrix, input: Values::Bf16(values), input_stride: padded, geometry, finish };
-        with_result!(&mut storage, output => run(cpu.kernels, &cpu.arena, &product, output))?;
+        multiply_strided_on_cpu(cpu, matrix, (Values::Bf16(values), padded), geometry, epilogue, shape)
     } else {
         let values = cpu.as_f32(input.values()?)?;
-        let product = Product { matrix, input: Values::F32(&values), input_stride: channels, geometry, finish };
-        with_result!(&mut storage, output => run(cpu.kernels, &cpu.arena, &product, output))?;
+        multiply_strided_on_cpu(cpu, matrix, (Values::F32(&values), channels), geometry, epilogue, shape)
     }
+}
+
+/// The same of values in the type of the weights' arrangement, with the number of values from one position to the next: at least the
+/// channels of the input, rounded up to a pair where weights are paired, and every value of these finite.
+pub(crate) fn multiply_strided_on_cpu(
+    cpu: &Cpu,
+    matrix: &PackedMatrix,
+    (input, input_stride): (Values<'_>, usize),
+    geometry: Geometry,
+    epilogue: &Epilogue<'_>,
+    shape: Shape,
+) -> Result<Activation> {
+    let finish = Finish {
+        bias: matrix.bias(),
+        per_row: epilogue.per_row.map(Activation::stream).transpose()?,
+        residual: epilogue.residual.map(Activation::stream).transpose()?,
+        function: epilogue.function,
+        gated: matrix.gated(),
+        blend: epilogue.blend.map(|blend| Ok::<_, Error>((blend.with.stream()?, blend.share))).transpose()?,
+        slopes: epilogue.slopes.map(Slopes::values).transpose()?,
+        channels: matrix.out_channels(),
+        positions: match epilogue.per_row {
+            Some(per_row) => shape.rows * shape.positions() / per_row.shape().rows.max(1),
+            None => geometry.positions(),
+        },
+    };
+    let mut storage = cpu.result(shape, epilogue.output)?;
+    let product = Product { matrix, input, input_stride, geometry, finish };
+    with_result!(&mut storage, output => run(cpu.kernels, &cpu.arena, &product, output))?;
     debug_assert!(cpu.kernels.path() != KernelPath::Gemm || matrix.arrangement() == Arrangement::Plain);
     Ok(Activation { shape, storage })
 }
@@ -346,6 +362,9 @@ impl CandleMatrix {
         }
         if let Some(Blend { with, share }) = epilogue.blend {
             product = ((with.tensor()? * f64::from(share))? + (product * f64::from(1.0 - share))?)?;
+        }
+        if let Some(slopes) = epilogue.slopes {
+            product = (product.relu()? - product.neg()?.relu()?.broadcast_mul(&slopes.tensor()?)?)?;
         }
         candle.activation(&product, shape)
     }

@@ -4,33 +4,43 @@
 
 mod arena;
 pub mod attention;
+pub mod blend;
 pub mod conv;
+pub mod conv_transpose;
 pub mod elementwise;
 pub mod facts;
 pub mod frame_attention;
 pub mod frame_conv;
+pub mod growing;
 pub mod interrupt;
 pub mod kernels;
 pub mod linear;
 mod matrix;
 pub mod norm;
+pub mod resize;
+pub mod shuffle;
+pub mod slopes;
 pub(crate) mod storage;
 #[cfg(test)]
 mod tests;
 pub mod upsample;
+pub mod warp;
 
 use crate::activation::{Activation, Shape};
 use crate::error::{Error, Result};
 
 pub use attention::{KeysValues, Mask, RowKeysValues, Slice, attention};
 pub use conv::{Conv2d, Conv2dConfig, Padding};
-pub use facts::DeviceFacts;
+pub use conv_transpose::ConvTranspose2d;
+pub use facts::{DeviceFacts, Footprint};
 pub use frame_attention::{QueriesKeysValues, frame_attention};
 pub use frame_conv::FrameConv;
+pub use growing::Growing;
 pub use interrupt::Interrupt;
 pub use kernels::KernelPath;
 pub use linear::Linear;
 pub use norm::{GroupNorm, LayerNorm};
+pub use slopes::Slopes;
 
 pub(crate) use kernels::mapped::Floats;
 pub(crate) use matrix::{floats, scalar};
@@ -84,8 +94,8 @@ pub enum Function {
     Gelu,
 }
 
-/// What happens to a matrix product before it is stored: `function(product + bias + per_row) + residual`, and that blended with
-/// another activation.
+/// What happens to a matrix product before it is stored: `function(product + bias + per_row) + residual`, that blended with another
+/// activation, and what is negative then times its channel's slope.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Epilogue<'a> {
     /// One vector per row, or per run of equally many rows (`Shape::vectors(vectors, out_channels)`, stream), added at every position.
@@ -94,8 +104,10 @@ pub struct Epilogue<'a> {
     pub residual: Option<&'a Activation>,
     /// Applied between the two.
     pub function: Function,
-    /// What the sum is blended with, last.
+    /// What the sum is blended with.
     pub blend: Option<Blend<'a>>,
+    /// One per channel: leaky and parametric ReLU, applied last, to the sum of all.
+    pub slopes: Option<&'a Slopes>,
     /// Where the result goes.
     pub output: Output,
 }
@@ -199,6 +211,14 @@ impl Ops {
     pub fn kept_scratch_bytes(&self) -> u64 {
         match &self.backend {
             Backend::Cpu(cpu) => cpu.arena.kept_bytes() as u64,
+            Backend::Candle(_) | Backend::Declaring => 0,
+        }
+    }
+    /// Most bytes of the arena in use at once since the last picture was finished.
+    #[cfg(test)]
+    pub(crate) fn peak_live_bytes(&self) -> u64 {
+        match &self.backend {
+            Backend::Cpu(cpu) => cpu.arena.peak_live_bytes() as u64,
             Backend::Candle(_) | Backend::Declaring => 0,
         }
     }

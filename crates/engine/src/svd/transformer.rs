@@ -21,8 +21,14 @@ const WIDENING: usize = 4;
 /// Of the numbers of frames.
 pub(super) const SINUSOID: Sinusoid = Sinusoid { flip_sin_to_cos: true, freq_shift: 0.0 };
 
-const OPERAND: Epilogue<'static> =
-    Epilogue { per_row: None, residual: None, function: crate::ops::Function::Identity, blend: None, output: Output::Operand };
+const OPERAND: Epilogue<'static> = Epilogue {
+    per_row: None,
+    residual: None,
+    function: crate::ops::Function::Identity,
+    blend: None,
+    slopes: None,
+    output: Output::Operand,
+};
 
 /// The shape of a transformer.
 #[derive(Clone, Copy, Debug)]

@@ -113,8 +113,14 @@ impl Transformer {
     }
 }
 
-const OPERAND: Epilogue<'static> =
-    Epilogue { per_row: None, residual: None, function: crate::ops::Function::Identity, blend: None, output: Output::Operand };
+const OPERAND: Epilogue<'static> = Epilogue {
+    per_row: None,
+    residual: None,
+    function: crate::ops::Function::Identity,
+    blend: None,
+    slopes: None,
+    output: Output::Operand,
+};
 
 /// `BasicTransformerBlock`.
 #[derive(Debug)]

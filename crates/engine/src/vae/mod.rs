@@ -9,11 +9,11 @@ mod mid_block;
 pub mod network;
 mod tiling;
 
+pub(crate) use attention::SpatialAttention;
 pub use config::VaeConfig;
+pub(crate) use encoder::EncoderHalf;
 pub use memory::{DecodePlan, decode_bytes, decode_plan};
 pub(crate) use memory::{attention_bytes, encode_live_bytes};
-pub(crate) use attention::SpatialAttention;
-pub(crate) use encoder::EncoderHalf;
 pub use network::{Moments, Vae};
 
 use crate::unet::ResnetConfig;

@@ -73,7 +73,7 @@ impl SafetensorsFile {
             .iter()
             .map(|(name, info)| {
                 let offset_bytes = data_start.saturating_add(info.data_offsets.0 as u64);
-                (name.clone(), Located { shape: info.shape.clone(), dtype: info.dtype, offset_bytes })
+                (name.clone(), Located::new(info.shape.clone(), info.dtype, offset_bytes))
             })
             .collect();
         // Checks that shapes, types and offsets agree, that nothing overlaps or overflows, and that there are no holes.
@@ -130,24 +130,36 @@ impl SafetensorsFile {
 
     /// Reads `name` as f32. `scratch` is reused from call to call.
     pub(super) fn read(&self, name: &str, located: &Located, scratch: &mut Vec<u8>) -> Result<Vec<f32>> {
-        let convert = converter(located.dtype).ok_or_else(|| Error::Malformed {
-            path: self.path.clone(),
-            reason: format!("{name} is {:?}; weights are read from F64, F32, F16 and BF16", located.dtype),
-        })?;
-        let value_bytes = located.dtype.bitsize() / 8;
-        // Equal to bytes that the file really has: the header was checked against its length.
-        let mut values = vec![0.0; located.shape.iter().product()];
-        scratch.resize(PIECE_BYTES, 0);
-        let mut offset = located.offset_bytes;
-        for piece in values.chunks_mut(PIECE_BYTES / value_bytes) {
-            let bytes = &mut scratch[..piece.len() * value_bytes];
-            self.file.read_exact_at(bytes, offset).map_err(|source| Error::File { path: self.path.clone(), source })?;
-            offset += bytes.len() as u64;
-            let sources = bytes.par_chunks(TASK_VALUES * value_bytes);
-            piece.par_chunks_mut(TASK_VALUES).zip(sources).for_each(|(target, source)| convert(source, target));
-        }
-        Ok(values)
+        read_values(&self.path, &self.file, name, located, scratch)
     }
+}
+
+impl Located {
+    /// A tensor whose values lie at `offset_bytes`; the caller has compared their number with the length of the file.
+    pub(super) fn new(shape: Vec<usize>, dtype: Dtype, offset_bytes: u64) -> Self {
+        Self { shape, dtype, offset_bytes }
+    }
+}
+
+/// Reads the tensor `name` of `file`, which was opened at `path`, as f32. `scratch` is reused from call to call.
+pub(super) fn read_values(path: &Path, file: &File, name: &str, located: &Located, scratch: &mut Vec<u8>) -> Result<Vec<f32>> {
+    let convert = converter(located.dtype).ok_or_else(|| Error::Malformed {
+        path: path.to_owned(),
+        reason: format!("{name} is {:?}; weights are read from F64, F32, F16 and BF16", located.dtype),
+    })?;
+    let value_bytes = located.dtype.bitsize() / 8;
+    // Equal to bytes that the file really has: what describes the tensor was checked against its length.
+    let mut values = vec![0.0; located.shape.iter().product()];
+    scratch.resize(PIECE_BYTES, 0);
+    let mut offset = located.offset_bytes;
+    for piece in values.chunks_mut(PIECE_BYTES / value_bytes) {
+        let bytes = &mut scratch[..piece.len() * value_bytes];
+        file.read_exact_at(bytes, offset).map_err(|source| Error::File { path: path.to_owned(), source })?;
+        offset += bytes.len() as u64;
+        let sources = bytes.par_chunks(TASK_VALUES * value_bytes);
+        piece.par_chunks_mut(TASK_VALUES).zip(sources).for_each(|(target, source)| convert(source, target));
+    }
+    Ok(values)
 }
 
 /// Converts little-endian bytes to as many f32 as the second slice holds.

@@ -30,6 +30,22 @@ impl HostTensor {
             Self::Declared { .. } => None,
         }
     }
+
+    /// A tensor of `shape` made of this one's values.
+    #[must_use]
+    pub(crate) fn reshaped(&self, shape: &[usize], change: impl FnOnce(&[f32]) -> Vec<f32>) -> Self {
+        match self {
+            Self::Declared { .. } => Self::Declared { shape: shape.to_vec() },
+            Self::Values { values, .. } => Self::Values { shape: shape.to_vec(), values: change(values) },
+        }
+    }
+
+    /// The dimensions.
+    pub fn shape(&self) -> &[usize] {
+        match self {
+            Self::Values { shape, .. } | Self::Declared { shape } => shape,
+        }
+    }
 }
 
 /// Gives tensors by name. One source is one component (`unet`, `vae`, …).

@@ -7,12 +7,13 @@ use half::bf16;
 use rayon::prelude::*;
 
 use super::attention::Strided;
+use super::kernel::Segment;
 use super::loops::{PANEL, RunningSoftmax, scale, softmax_block};
 use super::math::Lane;
 use super::matrix::Values;
 use super::memory::Shared;
 use super::portable::{self, Rows};
-use super::tile::{HEIGHT, Operand, Segment, Tile, multiply};
+use super::tile::{HEIGHT, Operand, Tile, multiply};
 use super::{KernelPath, Kernels};
 use crate::error::{Error, Result};
 use crate::ops::arena::{Arena, Scratch};
@@ -43,9 +44,12 @@ pub(crate) struct Problem<'a> {
     pub(crate) interrupt: &'a Interrupt,
 }
 
-/// Computes `problem` into `output` (`[clips, frames, positions, heads · head_channels]`). On [`KernelPath::Avx512Bf16`] the queries may
-/// be bf16 (with an even number of channels per head) and are then multiplied as such; elsewhere they must be f32. Keys and values
+/// Computes `problem` into `output` (`[clips, frames, positions, heads · head_channels]`). On paths that multiply bf16 the queries may be
+/// bf16 (with an even number of channels per head) and are then multiplied as such; elsewhere they must be f32. Keys and values
 /// are converted as they are packed.
+///
+/// The matrix unit is not asked: the frames of a clip fill little more than one of its tiles, and its inputs would have to be prepared
+/// anew for every position and head.
 pub(crate) fn run<O: Lane>(kernels: Kernels, arena: &Arc<Arena>, problem: &Problem<'_>, output: &mut [O]) -> Result<()> {
     let channels = problem.heads * problem.head_channels;
     let positions = problem.clips * problem.frames * problem.positions;
@@ -58,9 +62,7 @@ pub(crate) fn run<O: Lane>(kernels: Kernels, arena: &Arc<Arena>, problem: &Probl
     }
     match problem.queries.values {
         Values::F32(queries) => run_typed(kernels, arena, problem, queries, output),
-        Values::Bf16(queries)
-            if kernels.path() == KernelPath::Avx512Bf16 && problem.head_channels.is_multiple_of(bf16::GROUP) =>
-        {
+        Values::Bf16(queries) if kernels.path().multiplies_bf16() && problem.head_channels.is_multiple_of(bf16::GROUP) => {
             run_typed(kernels, arena, problem, queries, output)
         }
         Values::Bf16(_) => Err(Error::Device("attention on these kernels takes f32 queries".into())),
@@ -256,7 +258,7 @@ fn product<T: Operand>(
         sums_stride,
         accumulate: false,
     };
-    // SAFETY: only AVX-512 paths come here, with bf16 only the one that has BF16 products (see `run`); every pointer was taken from a
+    // SAFETY: only AVX-512 paths come here, with bf16 only those that have BF16 products (see `run`); every pointer was taken from a
     // slice of at least `depth` values.
     unsafe { multiply(tile, count) };
 }

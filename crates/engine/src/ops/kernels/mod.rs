@@ -1,8 +1,10 @@
 //! CPU kernels: the only unsafe code of the project.
 //!
-//! - `tile`: the register tile that everything heavy is made of, 14 positions × 32 outputs;
-//! - `pack`: the weights in the order in which the tile reads them;
-//! - `matrix`, `attention`, `frame_attention`: loops around the tile, in tasks;
+//! - `kernel`: what everything heavy is made of, inputs · panels of 32 outputs; `tile`: it in vector registers, `amx`: on the matrix
+//!   unit;
+//! - `pack`: the weights in the order in which the kernels read them;
+//! - `matrix`, `attention`: loops around the kernel, in tasks; `frame_attention`: loops around the vector registers' tile;
+//! - `finish`: what becomes of the sums of a product;
 //! - `portable`: the same over the `gemm` crate;
 //! - `loops`, `math`: element loops, compiled once per `level` of vector instructions;
 //! - `memory`: aligned memory; `mapped`: files that stand for it.
@@ -10,8 +12,12 @@
 //! Invariants: the functions of this folder check every size against every slice before they compute an address; the order of
 //! additions of a result depends neither on the rows that share the call nor on the number of threads.
 
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod amx;
 pub(crate) mod attention;
+pub(crate) mod finish;
 pub(crate) mod frame_attention;
+mod kernel;
 mod level;
 pub(crate) mod loops;
 pub(crate) mod mapped;
@@ -27,6 +33,8 @@ pub(crate) use level::Level;
 /// A family of CPU kernels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum KernelPath {
+    /// bf16 products on the matrix unit (AMX), the rest as [`KernelPath::Avx512Bf16`], which such a processor has too. Linux alone.
+    AmxBf16,
     /// AVX-512 with BF16 dot products.
     Avx512Bf16,
     /// AVX-512 f32; bf16 is emulated through f32.
@@ -38,9 +46,13 @@ pub enum KernelPath {
 impl KernelPath {
     /// Every path this processor can run, fastest first.
     pub fn available() -> Vec<Self> {
-        let mut paths = Vec::with_capacity(3);
+        let mut paths = Vec::with_capacity(4);
         #[cfg(target_arch = "x86_64")]
         if level::has_avx512() {
+            #[cfg(target_os = "linux")]
+            if is_x86_feature_detected!("avx512bf16") && amx::is_available() {
+                paths.push(Self::AmxBf16);
+            }
             if is_x86_feature_detected!("avx512bf16") {
                 paths.push(Self::Avx512Bf16);
             }
@@ -53,10 +65,16 @@ impl KernelPath {
     /// The name in reports and options.
     pub const fn name(self) -> &'static str {
         match self {
+            Self::AmxBf16 => "amxbf16",
             Self::Avx512Bf16 => "avx512bf16",
             Self::Avx512 => "avx512",
             Self::Gemm => "gemm",
         }
+    }
+
+    /// Whether bf16 values are multiplied as they are stored; else they are converted to f32 first.
+    pub const fn multiplies_bf16(self) -> bool {
+        matches!(self, Self::AmxBf16 | Self::Avx512Bf16)
     }
 }
 

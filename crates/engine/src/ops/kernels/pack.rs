@@ -4,19 +4,45 @@ use half::bf16;
 use rayon::prelude::*;
 
 use super::KernelPath;
+use super::kernel::{Kernel, Segment};
 use super::loops::PANEL;
 use super::mapped::{Floats, MappedPiece, Parameters};
 use super::math::Lane;
 use super::memory::{AlignedMemory, as_bytes};
-use super::tile::{Operand, Segment};
+use super::tile::Vectors;
 use crate::error::{Error, Result};
 
 /// Raised whenever the same weights come to lie differently: packed weights that were kept are then packed again.
-const PACKING_VERSION: u32 = 1;
+const PACKING_VERSION: u32 = 2;
 
 /// What the place of a packed weight follows from, besides the shape of its layer.
 pub(crate) fn packing_format() -> String {
-    format!("{PACKING_VERSION}: panels of {PANEL}, blocks of {} and {}", f32::BLOCK, bf16::BLOCK)
+    let blocks = [Grain::F32, Grain::BF16, Grain::AMX].map(|grain| grain.block);
+    format!("{PACKING_VERSION}: panels of {PANEL}, blocks of {blocks:?}")
+}
+
+/// What the blocks of K follow from.
+#[derive(Clone, Copy, Debug)]
+struct Grain {
+    /// See [`Kernel::GROUP`].
+    group: usize,
+    /// See [`Kernel::STEP`].
+    step: usize,
+    /// See [`Kernel::BLOCK`].
+    block: usize,
+}
+
+impl Grain {
+    const F32: Self = Self::of::<Vectors<f32>>();
+    const BF16: Self = Self::of::<Vectors<bf16>>();
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    const AMX: Self = Self::of::<super::amx::MatrixUnit>();
+    #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+    const AMX: Self = Self::BF16;
+
+    const fn of<K: Kernel>() -> Self {
+        Self { group: K::GROUP, step: K::STEP, block: K::BLOCK }
+    }
 }
 
 /// A block of K: a few segments whose weights lie together, panel by panel.
@@ -24,10 +50,18 @@ pub(crate) fn packing_format() -> String {
 pub(crate) struct Block {
     /// The channels and taps.
     pub(crate) segments: Vec<Segment>,
-    /// Their lengths together.
+    /// Their lengths together, filled up with zeros to what the kernel takes at a time.
     pub(crate) depth: usize,
     /// Where the first panel starts, in values.
     pub(crate) offset: usize,
+}
+
+impl Block {
+    /// A panel of this block among all weights.
+    pub(crate) fn panel<'a, T>(&self, weights: &'a [T], panel: usize) -> &'a [T] {
+        let length = self.depth * PANEL;
+        &weights[self.offset + panel * length..self.offset + (panel + 1) * length]
+    }
 }
 
 /// How the values are arranged.
@@ -75,13 +109,14 @@ pub(crate) struct MatrixPacker {
     bias: Vec<f32>,
 }
 
-/// Cuts K into blocks of at most `longest`: whole taps together where several fit, equal parts of a tap where one does not.
-pub(crate) fn plan_blocks(channels: usize, taps: usize, panels: usize, group: usize, longest: usize) -> Vec<Block> {
+/// Cuts K into blocks of at most the grain's: whole taps together where several fit, equal parts of a tap where one does not.
+fn plan_blocks(channels: usize, taps: usize, panels: usize, grain: Grain) -> Vec<Block> {
+    let Grain { group, step, block: longest } = grain;
     let channels = channels.next_multiple_of(group);
     let mut blocks = Vec::new();
     let mut offset = 0;
     let mut push = |segments: Vec<Segment>| {
-        let depth = segments.iter().map(|segment| segment.length).sum();
+        let depth = segments.iter().map(|segment| segment.length).sum::<usize>().next_multiple_of(step);
         blocks.push(Block { segments, depth, offset });
         offset += depth * PANEL * panels;
     };
@@ -92,7 +127,7 @@ pub(crate) fn plan_blocks(channels: usize, taps: usize, panels: usize, group: us
             push((first..last).map(|tap| Segment { tap, channel: 0, length: channels }).collect());
         }
     } else {
-        let part = channels.div_ceil(channels.div_ceil(longest)).next_multiple_of(group);
+        let part = channels.div_ceil(channels.div_ceil(longest)).next_multiple_of(step);
         for tap in 0..taps {
             for channel in (0..channels).step_by(part) {
                 push(vec![Segment { tap, channel, length: part.min(channels - channel) }]);
@@ -104,8 +139,8 @@ pub(crate) fn plan_blocks(channels: usize, taps: usize, panels: usize, group: us
 
 impl MatrixLayout {
     /// The layout of `weight_rows` outputs of `taps · in_channels`; with `gated` the first half of the outputs are values, the second
-    /// half gates (GEGLU), and a panel holds 16 of each. `half` asks for bf16, which only [`KernelPath::Avx512Bf16`] multiplies;
-    /// elsewhere the values are rounded to bf16 and kept as f32.
+    /// half gates (GEGLU), and a panel holds 16 of each. `half` asks for bf16; paths that do not multiply it get values that
+    /// are rounded to bf16 and kept as f32.
     pub(crate) fn plan(
         path: KernelPath,
         half: bool,
@@ -125,21 +160,29 @@ impl MatrixLayout {
         let panels = if gated { (weight_rows / 2).div_ceil(PANEL / 2) } else { weight_rows.div_ceil(PANEL) };
         let arrangement = match (path, half) {
             (KernelPath::Gemm, _) => Arrangement::Plain,
-            (KernelPath::Avx512Bf16, true) => Arrangement::PairedPanels,
+            (path, true) if path.multiplies_bf16() => Arrangement::PairedPanels,
             _ => Arrangement::Panels,
         };
-        let Some(length) = in_channels
-            .checked_next_multiple_of(2)
+        let grain = match (path, arrangement) {
+            (KernelPath::AmxBf16, Arrangement::PairedPanels) => Grain::AMX,
+            (_, Arrangement::PairedPanels) => Grain::BF16,
+            (_, Arrangement::Panels | Arrangement::Plain) => Grain::F32,
+        };
+        // the most that steps can make of it, where every tap is a block
+        let Some(most) = in_channels
+            .checked_next_multiple_of(grain.step)
             .and_then(|channels| channels.checked_mul(taps))
             .and_then(|depth| depth.checked_mul(panels * PANEL))
             .filter(|length| *length < usize::MAX / 16)
         else {
             return refuse("is too large");
         };
-        let blocks = match arrangement {
-            Arrangement::Panels => plan_blocks(in_channels, taps, panels, f32::GROUP, f32::BLOCK),
-            Arrangement::PairedPanels => plan_blocks(in_channels, taps, panels, bf16::GROUP, bf16::BLOCK),
-            Arrangement::Plain => Vec::new(),
+        let (length, blocks) = match arrangement {
+            Arrangement::Panels | Arrangement::PairedPanels => {
+                let blocks = plan_blocks(in_channels, taps, panels, grain);
+                (blocks.iter().map(|block| block.depth).sum::<usize>() * panels * PANEL, blocks)
+            }
+            Arrangement::Plain => (most, Vec::new()),
         };
         Ok(Self { arrangement, length, blocks, in_channels, taps, weight_rows, columns: panels * PANEL, gated, half })
     }
@@ -187,10 +230,10 @@ impl MatrixPacker {
         let MatrixLayout { columns, half, length, ref blocks, .. } = *layout;
         match layout.arrangement {
             Arrangement::Panels => {
-                pack_panels::<f32>(blocks, weights.values_mut(length), columns, &source, weight_row, half);
+                pack_panels::<f32>(Grain::F32.group, blocks, weights.values_mut(length), columns, &source, weight_row, half);
             }
             Arrangement::PairedPanels => {
-                pack_panels::<bf16>(blocks, weights.values_mut(length), columns, &source, weight_row, half);
+                pack_panels::<bf16>(Grain::BF16.group, blocks, weights.values_mut(length), columns, &source, weight_row, half);
             }
             Arrangement::Plain => pack_plain(weights.values_mut(length), columns, &source, weight_row, half),
         }
@@ -315,7 +358,8 @@ impl<'a> Source<'a> {
     }
 }
 
-fn pack_panels<T: Operand>(
+fn pack_panels<T: Lane>(
+    group: usize,
     blocks: &[Block],
     mut memory: &mut [T],
     columns: usize,
@@ -337,7 +381,7 @@ fn pack_panels<T: Operand>(
                 let channels = segment.channel..(segment.channel + segment.length).min(source.channels);
                 for (k, channel) in channels.enumerate() {
                     let depth = before + k;
-                    let index = depth / T::GROUP * T::GROUP * PANEL + lane * T::GROUP + depth % T::GROUP;
+                    let index = depth / group * group * PANEL + lane * group + depth % group;
                     target[index] = T::narrow(rounded(row[channel * source.taps + segment.tap], half));
                 }
                 before += segment.length;
@@ -379,13 +423,14 @@ mod tests {
     #[test]
     fn blocks_cover_k_once_and_stay_short() {
         for (channels, taps) in [(4, 9), (9, 9), (3, 1), (128, 9), (320, 9), (640, 1), (1281, 4), (224, 1), (225, 1), (1, 1)] {
-            for (group, longest) in [(1, 224), (2, 448)] {
-                let blocks = plan_blocks(channels, taps, 3, group, longest);
+            for grain in [Grain::F32, Grain::BF16, Grain::AMX] {
+                let Grain { group, step, block: longest } = grain;
+                let blocks = plan_blocks(channels, taps, 3, grain);
                 let mut seen = vec![0; channels.next_multiple_of(group) * taps];
                 let mut offset = 0;
                 for block in &blocks {
                     assert_eq!(block.offset, offset);
-                    assert!(block.depth <= longest);
+                    assert!(block.depth <= longest && block.depth.is_multiple_of(step));
                     for segment in &block.segments {
                         assert!(segment.length.is_multiple_of(group));
                         for channel in segment.channel..segment.channel + segment.length {

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use super::Kernels;
-use super::loops::{PANEL, Rectangle, finish_panel};
+use super::finish::{Rectangle, finish_panel};
+use super::loops::PANEL;
 use super::math::Lane;
 use super::matrix::Product;
 use super::memory::Shared;
@@ -94,7 +95,7 @@ pub(super) fn run<O: Lane>(
         multiply_taps(arena, product, input, (row, first, count), (first_column, width), &mut sums)?;
         for panel in 0..width / PANEL {
             let rectangle = Rectangle { panel: first_column / PANEL + panel, first: row * positions + first, count };
-            finish_panel(kernels.level(), &product.finish, &sums[panel * PANEL..], width, rectangle, &output);
+            finish_panel(kernels.level(), &product.finish, &mut sums[panel * PANEL..], width, rectangle, &output);
         }
         Ok(())
     })

@@ -1,27 +1,21 @@
-//! The register tile: up to 14 positions × 32 outputs, summed over a block of K.
+//! The vector kernel: a register tile of up to 14 positions × 32 outputs, summed over a block of K.
 //!
 //! 14 · 2 accumulators, two vectors of weights and one broadcast value fill the 32 registers of AVX-512. The inputs come through
 //! pointers to rows, one per (tap, position), so a convolution needs no im2col buffer: a position outside the picture is a pointer
 //! to a row of zeros.
 
+use std::sync::Arc;
+
 use half::bf16;
 
+use super::kernel::{Kernel, Rows, Segment, Sums};
 use super::loops::PANEL;
 use super::math::Lane;
+use crate::error::Result;
+use crate::ops::arena::Arena;
 
 /// Positions of the tallest tile.
 pub(crate) const HEIGHT: usize = 14;
-
-/// A piece of K: `length` channels of one tap.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Segment {
-    /// Tap of the convolution, row by row.
-    pub(crate) tap: usize,
-    /// First channel.
-    pub(crate) channel: usize,
-    /// Channels, a multiple of [`Operand::GROUP`].
-    pub(crate) length: usize,
-}
 
 /// Arguments of a tile.
 pub(crate) struct Tile<'a, T> {
@@ -82,6 +76,44 @@ pub(crate) unsafe fn multiply<T: Operand>(tile: Tile<'_, T>, count: usize) {
             }
         }
         done += HEIGHT;
+    }
+}
+
+/// The kernel of vector registers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Vectors<T>(std::marker::PhantomData<T>);
+
+impl<T: Operand> Kernel for Vectors<T> {
+    type Value = T;
+    type Session = ();
+    type Inputs<'a> = Rows<'a, T>;
+
+    const GROUP: usize = T::GROUP;
+    const STEP: usize = T::GROUP;
+    const BLOCK: usize = T::BLOCK;
+    const CHUNK: usize = T::BLOCK;
+    const HEIGHT: usize = HEIGHT;
+    // 16 tiles by 20 panels: the sums take 573 KB, which leaves room in a second-level cache of 1 MB for the inputs of a block
+    const TASK_POSITIONS: usize = 16 * HEIGHT;
+    const TASK_PANELS: usize = 20;
+    const TASK_QUERIES: usize = 4 * HEIGHT;
+    const TASK_KEYS: usize = 4 * PANEL;
+
+    unsafe fn begin() {}
+
+    unsafe fn prepare<'a>(_arena: &Arc<Arena>, rows: Rows<'a, T>) -> Result<Rows<'a, T>> {
+        Ok(rows)
+    }
+
+    unsafe fn multiply((): &(), inputs: &Rows<'_, T>, panel: &[T], _next: &[T], sums: Sums<'_>) {
+        let Rows { segments, pointers: rows, stride: rows_stride, count, .. } = *inputs;
+        let Sums { values: sums, stride: sums_stride, accumulate } = sums;
+        // SAFETY: passed on.
+        unsafe { multiply(Tile { segments, rows, rows_stride, first: 0, panel, sums, sums_stride, accumulate }, count) };
+    }
+
+    fn as_f32(values: &[T]) -> Option<&[f32]> {
+        T::as_f32(values)
     }
 }
 

@@ -106,21 +106,29 @@ fn heads_and_lengths_of_every_size() {
 
 #[test]
 fn bf16_operands_are_attended_to_as_well() {
-    let ops = Ops::cpu(Precision::Bf16, None).unwrap();
-    let shape = Shape::sequence(2, 70, 48);
-    let values = random(1, shape.elements());
-    let stream = ops.upload(shape, &values).unwrap();
-    let operand = crate::ops::upsample::upsample_nearest(&ops, &stream, 1, 70).unwrap();
-    let result = |activation: &Activation| {
-        let slice = |offset| Slice { activation, offset };
-        let keys_values = KeysValues::SameRows { keys: slice(16), values: slice(32) };
-        ops.download(&attention(&ops, slice(0), keys_values, 2, 8, Mask::None, &Interrupt::default()).unwrap()).unwrap()
-    };
-    let (wide, narrow) = (result(&stream), result(&operand));
-    let error: f32 = wide.iter().zip(&narrow).map(|(a, b)| (a - b).powi(2)).sum();
-    let size: f32 = wide.iter().map(|a| a.powi(2)).sum();
-    assert!(error.sqrt() < 1e-2 * size.sqrt());
-    assert_ne!(wide, narrow);
+    for path in KernelPath::available() {
+        let ops = Ops::cpu(Precision::Bf16, Some(path)).unwrap();
+        // channels that fill a load of the matrix unit, and some that do not; queries that fill a task, and some that do not
+        for (heads, channels, positions) in [(2, 8, 70), (2, 64, 150), (1, 32, 64), (3, 40, 37), (1, 160, 300)] {
+            let inner = heads * channels;
+            let shape = Shape::sequence(2, positions, 3 * inner);
+            let values = random(1, shape.elements());
+            let stream = ops.upload(shape, &values).unwrap();
+            let operand = crate::ops::upsample::upsample_nearest(&ops, &stream, 1, positions).unwrap();
+            let result = |activation: &Activation| {
+                let slice = |part| Slice { activation, offset: part * inner };
+                let keys_values = KeysValues::SameRows { keys: slice(1), values: slice(2) };
+                let result = attention(&ops, slice(0), keys_values, heads, channels, Mask::None, &Interrupt::default());
+                ops.download(&result.unwrap()).unwrap()
+            };
+            let (wide, narrow) = (result(&stream), result(&operand));
+            let error: f32 = wide.iter().zip(&narrow).map(|(a, b)| (a - b).powi(2)).sum();
+            let size: f32 = wide.iter().map(|a| a.powi(2)).sum();
+            let what = format!("{heads} × {channels}, {positions} positions on {}", ops.description());
+            assert!(error.sqrt() < 1e-2 * size.sqrt(), "{what}: {}", (error / size).sqrt());
+            assert_ne!(wide, narrow, "{what}");
+        }
+    }
 }
 
 #[test]

@@ -111,3 +111,26 @@ fn any_number_of_threads_gives_the_same_bits() {
         assert!(results[0] == results[1] && results[0] == results[2], "{}", ops.description());
     }
 }
+
+#[test]
+fn rows_at_regular_and_at_other_distances_add_alike() {
+    // Channels that the matrix unit loads from where they are, save where a line of a picture ends: elsewhere in a batch than alone.
+    let (channels, out_channels) = (64, 70);
+    let config = Conv2dConfig { in_channels: channels, out_channels, kernel: 3, stride: 1, padding: Padding::all(1) };
+    let source = Tensors::default()
+        .with("weight", &[out_channels, channels, 3, 3], weights(1, out_channels * channels * 9, channels * 9))
+        .with("bias", &[out_channels], random(2, out_channels));
+    for ops in cpu_backends() {
+        let conv = Conv2d::load(&ops, &Scope::root(&source), config).unwrap();
+        for (height, width) in [(16, 20), (7, 5), (1, 40), (3, 64)] {
+            let shape = Shape::new(3, height, width, channels);
+            let batch = ops.upload(shape, &random(14, shape.elements())).unwrap();
+            let together = bits(&ops, &conv.forward(&ops, &batch, Epilogue::default()).unwrap());
+            for (row, together) in together.chunks_exact(together.len() / 3).enumerate() {
+                let alone = select_rows(&ops, &batch, row, 1).unwrap();
+                let alone = bits(&ops, &conv.forward(&ops, &alone, Epilogue::default()).unwrap());
+                assert!(together == alone, "row {row}, {height} × {width}, {}", ops.description());
+            }
+        }
+    }
+}

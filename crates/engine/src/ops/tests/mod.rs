@@ -6,6 +6,7 @@ mod bits;
 mod memory_bound;
 mod norms;
 mod products;
+mod sampling;
 
 use std::collections::HashMap;
 
@@ -94,6 +95,20 @@ fn exact_gelu(x: f64) -> f64 {
 
 fn exact_sigmoid(x: f64) -> f64 {
     1.0 / (1.0 + (-x).exp())
+}
+
+#[test]
+fn paths_that_this_processor_lacks_are_refused() {
+    let available = KernelPath::available();
+    for path in [KernelPath::AmxBf16, KernelPath::Avx512Bf16, KernelPath::Avx512, KernelPath::Gemm] {
+        match Ops::cpu(Precision::Bf16, Some(path)) {
+            Ok(ops) => assert!(available.contains(&path), "{} without its instructions", ops.description()),
+            Err(error) => {
+                println!("skipped: every test of the {} kernels: {error}", path.name());
+                assert!(!available.contains(&path) && path != KernelPath::Gemm, "{error}");
+            }
+        }
+    }
 }
 
 #[test]

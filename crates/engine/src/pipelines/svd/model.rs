@@ -80,8 +80,7 @@ impl SvdModel {
             .checkpoint(Component::Vae, variant)?
             .fill(packed, interrupt, |scope| TemporalVae::load(&vae_ops, scope, vae_config))?;
 
-        let preview =
-            PreviewFactors::read(files.directory(), vae_config.latent_channels, PreviewFactors::stable_diffusion())?;
+        let preview = PreviewFactors::read(files.directory(), vae_config.latent_channels, PreviewFactors::stable_diffusion())?;
         Ok(Self { info, ops: ops.clone(), vae_ops, image_encoder, unet, vae, preview })
     }
 
@@ -113,18 +112,14 @@ impl SvdModel {
             let context = self.unet.context(&self.ops, embedding, interrupt)?;
             Ok::<_, crate::Error>(Branch { conditioning: Arc::new(ClipConditioning { context, added_ids }), image_latents })
         };
-        let negative = if request.is_guided() {
-            Some(branch(&vec![0.0; embedding.len()], image_latents.map(|_| 0.0))?)
-        } else {
-            None
-        };
+        let negative =
+            if request.is_guided() { Some(branch(&vec![0.0; embedding.len()], image_latents.map(|_| 0.0))?) } else { None };
         let guidance = Guidance {
             positive: branch(&embedding, image_latents)?,
             negative,
             scales: scales(request.min_guidance_scale, request.max_guidance_scale, request.num_frames),
         };
-        let decoding =
-            Decoding { chunk_frames: request.chunk_frames(), scaling_factor: self.vae.config().scaling_factor };
+        let decoding = Decoding { chunk_frames: request.chunk_frames(), scaling_factor: self.vae.config().scaling_factor };
         Ok(Generation::new(sampler, generator, latents, guidance, decoding, self.fingerprint(request)))
     }
 
