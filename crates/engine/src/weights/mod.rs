@@ -9,6 +9,7 @@ pub mod packed;
 pub mod random;
 mod safetensors_file;
 pub mod settings;
+pub mod single_file;
 pub mod source;
 
 pub use checkpoint::{Checkpoint, Variant};
@@ -16,4 +17,5 @@ pub use interruptible::Interruptible;
 pub use packed::{PackedCache, PackedListing, PackedUse};
 pub use random::RandomWeights;
 pub use settings::Settings;
+pub use single_file::{SvdComponent, SvdFile};
 pub use source::{Declarations, HostTensor, Scope, TensorSource};
