@@ -86,7 +86,7 @@ impl EngineDevice {
             (Begins::Pictures(request), Model::Sdxl(model)) => {
                 self.pictures.begin(number, task, request, (model, seconds), workshop)
             }
-            (Begins::Clip(request), Model::Svd(model)) => self.clips.begin(number, task, *request, (model, seconds), workshop),
+            (Begins::Clip(request), Model::Svd(model)) => self.clips.begin(number, task, &request, (model, seconds), workshop),
             // Its files were changed while it was loaded.
             _ => {
                 Err(Failure::new(FailureClass::ModelUnavailable, format!("model '{}' is another than it was", order.model.name)))

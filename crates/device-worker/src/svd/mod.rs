@@ -38,14 +38,14 @@ impl Clips {
         &mut self,
         number: TaskNumber,
         task: &Task,
-        request: VideoRequest,
+        request: &VideoRequest,
         (model, load_seconds): (&Rc<SvdModel>, f64),
         workshop: &mut Workshop,
     ) -> Result<(), Failure> {
         let interrupt = workshop.enter(std::slice::from_ref(&task.interrupt));
-        let begun = workshop.with_relief(|workshop| Run::begin(number, task, &request, model, &workshop.ops, &interrupt));
+        let begun = workshop.with_relief(|workshop| Run::begin(number, task, request, model, &workshop.ops, &interrupt));
         let mut run =
-            begun.map_err(|failure| workshop.with_numbers(failure, Need::of_clip(model.info(), &request, &workshop.ops)))?;
+            begun.map_err(|failure| workshop.with_numbers(failure, Need::of_clip(model.info(), request, &workshop.ops)))?;
         run.facts.timings.load_seconds = load_seconds;
         self.runs.push(run);
         Ok(())

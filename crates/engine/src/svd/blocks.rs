@@ -89,8 +89,19 @@ struct Layer {
 
 impl Layer {
     fn forward(&self, evaluation: &Evaluation<'_>, input: &Activation) -> Result<Activation> {
+        self.finish(evaluation, self.begin(evaluation, input)?)
+    }
+
+    /// What needs the input.
+    fn begin(&self, evaluation: &Evaluation<'_>, input: &Activation) -> Result<Activation> {
+        self.resnet.per_frame(evaluation.ops, input, Some(evaluation.time), evaluation.interrupt)
+    }
+
+    /// The rest.
+    fn finish(&self, evaluation: &Evaluation<'_>, begun: Activation) -> Result<Activation> {
         let Evaluation { ops, time, clips, interrupt } = *evaluation;
-        let hidden = self.resnet.forward(ops, input, clips.frames, Some(time), interrupt)?;
+        let hidden = self.resnet.over_frames(ops, &begun, clips.frames, Some(time), interrupt)?;
+        drop(begun);
         match &self.transformer {
             Some(transformer) => transformer.forward(ops, &hidden, clips, interrupt),
             None => Ok(hidden),
@@ -174,9 +185,11 @@ impl MidBlock {
 
     pub(super) fn forward(&self, evaluation: &Evaluation<'_>, input: &Activation) -> Result<Activation> {
         let Evaluation { ops, time, clips, interrupt } = *evaluation;
-        let hidden = self.first.forward(ops, input, clips.frames, Some(time), interrupt)?;
-        let hidden = self.transformer.forward(ops, &hidden, clips, interrupt)?;
-        self.second.forward(ops, &hidden, clips.frames, Some(time), interrupt)
+        let begun = self.first.per_frame(ops, input, Some(time), interrupt)?;
+        let mut hidden = self.first.over_frames(ops, &begun, clips.frames, Some(time), interrupt)?;
+        drop(begun);
+        hidden = self.transformer.forward(ops, &hidden, clips, interrupt)?;
+        self.second.forward(ops, hidden, clips.frames, Some(time), interrupt)
     }
 
     pub(super) fn transformer(&self) -> &Transformer {
@@ -227,7 +240,9 @@ impl UpBlock {
             let skip = skips.pop().ok_or_else(|| Error::checkpoint("unet", "more layers up than down"))?;
             let joined = elementwise::concatenate_channels(ops, &hidden, &skip)?;
             drop((hidden, skip));
-            hidden = layer.forward(evaluation, &joined)?;
+            let begun = layer.begin(evaluation, &joined)?;
+            drop(joined);
+            hidden = layer.finish(evaluation, begun)?;
         }
         if let Some(upsampler) = &self.upsampler {
             let size = top(skips)?.shape();

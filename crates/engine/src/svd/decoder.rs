@@ -69,7 +69,7 @@ impl MidBlock {
                 interrupt.check()?;
                 hidden = self.attention.forward(ops, &hidden, interrupt)?;
             }
-            hidden = resnet.forward(ops, &hidden, frames, None, interrupt)?;
+            hidden = resnet.forward(ops, hidden, frames, None, interrupt)?;
         }
         Ok(hidden)
     }
@@ -110,7 +110,7 @@ impl Decoder {
         hidden = self.mid_block.forward(ops, hidden, frames, interrupt)?;
         for level in &self.levels {
             for resnet in &level.resnets {
-                hidden = resnet.forward(ops, &hidden, frames, None, interrupt)?;
+                hidden = resnet.forward(ops, hidden, frames, None, interrupt)?;
             }
             if let Some(upsampler) = &level.upsampler {
                 interrupt.check()?;

@@ -6,7 +6,7 @@
 //! - `resnet`, `transformer`: a spatial part, a temporal part, and a learned blend of the two;
 //! - `blocks`, `network`: the UNet; `context`: what it takes of a picture, computed once per request;
 //! - `decoder`, `vae`: the autoencoder, whose encoder is that of `AutoencoderKL`;
-//! - `memory`: what either works in.
+//! - `memory`: what either works in; `shapes`: configurations of a file that has none.
 
 mod blocks;
 pub mod config;
@@ -15,6 +15,7 @@ mod decoder;
 pub mod memory;
 pub mod network;
 mod resnet;
+pub mod shapes;
 mod transformer;
 pub mod vae;
 pub mod vae_config;

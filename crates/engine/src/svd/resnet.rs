@@ -79,23 +79,47 @@ impl ResnetPair {
     pub(super) fn forward(
         &self,
         ops: &Ops,
-        input: &Activation,
+        input: Activation,
         frames: usize,
         time: Option<&Activation>,
         interrupt: &Interrupt,
     ) -> Result<Activation> {
-        let spatial = self.spatial.forward(ops, input, time, interrupt)?;
+        let spatial = self.per_frame(ops, &input, time, interrupt)?;
+        drop(input);
+        self.over_frames(ops, &spatial, frames, time, interrupt)
+    }
+
+    /// The first half of [`Self::forward`]. After it the input, which may be large, is not needed any more.
+    pub(super) fn per_frame(
+        &self,
+        ops: &Ops,
+        input: &Activation,
+        time: Option<&Activation>,
+        interrupt: &Interrupt,
+    ) -> Result<Activation> {
+        self.spatial.forward(ops, input, time, interrupt)
+    }
+
+    /// The second half of [`Self::forward`]: of what the first half gave.
+    pub(super) fn over_frames(
+        &self,
+        ops: &Ops,
+        spatial: &Activation,
+        frames: usize,
+        time: Option<&Activation>,
+        interrupt: &Interrupt,
+    ) -> Result<Activation> {
         interrupt.check()?;
         let time = match (&self.time, time) {
             (Some(layer), Some(time)) => Some(layer.forward(ops, time, Epilogue::default())?),
             _ => None,
         };
-        let normed = self.norm_1.forward_over(ops, &spatial, frames, true, Output::Operand)?;
+        let normed = self.norm_1.forward_over(ops, spatial, frames, true, Output::Operand)?;
         let hidden = self.conv_1.forward(ops, &normed, frames, Epilogue { per_row: time.as_ref(), ..Epilogue::default() })?;
         drop(normed);
         let normed = self.norm_2.forward_over(ops, &hidden, frames, true, Output::Operand)?;
         drop(hidden);
-        let blend = Some(Blend { with: &spatial, share: self.share });
-        self.conv_2.forward(ops, &normed, frames, Epilogue { residual: Some(&spatial), blend, ..Epilogue::default() })
+        let blend = Some(Blend { with: spatial, share: self.share });
+        self.conv_2.forward(ops, &normed, frames, Epilogue { residual: Some(spatial), blend, ..Epilogue::default() })
     }
 }

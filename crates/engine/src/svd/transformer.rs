@@ -128,7 +128,7 @@ impl Transformer {
                 // the last one's result is multiplied next
                 output: if index + 1 == self.layers.len() { Output::Operand } else { Output::Stream },
             };
-            hidden = temporal.forward(ops, hidden, seen, interrupt)?;
+            hidden = temporal.forward(ops, &hidden, seen, interrupt)?;
         }
         self.projection_out.forward(ops, &hidden, Epilogue { residual: Some(input), ..Epilogue::default() })
     }
@@ -316,10 +316,10 @@ impl TemporalLayer {
     }
 
     /// The sum of input and frame embedding, which is where the layer begins, is never stored: whoever needs it adds the two.
-    fn forward(&self, ops: &Ops, input: Activation, seen: Seen<'_>, interrupt: &Interrupt) -> Result<Activation> {
+    fn forward(&self, ops: &Ops, input: &Activation, seen: Seen<'_>, interrupt: &Interrupt) -> Result<Activation> {
         let Seen { frames, context, frame_embedding, share, output } = seen;
-        let normed = self.norm_in.forward_shifted(ops, &input, frame_embedding, Output::Operand)?;
-        let epilogue = Epilogue { per_row: Some(frame_embedding), residual: Some(&input), ..Epilogue::default() };
+        let normed = self.norm_in.forward_shifted(ops, input, frame_embedding, Output::Operand)?;
+        let epilogue = Epilogue { per_row: Some(frame_embedding), residual: Some(input), ..Epilogue::default() };
         let entered = self.feed_forward_in.forward(ops, normed, epilogue)?;
 
         let normed = self.norm_1.forward(ops, &entered, Output::Operand)?;
@@ -329,7 +329,7 @@ impl TemporalLayer {
         drop((attended, entered));
 
         let normed = self.norm_3.forward(ops, &hidden, Output::Operand)?;
-        let blend = Some(Blend { with: &input, share });
+        let blend = Some(Blend { with: input, share });
         self.feed_forward.forward(ops, normed, Epilogue { residual: Some(&hidden), blend, output, ..Epilogue::default() })
     }
 }

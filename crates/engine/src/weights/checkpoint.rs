@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::interruptible::Interruptible;
 use super::layout::{self, Layout};
@@ -29,17 +29,49 @@ pub enum Variant {
 #[derive(Debug)]
 pub struct Checkpoint {
     component: String,
-    files: Vec<SafetensorsFile>,
+    files: Vec<Arc<SafetensorsFile>>,
     tensors: BTreeMap<String, Entry>,
     /// Bytes on their way from a file to f32, kept from tensor to tensor.
     scratch: Mutex<Vec<u8>>,
 }
 
+/// A tensor of a component, and where it is stored.
 #[derive(Debug)]
-struct Entry {
+pub(super) struct Entry {
     file: usize,
     located: Located,
+    /// Of the tensor, which may be stored otherwise.
+    shape: Vec<usize>,
+    /// Whether rows are stored as columns.
+    transposed: bool,
     taken: AtomicBool,
+}
+
+impl Entry {
+    /// A tensor that is stored in file number `file` as it is.
+    pub(super) fn new(file: usize, located: Located) -> Self {
+        Self { file, shape: located.shape.clone(), located, transposed: false, taken: AtomicBool::new(false) }
+    }
+
+    /// A matrix that is stored transposed; `None` where it is not one.
+    pub(super) fn transposed(file: usize, located: Located) -> Option<Self> {
+        let [rows, columns] = *located.shape.as_slice() else { return None };
+        Some(Self { shape: vec![columns, rows], transposed: true, ..Self::new(file, located) })
+    }
+
+    /// Values as they are used.
+    fn arranged(&self, values: Vec<f32>) -> Vec<f32> {
+        match *self.shape.as_slice() {
+            [rows, columns] if self.transposed => {
+                let mut arranged = Vec::with_capacity(values.len());
+                for row in 0..rows {
+                    arranged.extend((0..columns).map(|column| values[column * rows + row]));
+                }
+                arranged
+            }
+            _ => values,
+        }
+    }
 }
 
 impl Checkpoint {
@@ -48,12 +80,13 @@ impl Checkpoint {
     /// file's length before anything is allocated.
     pub fn open(component: &str, directory: &Path, stem: &str, variant: Variant) -> Result<Self> {
         let (files, promised) = match layout::find(directory, stem, variant)? {
-            Layout::Whole(path) => (vec![SafetensorsFile::open(&path)?], None),
+            Layout::Whole(path) => (vec![Arc::new(SafetensorsFile::open(&path)?)], None),
             Layout::Sharded { index, weight_map } => {
                 let mut names: Vec<&String> = weight_map.values().collect();
                 names.sort();
                 names.dedup();
-                let files = names.into_iter().map(|name| SafetensorsFile::open(&directory.join(name))).collect::<Result<_>>()?;
+                let open = |name: &String| Ok::<_, Error>(Arc::new(SafetensorsFile::open(&directory.join(name))?));
+                let files = names.into_iter().map(open).collect::<Result<_>>()?;
                 (files, Some((index, weight_map)))
             }
         };
@@ -62,6 +95,11 @@ impl Checkpoint {
             keeps_promise(&index, &weight_map, &files, &tensors)?;
         }
         Ok(Self { component: component.to_owned(), files, tensors, scratch: Mutex::default() })
+    }
+
+    /// Tensors of one file under names of their own.
+    pub(super) fn of_tensors(component: &str, file: Arc<SafetensorsFile>, tensors: BTreeMap<String, Entry>) -> Self {
+        Self { component: component.to_owned(), files: vec![file], tensors, scratch: Mutex::default() }
     }
 
     /// What `build` makes of these weights, and of nothing else: with layers from or into a file of packed ones, or of its own.
@@ -109,13 +147,13 @@ impl Checkpoint {
     }
 
     /// The safetensors files, in order.
-    pub(super) fn opened(&self) -> &[SafetensorsFile] {
+    pub(super) fn opened(&self) -> &[Arc<SafetensorsFile>] {
         &self.files
     }
 
     /// Names and shapes of every tensor, in the order of names.
     pub fn tensors(&self) -> impl Iterator<Item = (&str, &[usize])> {
-        self.tensors.iter().map(|(name, entry)| (name.as_str(), entry.located.shape.as_slice()))
+        self.tensors.iter().map(|(name, entry)| (name.as_str(), entry.shape.as_slice()))
     }
 
     /// How many numbers the files hold, harmless leftovers not counted.
@@ -133,10 +171,10 @@ impl Checkpoint {
     /// [`Self::find`], with the shape that is wanted.
     fn checked(&self, name: &str, shape: &[usize]) -> Result<(&str, &Entry)> {
         let found = self.find(name).ok_or_else(|| self.error(format!("{name} is missing; expected shape {shape:?}")))?;
-        if fits(&found.1.located.shape, shape) {
+        if fits(&found.1.shape, shape) {
             Ok(found)
         } else {
-            Err(self.error(format!("{name} has shape {:?}, expected {shape:?}", found.1.located.shape)))
+            Err(self.error(format!("{name} has shape {:?}, expected {shape:?}", found.1.shape)))
         }
     }
 
@@ -146,11 +184,11 @@ impl Checkpoint {
 }
 
 /// Every tensor of every file; a name may occur once.
-fn united(files: &[SafetensorsFile]) -> Result<BTreeMap<String, Entry>> {
+fn united(files: &[Arc<SafetensorsFile>]) -> Result<BTreeMap<String, Entry>> {
     let mut tensors = BTreeMap::new();
     for (number, file) in files.iter().enumerate() {
         for (name, located) in file.tensors() {
-            let entry = Entry { file: number, located: located.clone(), taken: AtomicBool::new(false) };
+            let entry = Entry::new(number, located.clone());
             if tensors.insert(name.clone(), entry).is_some() {
                 let reason = format!("{} is in another shard too", shortened(name));
                 return Err(Error::Malformed { path: file.path().to_owned(), reason });
@@ -164,7 +202,7 @@ fn united(files: &[SafetensorsFile]) -> Result<BTreeMap<String, Entry>> {
 fn keeps_promise(
     index: &Path,
     weight_map: &BTreeMap<String, String>,
-    files: &[SafetensorsFile],
+    files: &[Arc<SafetensorsFile>],
     tensors: &BTreeMap<String, Entry>,
 ) -> Result<()> {
     let missing = weight_map.iter().find(|(name, file)| {
@@ -201,7 +239,7 @@ impl TensorSource for Checkpoint {
         let values = self.files[entry.file].read(stored_name, &entry.located, &mut scratch)?;
         *self.scratch.lock().unwrap_or_else(PoisonError::into_inner) = scratch;
         entry.taken.store(true, Ordering::Relaxed);
-        Ok(HostTensor::Values { shape: shape.to_vec(), values })
+        Ok(HostTensor::Values { shape: shape.to_vec(), values: entry.arranged(values) })
     }
 
     fn skip(&self, name: &str, shape: &[usize]) -> Result<()> {

@@ -41,6 +41,19 @@ pub(super) struct Located {
     offset_bytes: u64,
 }
 
+impl Located {
+    /// One of three equal parts of the first dimension; `None` where it cannot be cut.
+    pub(super) fn third(&self, index: usize) -> Option<Self> {
+        let (rows, rest) = self.shape.split_first()?;
+        if !rows.is_multiple_of(3) || index >= 3 {
+            return None;
+        }
+        let shape: Vec<usize> = std::iter::once(rows / 3).chain(rest.iter().copied()).collect();
+        let bytes = (shape.iter().product::<usize>() * self.dtype.bitsize() / 8) as u64;
+        Some(Self { offset_bytes: self.offset_bytes + index as u64 * bytes, dtype: self.dtype, shape })
+    }
+}
+
 impl SafetensorsFile {
     /// Opens `path` and checks its header: within the file, no name twice, every tensor as long as its shape says, all of them side by
     /// side from the header's end to the file's.

@@ -3,6 +3,7 @@
 
 mod attention;
 mod bits;
+mod frames;
 mod memory_bound;
 mod norms;
 mod products;
