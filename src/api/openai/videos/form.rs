@@ -128,40 +128,48 @@ impl<S: Send + Sync> FromRequest<S> for VideoForm {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
-        let content_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        if !content_type.trim_start().to_ascii_lowercase().starts_with("multipart/form-data") {
-            let JsonBody(request) = JsonBody::from_request(request, state).await?;
-            return Ok(Self { request, file: None });
-        }
-        let malformed =
-            |error: &dyn std::fmt::Display| ApiError::new(ErrorKind::MalformedBody, format!("the form cannot be read: {error}"));
-        let mut form = Multipart::from_request(request, state).await.map_err(|error| malformed(&error.body_text()))?;
-        let (mut fields, mut file) = (Map::new(), None);
-        while let Some(field) = form.next_field().await.map_err(|error| too_large_or(&error, malformed))? {
-            let name = field.name().unwrap_or_default().to_owned();
-            if fields.len() >= MOST_FIELDS {
-                return Err(malformed(&format!("it has more than {MOST_FIELDS} fields")));
-            }
-            if name == FILE && field.file_name().is_some() {
-                file = Some(field.bytes().await.map_err(|error| too_large_or(&error, malformed))?);
-                continue;
-            }
-            let text = field.text().await.map_err(|error| too_large_or(&error, malformed))?;
-            // Clients write objects in forms as `input_reference[image_url]`, or as JSON.
-            if let Some(key) = name.strip_prefix("input_reference[").and_then(|rest| rest.strip_suffix(']')) {
-                let reference = fields.entry(FILE).or_insert_with(|| Value::Object(Map::new()));
-                if let Some(reference) = reference.as_object_mut() {
-                    reference.insert(key.to_owned(), Value::String(text));
-                }
-                continue;
-            }
-            let value =
-                if name == FILE { serde_json::from_str(&text).unwrap_or(Value::String(text)) } else { Value::String(text) };
-            fields.insert(name, value);
-        }
-        let request = parse_json(&serde_json::to_vec(&fields).map_err(ApiError::internal)?)?;
+        let (request, file) = json_or_form(request, state, FILE).await?;
         Ok(Self { request, file })
     }
+}
+
+/// A request in JSON, or in a form whose field `object` is a file, or an object that clients write as `object[key]` or as JSON.
+pub(super) async fn json_or_form<T: for<'de> Deserialize<'de>, S: Send + Sync>(
+    request: Request,
+    state: &S,
+    object: &str,
+) -> Result<(T, Option<Bytes>), ApiError> {
+    let content_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if !content_type.trim_start().to_ascii_lowercase().starts_with("multipart/form-data") {
+        let JsonBody(request) = JsonBody::from_request(request, state).await?;
+        return Ok((request, None));
+    }
+    let malformed =
+        |error: &dyn std::fmt::Display| ApiError::new(ErrorKind::MalformedBody, format!("the form cannot be read: {error}"));
+    let mut form = Multipart::from_request(request, state).await.map_err(|error| malformed(&error.body_text()))?;
+    let (mut fields, mut file) = (Map::new(), None);
+    while let Some(field) = form.next_field().await.map_err(|error| too_large_or(&error, malformed))? {
+        let name = field.name().unwrap_or_default().to_owned();
+        if fields.len() >= MOST_FIELDS {
+            return Err(malformed(&format!("it has more than {MOST_FIELDS} fields")));
+        }
+        if name == object && field.file_name().is_some() {
+            file = Some(field.bytes().await.map_err(|error| too_large_or(&error, malformed))?);
+            continue;
+        }
+        let text = field.text().await.map_err(|error| too_large_or(&error, malformed))?;
+        let key = name.strip_prefix(object).and_then(|rest| rest.strip_prefix('[')?.strip_suffix(']'));
+        if let Some(key) = key {
+            let inside = fields.entry(object).or_insert_with(|| Value::Object(Map::new()));
+            if let Some(inside) = inside.as_object_mut() {
+                inside.insert(key.to_owned(), Value::String(text));
+            }
+            continue;
+        }
+        let value = if name == object { serde_json::from_str(&text).unwrap_or(Value::String(text)) } else { Value::String(text) };
+        fields.insert(name, value);
+    }
+    Ok((parse_json(&serde_json::to_vec(&fields).map_err(ApiError::internal)?)?, file))
 }
 
 fn too_large_or(

@@ -72,13 +72,14 @@ impl VideoObject {
             }
         };
         let prompts: Vec<&str> = film.scenes.iter().map(|scene| scene.prompt.as_str()).filter(|text| !text.is_empty()).collect();
-        let progress = if job.state == JobState::Completed { 100 } else { (job.progress.fraction() * 100.0) as u32 };
+        // Whoever reads 100 expects a file; the last step is done before it is kept.
+        let progress = if job.state == JobState::Completed { 100 } else { ((job.progress.fraction() * 100.0) as u32).min(99) };
         Some(Self {
             id: job.id.to_string(),
             object: "video",
             model: film.model.to_string(),
             status,
-            progress: progress.min(100),
+            progress,
             created_at: job.created.seconds(),
             completed_at: job.finished.filter(|_| job.state == JobState::Completed).map(UnixMs::seconds),
             expires_at: None,

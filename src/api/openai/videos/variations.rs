@@ -1,11 +1,11 @@
 //! Videos made from videos: other words for one, or more of it.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::{FromRequest, Path, Request, State};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::form::{Number, in_openai_words};
+use super::form::{Number, in_openai_words, json_or_form};
 use super::lookup::find;
 use super::object::VideoObject;
 use crate::api::error::{ApiError, ErrorKind, OpenAiErrorEnvelope};
@@ -46,6 +46,18 @@ pub(in crate::api) struct ExtendRequest {
 pub(in crate::api) struct VideoReference {
     /// Its identifier.
     id: String,
+}
+
+/// A request for more of a video, from JSON or from a form. A video that is sent as a file is none of this server.
+pub(in crate::api) struct ExtendForm(ExtendRequest);
+
+impl<S: Send + Sync> FromRequest<S> for ExtendForm {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        let (request, _) = json_or_form(request, state, "video").await?;
+        Ok(Self(request))
+    }
 }
 
 /// Make a video again with other words
@@ -100,7 +112,7 @@ pub(in crate::api) async fn remix_video(
 pub(in crate::api) async fn extend_video(
     State(state): State<ApiState>,
     Caller(principal): Caller,
-    JsonBody(request): JsonBody<ExtendRequest>,
+    ExtendForm(request): ExtendForm,
 ) -> Result<Json<VideoObject>, ApiError> {
     let job = find(&state, &principal, &request.video.id).await.map_err(|error| error.with_field("video"))?;
     let mut film = ended_film(&job)?;
