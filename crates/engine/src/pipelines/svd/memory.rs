@@ -62,13 +62,7 @@ pub(super) fn estimate(layout: &Layout, demand: Demand, facts: DeviceFacts) -> M
 }
 
 /// The memory of an evaluation of `rows` rows, bytes: what grows with a batch.
-pub(super) fn evaluation_bytes(
-    layout: &Layout,
-    latent: (usize, usize),
-    frames: usize,
-    rows: usize,
-    facts: DeviceFacts,
-) -> u64 {
+pub(super) fn evaluation_bytes(layout: &Layout, latent: (usize, usize), frames: usize, rows: usize, facts: DeviceFacts) -> u64 {
     facts.held_bytes(rows as u64 * unet_live_bytes(&layout.unet, latent, frames, facts))
 }
 
