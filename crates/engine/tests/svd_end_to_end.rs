@@ -4,6 +4,8 @@
 
 #[expect(dead_code, reason = "components are not looked at one by one here")]
 mod support;
+#[path = "support/svd.rs"]
+mod svd;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -30,7 +32,7 @@ fn model(name: &str) -> Arc<SvdModel> {
     let mut loaded = LOADED.lock().unwrap();
     let load = || {
         let ops = Ops::cpu(Precision::F32, None).unwrap();
-        Arc::new(SvdModel::load(support::svd_checkpoint(name).path(), &ops, Variant::Plain, &Interrupt::default()).unwrap())
+        Arc::new(SvdModel::load(svd::checkpoint(name).path(), &ops, Variant::Plain, &Interrupt::default()).unwrap())
     };
     Arc::clone(loaded.entry(name.to_owned()).or_insert_with(load))
 }
@@ -308,7 +310,7 @@ fn previews_show_the_frame_in_the_middle() {
 fn shared_weights_make_the_same_clip() {
     let request = VideoRequest { num_inference_steps: 2, ..request(&case("odd_latents")) };
     let whole = run(&model("three_level"), &request).1;
-    let (directory, cache) = (support::svd_checkpoint("three_level"), tempfile::tempdir().unwrap());
+    let (directory, cache) = (svd::checkpoint("three_level"), tempfile::tempdir().unwrap());
     let cache = PackedCache::new(cache.path().to_owned());
     let ops = Ops::cpu(Precision::F32, None).unwrap();
     for packed_now in [true, false] {
@@ -355,7 +357,7 @@ fn bad_requests_name_their_field() {
 #[test]
 fn what_is_known_without_weights() {
     for name in CHECKPOINTS {
-        let directory = support::svd_checkpoint(name);
+        let directory = svd::checkpoint(name);
         let info = VideoModelInfo::read(directory.path()).unwrap();
         let (side, frames) = if name == "two_level" { (48, 5) } else { (96, 3) };
         assert_eq!((info.default_size, info.default_num_frames), ((side, side), frames));
@@ -380,7 +382,7 @@ fn what_is_known_without_weights() {
 
 #[test]
 fn networks_that_do_not_fit_together_are_refused() {
-    let directory = support::svd_checkpoint("two_level");
+    let directory = svd::checkpoint("two_level");
     for (file, key, value, named) in [
         ("unet/config.json", "in_channels", 9, "in_channels 9"),
         ("unet/config.json", "cross_attention_dim", 25, "cross_attention_dim 25"),

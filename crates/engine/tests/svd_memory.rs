@@ -8,6 +8,8 @@
 
 #[expect(dead_code, reason = "not everything is needed here")]
 mod support;
+#[path = "support/svd.rs"]
+mod svd;
 
 use std::process::Command;
 use std::sync::Arc;
@@ -74,7 +76,7 @@ fn status_bytes(key: &str) -> u64 {
 
 /// Loads a model and makes two clips. Growth at its peak, then the prediction.
 fn measure(case: Case) -> [u64; 2] {
-    let directory = support::svd_checkpoint(case.model);
+    let directory = svd::checkpoint(case.model);
     let ops = Ops::cpu(case.precision, None).unwrap();
     let request = request(case);
     let estimate = VideoModelInfo::read(directory.path()).unwrap().memory_estimate(&request, &ops);

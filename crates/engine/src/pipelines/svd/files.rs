@@ -59,11 +59,16 @@ pub(super) struct Configuration {
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Defaults {
-    pub(super) default_steps: Option<usize>,
-    pub(super) default_fps: Option<usize>,
-    pub(super) default_motion_bucket_id: Option<usize>,
-    pub(super) default_min_guidance_scale: Option<f32>,
-    pub(super) default_max_guidance_scale: Option<f32>,
+    #[serde(rename = "default_steps")]
+    pub(super) steps: Option<usize>,
+    #[serde(rename = "default_fps")]
+    pub(super) fps: Option<usize>,
+    #[serde(rename = "default_motion_bucket_id")]
+    pub(super) motion_bucket_id: Option<usize>,
+    #[serde(rename = "default_min_guidance_scale")]
+    pub(super) min_guidance_scale: Option<f32>,
+    #[serde(rename = "default_max_guidance_scale")]
+    pub(super) max_guidance_scale: Option<f32>,
 }
 
 /// The files of a model.

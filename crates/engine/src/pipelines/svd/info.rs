@@ -107,11 +107,11 @@ impl VideoModelInfo {
             default_size: default_size(&unet, &vae),
             size_multiple: vae.factor(),
             default_num_frames: unet.num_frames.clamp(*FRAMES.start(), *FRAMES.end()),
-            default_steps: defaults.default_steps.unwrap_or(DEFAULT_STEPS).min(scheduler.most_steps()),
-            default_fps: defaults.default_fps.unwrap_or(DEFAULT_FPS),
-            default_motion_bucket_id: defaults.default_motion_bucket_id.unwrap_or(DEFAULT_MOTION_BUCKET_ID),
-            default_min_guidance_scale: defaults.default_min_guidance_scale.unwrap_or(DEFAULT_GUIDANCE_SCALES.0),
-            default_max_guidance_scale: defaults.default_max_guidance_scale.unwrap_or(DEFAULT_GUIDANCE_SCALES.1),
+            default_steps: defaults.steps.unwrap_or(DEFAULT_STEPS).min(scheduler.most_steps()),
+            default_fps: defaults.fps.unwrap_or(DEFAULT_FPS),
+            default_motion_bucket_id: defaults.motion_bucket_id.unwrap_or(DEFAULT_MOTION_BUCKET_ID),
+            default_min_guidance_scale: defaults.min_guidance_scale.unwrap_or(DEFAULT_GUIDANCE_SCALES.0),
+            default_max_guidance_scale: defaults.max_guidance_scale.unwrap_or(DEFAULT_GUIDANCE_SCALES.1),
             default_noise_aug_strength: DEFAULT_NOISE_AUG_STRENGTH,
             weight_file_bytes: weight_files.values().sum(),
             parameters,
@@ -265,11 +265,11 @@ fn check_fit(unet: &SvdUNetConfig, vae: &TemporalVaeConfig, image_encoder: &Imag
 fn check_defaults(defaults: &Defaults, path: &Path) -> Result<()> {
     let count = |value: Option<usize>, range: &RangeInclusive<usize>| value.is_none_or(|value| range.contains(&value));
     let scale = |value: Option<f32>| value.is_none_or(|value| GUIDANCE_SCALES.contains(&value));
-    let proper = count(defaults.default_steps, &(1..=1000))
-        && count(defaults.default_fps, &FRAMES_PER_SECOND)
-        && count(defaults.default_motion_bucket_id, &MOTION_BUCKETS)
-        && scale(defaults.default_min_guidance_scale)
-        && scale(defaults.default_max_guidance_scale);
+    let proper = count(defaults.steps, &(1..=1000))
+        && count(defaults.fps, &FRAMES_PER_SECOND)
+        && count(defaults.motion_bucket_id, &MOTION_BUCKETS)
+        && scale(defaults.min_guidance_scale)
+        && scale(defaults.max_guidance_scale);
     if proper {
         return Ok(());
     }
