@@ -4,6 +4,8 @@
 
 #[expect(dead_code, reason = "components are not looked at one by one here")]
 mod support;
+#[path = "support/svd.rs"]
+mod svd;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,9 +17,8 @@ use framewright_engine::ops::{Interrupt, Ops, Precision};
 use framewright_engine::pipelines::svd::{Generation, SvdModel, VideoModelInfo, VideoRequest};
 use framewright_engine::pipelines::{Ended, Outputs, Proceed, StepMachine, Want, drive};
 use framewright_engine::vision::{Picture, RgbPicture};
-use framewright_engine::weights::{PackedCache, RandomWeights, Variant};
+use framewright_engine::weights::{PackedCache, Variant};
 use serde_json::Value;
-use tempfile::TempDir;
 
 /// Peak signal-to-noise ratio that the issue asks of every case.
 const LEAST_PSNR_DB: f64 = 50.0;
@@ -25,42 +26,13 @@ const LEAST_PSNR_DB: f64 = 50.0;
 const LATENT_TOLERANCE: f64 = 1e-3;
 const CHECKPOINTS: [&str; 2] = ["three_level", "two_level"];
 
-/// `svd_checkpoints/NAME` as a user would have it on disk: the committed configuration, weights by formula.
-fn checkpoint(name: &str) -> TempDir {
-    let directory = tempfile::tempdir().unwrap();
-    let source = support::fixtures().join("svd_checkpoints").join(name);
-    copy_json(&source, directory.path());
-    let golden = support::json(source.join("golden.json"));
-    for (component, salt) in golden["salts"].as_object().unwrap() {
-        let weights = RandomWeights::salted(salt.as_str().unwrap());
-        let path = directory.path().join(component).join(format!("{}.safetensors", support::stem(component)));
-        let tensors = support::manifest(&source.join(component).join("tensors.tsv"));
-        support::write_weights(&path, &tensors, &weights, golden["stored"] == "f16");
-    }
-    directory
-}
-
-/// Every JSON file under `from`, but for what only tests read.
-fn copy_json(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        let target = to.join(path.file_name().unwrap());
-        if path.is_dir() {
-            copy_json(&path, &target);
-        } else if path.extension().is_some_and(|ending| ending == "json") && !path.ends_with("golden.json") {
-            fs::copy(&path, target).unwrap();
-        }
-    }
-}
-
 /// Each checkpoint is written and loaded once.
 fn model(name: &str) -> Arc<SvdModel> {
     static LOADED: LazyLock<Mutex<BTreeMap<String, Arc<SvdModel>>>> = LazyLock::new(Mutex::default);
     let mut loaded = LOADED.lock().unwrap();
     let load = || {
         let ops = Ops::cpu(Precision::F32, None).unwrap();
-        Arc::new(SvdModel::load(checkpoint(name).path(), &ops, Variant::Plain, &Interrupt::default()).unwrap())
+        Arc::new(SvdModel::load(svd::checkpoint(name).path(), &ops, Variant::Plain, &Interrupt::default()).unwrap())
     };
     Arc::clone(loaded.entry(name.to_owned()).or_insert_with(load))
 }
@@ -338,7 +310,7 @@ fn previews_show_the_frame_in_the_middle() {
 fn shared_weights_make_the_same_clip() {
     let request = VideoRequest { num_inference_steps: 2, ..request(&case("odd_latents")) };
     let whole = run(&model("three_level"), &request).1;
-    let (directory, cache) = (checkpoint("three_level"), tempfile::tempdir().unwrap());
+    let (directory, cache) = (svd::checkpoint("three_level"), tempfile::tempdir().unwrap());
     let cache = PackedCache::new(cache.path().to_owned());
     let ops = Ops::cpu(Precision::F32, None).unwrap();
     for packed_now in [true, false] {
@@ -385,7 +357,7 @@ fn bad_requests_name_their_field() {
 #[test]
 fn what_is_known_without_weights() {
     for name in CHECKPOINTS {
-        let directory = checkpoint(name);
+        let directory = svd::checkpoint(name);
         let info = VideoModelInfo::read(directory.path()).unwrap();
         let (side, frames) = if name == "two_level" { (48, 5) } else { (96, 3) };
         assert_eq!((info.default_size, info.default_num_frames), ((side, side), frames));
@@ -410,7 +382,7 @@ fn what_is_known_without_weights() {
 
 #[test]
 fn networks_that_do_not_fit_together_are_refused() {
-    let directory = checkpoint("two_level");
+    let directory = svd::checkpoint("two_level");
     for (file, key, value, named) in [
         ("unet/config.json", "in_channels", 9, "in_channels 9"),
         ("unet/config.json", "cross_attention_dim", 25, "cross_attention_dim 25"),

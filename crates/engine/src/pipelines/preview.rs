@@ -20,15 +20,15 @@ pub(super) struct PreviewFactors {
 }
 
 impl PreviewFactors {
-    /// The model's `preview.json` (`{"latent_rgb_factors": [[r, g, b], …], "latent_rgb_bias": [r, g, b]}`), or else `published` ones.
-    pub(super) fn read(directory: &Path, latent_channels: usize, published: Self) -> Result<Self> {
-        let path = directory.join("preview.json");
-        let Some(text) = model_files::read_optional(&path)? else { return Ok(published) };
-        let factors: Self = model_files::parse(&path, &text)?;
+    /// Those in a model's `preview.json` (`{"latent_rgb_factors": [[r, g, b], …], "latent_rgb_bias": [r, g, b]}`), or else `published`
+    /// ones.
+    pub(super) fn read(path: &Path, latent_channels: usize, published: Self) -> Result<Self> {
+        let Some(text) = model_files::read_optional(path)? else { return Ok(published) };
+        let factors: Self = model_files::parse(path, &text)?;
         if factors.latent_rgb_factors.len() != latent_channels {
             let reason =
                 format!("latent_rgb_factors has {} rows for {latent_channels} channels", factors.latent_rgb_factors.len());
-            return Err(Error::Malformed { path, reason });
+            return Err(Error::Malformed { path: path.to_owned(), reason });
         }
         Ok(factors)
     }
@@ -94,9 +94,9 @@ mod tests {
     #[test]
     fn a_models_own_factors_are_read_and_checked() {
         let directory = tempfile::tempdir().unwrap();
-        let read = |channels| PreviewFactors::read(directory.path(), channels, PreviewFactors::sdxl());
-        assert_eq!(read(4).unwrap(), PreviewFactors::sdxl());
         let path = directory.path().join("preview.json");
+        let read = |channels| PreviewFactors::read(&path, channels, PreviewFactors::sdxl());
+        assert_eq!(read(4).unwrap(), PreviewFactors::sdxl());
         std::fs::write(&path, r#"{"latent_rgb_factors": [[1, 0, 0], [0, 1, 0]]}"#).unwrap();
         let factors = read(2).unwrap();
         let latent = Latent { frames: 1, height: 1, width: 1, channels: 2, values: vec![1.0, -1.0] };

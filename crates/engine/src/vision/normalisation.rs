@@ -18,7 +18,7 @@ pub struct Normalisation {
 impl Default for Normalisation {
     /// CLIP's.
     fn default() -> Self {
-        Self { mean: [0.481_454_66, 0.457_827_5, 0.408_210_73], deviation: [0.268_629_54, 0.261_302_58, 0.275_777_11] }
+        Self { mean: [0.481_454_66, 0.457_827_5, 0.408_210_73], deviation: [0.268_629_54, 0.261_302_6, 0.275_777_1] }
     }
 }
 
@@ -51,7 +51,7 @@ mod tests {
         assert_eq!(serde_json::from_str::<Normalisation>("{}").unwrap(), read);
         let mut picture = Picture { height: 1, width: 1, channels: 3, values: vec![-1.0, 0.0, 1.0] };
         read.apply(&mut picture);
-        for (given, expected) in picture.values.iter().zip([-1.792_262_6, 0.161_393_3, 2.145_897_0]) {
+        for (given, expected) in picture.values.iter().zip([-1.792_262_6, 0.161_393_3, 2.145_897]) {
             assert!((given - expected).abs() < 1e-6, "{given}");
         }
         assert!(read.is_sound());

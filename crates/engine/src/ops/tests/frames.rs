@@ -39,7 +39,7 @@ fn convolutions_over_frames() {
         let (per_clip, residual) = (random(4, clips * out_channels), random(5, result.elements()));
         let share = 0.3_f32;
         let (mut plain, mut full) = (Vec::new(), Vec::new());
-        for index in 0..result.elements() {
+        for (index, residual) in residual.iter().enumerate() {
             let (position, out) = (index / out_channels, index % out_channels);
             let (row, position) = (position / positions, position % positions);
             let mut sum = f64::from(bias[out]);
@@ -51,8 +51,8 @@ fn convolutions_over_frames() {
                 }
             }
             plain.push(sum);
-            let sum = sum + f64::from(per_clip[row / frames * out_channels + out]) + f64::from(residual[index]);
-            full.push(f64::from(share) * f64::from(residual[index]) + (1.0 - f64::from(share)) * sum);
+            let sum = sum + f64::from(per_clip[row / frames * out_channels + out]) + f64::from(*residual);
+            full.push(f64::from(share) * f64::from(*residual) + (1.0 - f64::from(share)) * sum);
         }
         let source =
             Tensors::default().with("weight", &[out_channels, in_channels, 3, 1, 1], weight).with("bias", &[out_channels], bias);

@@ -99,7 +99,7 @@ impl SdxlModel {
         };
         let vae = checkpoint.fill(packed, interrupt, |scope| Vae::load(&vae_ops, scope, &config))?;
 
-        let preview = PreviewFactors::read(directory, config.latent_channels, PreviewFactors::sdxl())?;
+        let preview = PreviewFactors::read(&directory.join("preview.json"), config.latent_channels, PreviewFactors::sdxl())?;
         Ok(Self { info, ops: ops.clone(), vae_ops, text, unet, vae, preview, prompts: PromptCache::default() })
     }
 

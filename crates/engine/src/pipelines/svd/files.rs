@@ -1,4 +1,4 @@
-//! Where an SVD model's configurations and weights are: a directory in the diffusers layout.
+//! Where an SVD model's configurations and weights are: a directory in the diffusers layout, or one file.
 
 use std::path::{Path, PathBuf};
 
@@ -9,9 +9,9 @@ use crate::error::{Error, Result, shortened};
 use crate::fingerprint::Fingerprint;
 use crate::pipelines::model_files;
 use crate::samplers::SchedulerConfig;
-use crate::svd::{SvdUNetConfig, TemporalVaeConfig};
+use crate::svd::{SvdUNetConfig, TemporalVaeConfig, shapes};
 use crate::vision::{ImageEncoderConfig, Normalisation};
-use crate::weights::{Checkpoint, Variant};
+use crate::weights::{Checkpoint, SvdComponent, SvdFile, Variant};
 
 /// Where `model_index.json` must name one of these classes.
 const CLASSES: [(&str, &[&str]); 3] = [
@@ -20,34 +20,24 @@ const CLASSES: [(&str, &[&str]); 3] = [
     ("vae", &["AutoencoderKLTemporalDecoder"]),
 ];
 const PIPELINE: &str = "StableVideoDiffusionPipeline";
+/// The scheduler of every published model, for a file, which names none.
+const PUBLISHED_SCHEDULER: &str = r#"{
+    "_class_name": "EulerDiscreteScheduler", "beta_end": 0.012, "beta_schedule": "scaled_linear", "beta_start": 0.00085,
+    "interpolation_type": "linear", "num_train_timesteps": 1000, "prediction_type": "v_prediction", "sigma_max": 700.0,
+    "sigma_min": 0.002, "steps_offset": 1, "timestep_spacing": "leading", "timestep_type": "continuous", "use_karras_sigmas": true
+}"#;
+/// Frames that the published models were trained on: the first one, and the extended one (`svd_xt`).
+const FRAMES: usize = 14;
+const EXTENDED_FRAMES: usize = 25;
 
-/// A network of the model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Component {
-    ImageEncoder,
-    UNet,
-    Vae,
-}
+/// The networks, in the order in which they are loaded.
+pub(super) const COMPONENTS: [SvdComponent; 3] = [SvdComponent::ImageEncoder, SvdComponent::UNet, SvdComponent::Vae];
 
-impl Component {
-    /// In the order in which they are loaded.
-    pub(super) const ALL: [Self; 3] = [Self::ImageEncoder, Self::UNet, Self::Vae];
-
-    /// Its folder, and its name in errors.
-    pub(super) const fn name(self) -> &'static str {
-        match self {
-            Self::ImageEncoder => "image_encoder",
-            Self::UNet => "unet",
-            Self::Vae => "vae",
-        }
-    }
-
-    /// What the names of its weights' files begin with.
-    pub(super) const fn stem(self) -> &'static str {
-        match self {
-            Self::ImageEncoder => "model",
-            Self::UNet | Self::Vae => "diffusion_pytorch_model",
-        }
+/// What the names of a component's files in a directory begin with.
+pub(super) const fn stem(component: SvdComponent) -> &'static str {
+    match component {
+        SvdComponent::ImageEncoder => "model",
+        SvdComponent::UNet | SvdComponent::Vae => "diffusion_pytorch_model",
     }
 }
 
@@ -69,70 +59,115 @@ pub(super) struct Configuration {
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Defaults {
-    pub(super) default_steps: Option<usize>,
-    pub(super) default_fps: Option<usize>,
-    pub(super) default_motion_bucket_id: Option<usize>,
-    pub(super) default_min_guidance_scale: Option<f32>,
-    pub(super) default_max_guidance_scale: Option<f32>,
+    #[serde(rename = "default_steps")]
+    pub(super) steps: Option<usize>,
+    #[serde(rename = "default_fps")]
+    pub(super) fps: Option<usize>,
+    #[serde(rename = "default_motion_bucket_id")]
+    pub(super) motion_bucket_id: Option<usize>,
+    #[serde(rename = "default_min_guidance_scale")]
+    pub(super) min_guidance_scale: Option<f32>,
+    #[serde(rename = "default_max_guidance_scale")]
+    pub(super) max_guidance_scale: Option<f32>,
 }
 
 /// The files of a model.
-#[derive(Clone, Debug)]
-pub(super) struct ModelFiles {
-    directory: PathBuf,
+#[derive(Debug)]
+pub(super) enum ModelFiles {
+    /// A directory in the diffusers layout.
+    Directory(PathBuf),
+    /// All in one, as the authors published it.
+    File { path: PathBuf, file: SvdFile },
 }
 
 impl ModelFiles {
     /// Those of the model at `path`.
-    pub(super) fn open(path: &Path) -> Self {
-        Self { directory: path.to_owned() }
+    pub(super) fn open(path: &Path) -> Result<Self> {
+        if path.is_dir() {
+            return Ok(Self::Directory(path.to_owned()));
+        }
+        Ok(Self::File { path: path.to_owned(), file: SvdFile::open(path)? })
     }
 
-    /// The directory that the optional files of a model are in.
-    pub(super) fn directory(&self) -> &Path {
-        &self.directory
+    /// The optional file `name` of a directory. What lies beside a file is not part of its model.
+    pub(super) fn optional(&self, name: &str) -> Option<PathBuf> {
+        match self {
+            Self::Directory(directory) => Some(directory.join(name)),
+            Self::File { .. } => None,
+        }
     }
 
-    /// Reads every configuration, and refuses by name what is not an SVD model.
+    /// Every configuration. What is not an SVD model is refused by name.
     pub(super) fn configuration(&self) -> Result<Configuration> {
-        let mut fingerprint = Fingerprint::default();
-        let mut text_of = |name: &str| {
-            let path = self.directory.join(name);
-            let text = model_files::read(&path)?;
-            fingerprint.bytes(text.as_bytes());
-            Ok::<_, Error>((path, text))
-        };
-        let (path, text) = text_of("model_index.json")?;
-        check_index(&text, &path)?;
-        let (_, text) = text_of("scheduler/scheduler_config.json")?;
-        let scheduler = SchedulerConfig::from_json(&text)?;
-        let (path, text) = text_of("unet/config.json")?;
-        let unet = model_files::parse(&path, &text)?;
-        let (path, text) = text_of("vae/config.json")?;
-        let vae = model_files::parse(&path, &text)?;
-        let (path, text) = text_of("image_encoder/config.json")?;
-        let image_encoder = model_files::parse(&path, &text)?;
-        let path = self.directory.join("feature_extractor/preprocessor_config.json");
-        let normalisation = match model_files::read_optional(&path)? {
-            Some(text) => {
-                fingerprint.bytes(text.as_bytes());
-                model_files::parse(&path, &text)?
+        match self {
+            Self::Directory(directory) => read_configuration(directory),
+            Self::File { path, file } => {
+                let name = path.file_stem().unwrap_or_default().to_string_lossy().to_lowercase();
+                let num_frames = if name.contains("xt") { EXTENDED_FRAMES } else { FRAMES };
+                let unet = file.checkpoint(SvdComponent::UNet)?;
+                Ok(Configuration {
+                    scheduler: SchedulerConfig::from_json(PUBLISHED_SCHEDULER)?,
+                    unet: shapes::unet_config(&unet, num_frames)?,
+                    vae: shapes::vae_config(&file.checkpoint(SvdComponent::Vae)?)?,
+                    image_encoder: shapes::image_encoder_config(&file.checkpoint(SvdComponent::ImageEncoder)?)?,
+                    normalisation: Normalisation::default(),
+                    defaults: Defaults::default(),
+                    fingerprint: Fingerprint::default().finish(),
+                })
             }
-            None => Normalisation::default(),
-        };
-        let path = self.directory.join("framewright.json");
-        let defaults = match model_files::read_optional(&path)? {
-            Some(text) => model_files::parse(&path, &text)?,
-            None => Defaults::default(),
-        };
-        let fingerprint = fingerprint.finish();
-        Ok(Configuration { scheduler, unet, vae, image_encoder, normalisation, defaults, fingerprint })
+        }
     }
 
-    /// The weights of a component.
-    pub(super) fn checkpoint(&self, component: Component, variant: Variant) -> Result<Checkpoint> {
-        Checkpoint::open(component.name(), &self.directory.join(component.name()), component.stem(), variant)
+    /// The weights of a component. A file is of no variant.
+    pub(super) fn checkpoint(&self, component: SvdComponent, variant: Variant) -> Result<Checkpoint> {
+        match self {
+            Self::Directory(directory) => {
+                Checkpoint::open(component.name(), &directory.join(component.name()), stem(component), variant)
+            }
+            Self::File { file, .. } => file.checkpoint(component),
+        }
     }
+}
+
+/// Reads every configuration of a directory.
+fn read_configuration(directory: &Path) -> Result<Configuration> {
+    let mut fingerprint = Fingerprint::default();
+    let mut text_of = |name: &str| {
+        let path = directory.join(name);
+        let text = model_files::read(&path)?;
+        fingerprint.bytes(text.as_bytes());
+        Ok::<_, Error>((path, text))
+    };
+    let (path, text) = text_of("model_index.json")?;
+    check_index(&text, &path)?;
+    let (_, text) = text_of("scheduler/scheduler_config.json")?;
+    let scheduler = SchedulerConfig::from_json(&text)?;
+    let (path, text) = text_of("unet/config.json")?;
+    let unet = model_files::parse(&path, &text)?;
+    let (path, text) = text_of("vae/config.json")?;
+    let vae = model_files::parse(&path, &text)?;
+    let (path, text) = text_of("image_encoder/config.json")?;
+    let image_encoder = model_files::parse(&path, &text)?;
+    let path = directory.join("feature_extractor/preprocessor_config.json");
+    let normalisation = match model_files::read_optional(&path)? {
+        Some(text) => {
+            fingerprint.bytes(text.as_bytes());
+            let normalisation: Normalisation = model_files::parse(&path, &text)?;
+            if !normalisation.is_sound() {
+                let reason = "image_mean must be finite, image_std neither zero nor infinite".to_owned();
+                return Err(Error::Malformed { path, reason });
+            }
+            normalisation
+        }
+        None => Normalisation::default(),
+    };
+    let path = directory.join("framewright.json");
+    let defaults = match model_files::read_optional(&path)? {
+        Some(text) => model_files::parse(&path, &text)?,
+        None => Defaults::default(),
+    };
+    let fingerprint = fingerprint.finish();
+    Ok(Configuration { scheduler, unet, vae, image_encoder, normalisation, defaults, fingerprint })
 }
 
 /// Checks `model_index.json`.
@@ -164,6 +199,13 @@ mod tests {
 
     fn check(text: &str) -> Result<(), String> {
         check_index(text, Path::new("model_index.json")).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_scheduler_of_a_file_is_the_published_one() {
+        let published = SchedulerConfig::from_json(include_str!("../../../tests/fixtures/svd_published/scheduler.json")).unwrap();
+        let ours = SchedulerConfig::from_json(PUBLISHED_SCHEDULER).unwrap();
+        assert_eq!(format!("{ours:?}"), format!("{published:?}"));
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! What can be known of a model without loading it.
 
+use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::files::{Component, Configuration, Defaults, ModelFiles};
+use super::files::{COMPONENTS, Configuration, Defaults, ModelFiles};
 use super::memory::{self, Demand, Layout};
 use super::request::VideoRequest;
 use crate::error::{Error, Result};
@@ -14,7 +16,7 @@ use crate::pipelines::memory::{MemoryEstimate, Weights};
 use crate::samplers::SchedulerConfig;
 use crate::svd::{SvdUNetConfig, TemporalVaeConfig};
 use crate::vision::{ImageEncoderConfig, Normalisation, RgbPicture};
-use crate::weights::Variant;
+use crate::weights::{SvdComponent, Variant};
 
 /// diffusers' defaults.
 const DEFAULT_STEPS: usize = 25;
@@ -71,28 +73,31 @@ pub struct VideoModelInfo {
 }
 
 impl VideoModelInfo {
-    /// Reads the JSON files and safetensors headers of a directory in the diffusers layout. An optional `framewright.json`
+    /// Reads the JSON files and safetensors headers of a directory in the diffusers layout, or the header of one file
+    /// (`svd_xt.safetensors`), whose configuration follows from its shapes. A directory's `framewright.json`
     /// (`{"default_steps": 20, "default_fps": 8, "default_motion_bucket_id": 60, "default_min_guidance_scale": 1.0,
-    /// "default_max_guidance_scale": 2.5}`, each of them optional) replaces diffusers' defaults.
+    /// "default_max_guidance_scale": 2.5}`, all of it optional) replaces diffusers' defaults.
     pub fn read(model: &Path) -> Result<Self> {
-        let files = ModelFiles::open(model);
+        let files = ModelFiles::open(model)?;
         let Configuration { scheduler, unet, vae, image_encoder, normalisation, defaults, fingerprint: texts } =
             files.configuration()?;
         check_fit(&unet, &vae, &image_encoder)?;
-        check_defaults(&defaults, &files.directory().join("framewright.json"))?;
+        check_defaults(&defaults, &files.optional("framewright.json").unwrap_or_default())?;
 
         let mut fingerprint = Fingerprint::default();
         fingerprint.number(texts);
         let (mut networks, mut autoencoder) = (Weights::default(), Weights::default());
-        let (mut weight_file_bytes, mut parameters) = (0, 0);
-        for component in Component::ALL {
+        let mut parameters = 0;
+        // One file may hold several components.
+        let mut weight_files = BTreeMap::new();
+        for component in COMPONENTS {
             let checkpoint = files.checkpoint(component, Variant::Plain)?;
             for (path, length_bytes) in checkpoint.files() {
-                weight_file_bytes += length_bytes;
                 fingerprint.bytes(path.file_name().unwrap_or_default().as_encoded_bytes());
                 fingerprint.number(length_bytes);
+                weight_files.insert(path, length_bytes);
             }
-            let weights = if component == Component::Vae { &mut autoencoder } else { &mut networks };
+            let weights = if component == SvdComponent::Vae { &mut autoencoder } else { &mut networks };
             for (name, shape) in checkpoint.tensors() {
                 weights.add(name, shape);
             }
@@ -102,13 +107,13 @@ impl VideoModelInfo {
             default_size: default_size(&unet, &vae),
             size_multiple: vae.factor(),
             default_num_frames: unet.num_frames.clamp(*FRAMES.start(), *FRAMES.end()),
-            default_steps: defaults.default_steps.unwrap_or(DEFAULT_STEPS).min(scheduler.most_steps()),
-            default_fps: defaults.default_fps.unwrap_or(DEFAULT_FPS),
-            default_motion_bucket_id: defaults.default_motion_bucket_id.unwrap_or(DEFAULT_MOTION_BUCKET_ID),
-            default_min_guidance_scale: defaults.default_min_guidance_scale.unwrap_or(DEFAULT_GUIDANCE_SCALES.0),
-            default_max_guidance_scale: defaults.default_max_guidance_scale.unwrap_or(DEFAULT_GUIDANCE_SCALES.1),
+            default_steps: defaults.steps.unwrap_or(DEFAULT_STEPS).min(scheduler.most_steps()),
+            default_fps: defaults.fps.unwrap_or(DEFAULT_FPS),
+            default_motion_bucket_id: defaults.motion_bucket_id.unwrap_or(DEFAULT_MOTION_BUCKET_ID),
+            default_min_guidance_scale: defaults.min_guidance_scale.unwrap_or(DEFAULT_GUIDANCE_SCALES.0),
+            default_max_guidance_scale: defaults.max_guidance_scale.unwrap_or(DEFAULT_GUIDANCE_SCALES.1),
             default_noise_aug_strength: DEFAULT_NOISE_AUG_STRENGTH,
-            weight_file_bytes,
+            weight_file_bytes: weight_files.values().sum(),
             parameters,
             scheduler,
             image_encoder,
@@ -160,9 +165,9 @@ impl VideoModelInfo {
         }
         self.check_side("width", request.width)?;
         self.check_side("height", request.height)?;
-        check_count("num_frames", request.num_frames, &FRAMES)?;
-        check_number("min_guidance_scale", request.min_guidance_scale, &GUIDANCE_SCALES)?;
-        check_number("max_guidance_scale", request.max_guidance_scale, &GUIDANCE_SCALES)?;
+        check_within("num_frames", request.num_frames, &FRAMES)?;
+        check_within("min_guidance_scale", request.min_guidance_scale, &GUIDANCE_SCALES)?;
+        check_within("max_guidance_scale", request.max_guidance_scale, &GUIDANCE_SCALES)?;
         if request.min_guidance_scale > 1.0 && !request.is_guided() {
             let reason = format!(
                 "{} has no effect with a max_guidance_scale of {}, which turns guidance off; raise that above 1",
@@ -170,9 +175,9 @@ impl VideoModelInfo {
             );
             return Err(Error::request("min_guidance_scale", reason));
         }
-        check_count("fps", request.fps, &FRAMES_PER_SECOND)?;
-        check_count("motion_bucket_id", request.motion_bucket_id, &MOTION_BUCKETS)?;
-        check_number("noise_aug_strength", request.noise_aug_strength, &NOISE_AUG_STRENGTHS)?;
+        check_within("fps", request.fps, &FRAMES_PER_SECOND)?;
+        check_within("motion_bucket_id", request.motion_bucket_id, &MOTION_BUCKETS)?;
+        check_within("noise_aug_strength", request.noise_aug_strength, &NOISE_AUG_STRENGTHS)?;
         if request.decode_chunk_size == 0 {
             return Err(Error::request("decode_chunk_size", "0 is below 1"));
         }
@@ -218,14 +223,7 @@ impl VideoModelInfo {
     }
 }
 
-fn check_count(field: &'static str, value: usize, range: &RangeInclusive<usize>) -> Result<()> {
-    if range.contains(&value) {
-        return Ok(());
-    }
-    Err(Error::request(field, format!("{value} is outside {} to {}", range.start(), range.end())))
-}
-
-fn check_number(field: &'static str, value: f32, range: &RangeInclusive<f32>) -> Result<()> {
+fn check_within<T: Copy + PartialOrd + Display>(field: &'static str, value: T, range: &RangeInclusive<T>) -> Result<()> {
     if range.contains(&value) {
         return Ok(());
     }
@@ -267,11 +265,11 @@ fn check_fit(unet: &SvdUNetConfig, vae: &TemporalVaeConfig, image_encoder: &Imag
 fn check_defaults(defaults: &Defaults, path: &Path) -> Result<()> {
     let count = |value: Option<usize>, range: &RangeInclusive<usize>| value.is_none_or(|value| range.contains(&value));
     let scale = |value: Option<f32>| value.is_none_or(|value| GUIDANCE_SCALES.contains(&value));
-    let proper = count(defaults.default_steps, &(1..=1000))
-        && count(defaults.default_fps, &FRAMES_PER_SECOND)
-        && count(defaults.default_motion_bucket_id, &MOTION_BUCKETS)
-        && scale(defaults.default_min_guidance_scale)
-        && scale(defaults.default_max_guidance_scale);
+    let proper = count(defaults.steps, &(1..=1000))
+        && count(defaults.fps, &FRAMES_PER_SECOND)
+        && count(defaults.motion_bucket_id, &MOTION_BUCKETS)
+        && scale(defaults.min_guidance_scale)
+        && scale(defaults.max_guidance_scale);
     if proper {
         return Ok(());
     }

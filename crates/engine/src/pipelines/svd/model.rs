@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::files::{Component, ModelFiles};
+use super::files::{COMPONENTS, ModelFiles, stem};
 use super::generation::{Branch, ClipConditioning, Decoding, Generation, Guidance};
 use super::guidance::scales;
 use super::info::VideoModelInfo;
@@ -21,7 +21,7 @@ use crate::svd::{SvdRow, SvdUNet, TemporalVae};
 use crate::vision::resize::resize_lanczos;
 use crate::vision::{ImageEncoder, Picture, RgbPicture};
 use crate::weights::packed::{Identity, Packed};
-use crate::weights::{PackedCache, PackedUse, Variant};
+use crate::weights::{PackedCache, PackedUse, SvdComponent, Variant};
 
 /// A loaded SVD model.
 #[derive(Debug)]
@@ -37,8 +37,8 @@ pub struct SvdModel {
 }
 
 impl SvdModel {
-    /// Loads every component of a directory in the diffusers layout: image encoder, UNet, VAE. `interrupt` is looked at before every
-    /// tensor.
+    /// Loads every component of a directory in the diffusers layout, or of one file: image encoder, UNet, VAE. `interrupt` is looked at
+    /// before every tensor. A file is of no variant.
     pub fn load(model: &Path, ops: &Ops, variant: Variant, interrupt: &Interrupt) -> Result<Self> {
         Self::build(model, ops, variant, None, interrupt)
     }
@@ -56,31 +56,34 @@ impl SvdModel {
             let reason = "the weights are in the device's own memory";
             return Ok((Self::load(model, ops, variant, interrupt)?, PackedUse::owned(reason)));
         };
-        let components = Component::ALL.map(|component| (component.name(), component.stem()));
+        let components = COMPONENTS.map(|component| (component.name(), stem(component)));
         let identity = Identity::read(model, components, variant, kernels, ops.precision())?;
         cache.share(&identity, interrupt, |packed| Self::build(model, ops, variant, packed, interrupt))
     }
 
     fn build(model: &Path, ops: &Ops, variant: Variant, packed: Option<Packed<'_>>, interrupt: &Interrupt) -> Result<Self> {
         let info = VideoModelInfo::read(model)?;
-        let files = ModelFiles::open(model);
+        let files = ModelFiles::open(model)?;
         let (unet_config, vae_config) = (&info.layout.unet, &info.layout.vae);
 
         let image_encoder = files
-            .checkpoint(Component::ImageEncoder, variant)?
+            .checkpoint(SvdComponent::ImageEncoder, variant)?
             .fill(packed, interrupt, |scope| ImageEncoder::load(ops, scope, &info.image_encoder))?;
         let unet = files
-            .checkpoint(Component::UNet, variant)?
+            .checkpoint(SvdComponent::UNet, variant)?
             .fill(packed, interrupt, |scope| SvdUNet::load(ops, scope, unet_config))?;
         let vae_ops = match vae_precision(ops.precision(), vae_config.force_upcast) {
             precision if precision == ops.precision() => ops.clone(),
             precision => ops.with_precision(precision)?,
         };
         let vae = files
-            .checkpoint(Component::Vae, variant)?
+            .checkpoint(SvdComponent::Vae, variant)?
             .fill(packed, interrupt, |scope| TemporalVae::load(&vae_ops, scope, vae_config))?;
 
-        let preview = PreviewFactors::read(files.directory(), vae_config.latent_channels, PreviewFactors::stable_diffusion())?;
+        let preview = match files.optional("preview.json") {
+            Some(path) => PreviewFactors::read(&path, vae_config.latent_channels, PreviewFactors::stable_diffusion())?,
+            None => PreviewFactors::stable_diffusion(),
+        };
         Ok(Self { info, ops: ops.clone(), vae_ops, image_encoder, unet, vae, preview })
     }
 

@@ -12,6 +12,7 @@ use crate::fingerprint::Fingerprint;
 use crate::ops::kernels::pack::packing_format;
 use crate::ops::{KernelPath, Precision};
 use crate::small_file;
+use crate::weights::safetensors_file::SafetensorsFile;
 use crate::weights::{Checkpoint, Variant};
 
 /// Far more than any configuration has.
@@ -22,7 +23,7 @@ const MOST_CONFIGURATION_BYTES: u64 = 1 << 20;
 /// Cheap to find out: files are known by name, length, time of the last change, header and samples of the data, not by all their bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Identity {
-    /// The model's directory, without links.
+    /// The model's directory, or the file that holds all of it, without links.
     directory: PathBuf,
     half_variant: bool,
     kernels: String,
@@ -34,6 +35,7 @@ pub(crate) struct Identity {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Component {
+    /// Of its folder; empty where the model is one file.
     name: String,
     stem: String,
     configuration: u64,
@@ -42,6 +44,7 @@ struct Component {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct WeightFile {
+    /// Empty where the model is this file.
     name: String,
     length_bytes: u64,
     modified: (i64, i64),
@@ -49,7 +52,8 @@ struct WeightFile {
 }
 
 impl Identity {
-    /// Reads that of a model as it is now. `components`: folders of the model and the stem of their weights' names.
+    /// Reads that of a model as it is now. `components`: folders of the model and the stem of their weights' names; where `directory` is
+    /// a file, it is all of the model, and they are not looked at.
     pub(crate) fn read<'a>(
         directory: &Path,
         components: impl IntoIterator<Item = (&'a str, &'a str)>,
@@ -69,17 +73,15 @@ impl Identity {
     ) -> Result<Self> {
         let directory = directory.canonicalize().map_err(|source| Error::File { path: directory.to_owned(), source })?;
         let component = |(name, stem): (&str, &str)| Component::read(&directory, name, stem, variant);
-        Ok(Self {
-            components: components.into_iter().map(component).collect::<Result<_>>()?,
-            half_variant: variant == Variant::Half,
-            kernels,
-            precision,
-            build: build(),
-            directory,
-        })
+        let components = if directory.is_file() {
+            vec![Component::of_file(&directory)?]
+        } else {
+            components.into_iter().map(component).collect::<Result<_>>()?
+        };
+        Ok(Self { components, half_variant: variant == Variant::Half, kernels, precision, build: build(), directory })
     }
 
-    /// The model's directory.
+    /// The model's directory, or its file.
     pub(crate) fn directory(&self) -> &Path {
         &self.directory
     }
@@ -118,20 +120,23 @@ impl Component {
         configuration.bytes(text.unwrap_or_default().as_bytes());
         let checkpoint = Checkpoint::open(name, &directory, stem, variant)?;
         let files = checkpoint.opened().iter().map(|file| {
-            Ok(WeightFile {
-                name: file.path().file_name().unwrap_or_default().to_string_lossy().into_owned(),
-                length_bytes: file.length_bytes(),
-                modified: file.modified()?,
-                fingerprint: file.fingerprint()?,
-            })
+            let name = file.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
+            WeightFile::read(file, name)
         });
         let files = files.collect::<Result<_>>()?;
         Ok(Self { name: name.to_owned(), stem: stem.to_owned(), configuration: configuration.finish(), files })
     }
 
+    /// All of a model that is one file.
+    fn of_file(path: &Path) -> Result<Self> {
+        let files = vec![WeightFile::read(&SafetensorsFile::open(path)?, String::new())?];
+        let configuration = Fingerprint::default().finish();
+        Ok(Self { name: String::new(), stem: String::new(), configuration, files })
+    }
+
     /// Whether it can be seen that a file is another, or is missing from a directory that is there.
     fn has_changed(&self, model: &Path) -> bool {
-        let directory = model.join(&self.name);
+        let directory = below(model, &self.name);
         if let Ok(Some(text)) = small_file::read(&directory.join("config.json"), MOST_CONFIGURATION_BYTES) {
             let mut configuration = Fingerprint::default();
             configuration.bytes(text.as_bytes());
@@ -139,11 +144,26 @@ impl Component {
                 return true;
             }
         }
-        self.files.iter().any(|file| match fs::metadata(directory.join(&file.name)) {
-            Ok(found) => found.len() != file.length_bytes || (found.mtime(), found.mtime_nsec()) != file.modified,
-            Err(error) => error.kind() == io::ErrorKind::NotFound && directory.is_dir(),
+        self.files.iter().any(|file| {
+            let path = below(&directory, &file.name);
+            match fs::metadata(&path) {
+                Ok(found) => found.len() != file.length_bytes || (found.mtime(), found.mtime_nsec()) != file.modified,
+                Err(error) => error.kind() == io::ErrorKind::NotFound && path.parent().is_some_and(Path::is_dir),
+            }
         })
     }
+}
+
+impl WeightFile {
+    fn read(file: &SafetensorsFile, name: String) -> Result<Self> {
+        let (length_bytes, modified) = (file.length_bytes(), file.modified()?);
+        Ok(Self { name, length_bytes, modified, fingerprint: file.fingerprint()? })
+    }
+}
+
+/// `name` in `directory`; an empty name is the directory itself.
+fn below(directory: &Path, name: &str) -> PathBuf {
+    if name.is_empty() { directory.to_owned() } else { directory.join(name) }
 }
 
 fn build() -> String {

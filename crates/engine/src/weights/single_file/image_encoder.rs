@@ -1,4 +1,4 @@
-//! Names of the image encoder: OpenCLIP's, which keeps queries, keys and values in one tensor and the projection transposed.
+//! Names of the image encoder: `OpenCLIP`'s, which keeps queries, keys and values in one tensor and the projection transposed.
 
 use super::names::{Form, Place, SvdComponent, numbered, renamed};
 
