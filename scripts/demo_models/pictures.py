@@ -127,7 +127,7 @@ def draw(subject, source):
     mask = shape_mask(subject.shape, size, middle)[:, :, None]
     foreground = jittered_colour(subject.foreground, source)
     background = jittered_colour(subject.background, source)
-    return _to_bytes(background * (1.0 - mask) + foreground * mask)
+    return to_bytes(background * (1.0 - mask) + foreground * mask)
 
 
 def draw_clutter(source):
@@ -145,10 +145,11 @@ def draw_clutter(source):
         mask = shape_mask(source.choice(SHAPES), source.uniform(24, 100), middle)[:, :, None]
         colour = numpy.array([source.uniform(0, 255) for _ in range(3)], dtype=numpy.float32)
         pixels = pixels * (1.0 - mask) + colour * mask
-    return _to_bytes(pixels)
+    return to_bytes(pixels)
 
 
-def _to_bytes(pixels):
+def to_bytes(pixels):
+    """Float pixels, 0 to 255, as the bytes of a picture."""
     return numpy.clip(numpy.rint(pixels), 0, 255).astype(numpy.uint8)
 
 

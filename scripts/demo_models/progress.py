@@ -1,7 +1,8 @@
 """A training run that ends on time and survives being killed.
 
 The learning rate follows the share of the time budget that is used up, not a number
-of steps, so a slow or busy machine trains less but always finishes its schedule.
+of steps, so a slow or busy machine trains less but always finishes its schedule. Where
+other work takes most of the machine, the clock can count processor time instead.
 """
 
 import math
@@ -21,6 +22,11 @@ def save_atomically(value, path):
     draft = f"{path}.draft"
     torch.save(value, draft)
     os.replace(draft, path)
+
+
+def processor_clock():
+    """Seconds as if this process had the machine to itself: its threads' time, by their number."""
+    return time.process_time() / torch.get_num_threads()
 
 
 def learning_rate(peak, share):
@@ -60,6 +66,8 @@ class Average:
 class Run:
     """One network's training: optimizer, average, clock, log and checkpoint."""
 
+    clock = staticmethod(time.monotonic)
+
     def __init__(self, name, folder, module, source, minutes, peak_rate, decay, weight_decay=0.01):
         self.name = name
         self.module = module
@@ -88,12 +96,12 @@ class Run:
     def steps(self):
         """Yields until the time is used up; time between two yields counts as training."""
         while self.elapsed < self.budget:
-            begun = time.monotonic()
+            begun = self.clock()
             for group in self.optimizer.param_groups:
                 group["lr"] = learning_rate(self.peak_rate, self.share)
             yield self.step
             self.step += 1
-            self.elapsed += time.monotonic() - begun
+            self.elapsed += self.clock() - begun
             if self.elapsed - self.last_log >= LOG_SECONDS:
                 self._log()
             if self.elapsed - self.last_save >= CHECKPOINT_SECONDS:

@@ -11,4 +11,4 @@ export MALLOC_TOP_PAD_=268435456
 # Threads that spin at a barrier would take the processor from whatever else runs.
 export OMP_WAIT_POLICY=PASSIVE
 
-exec nice -n 19 "${PYTHON:-python3}" -m scripts.demo_models.train "$@"
+exec nice -n "${NICENESS:-19}" "${PYTHON:-python3}" -m scripts.demo_models.train "$@"
