@@ -30,7 +30,7 @@ pub struct FilmParameters {
     pub size: AskedSize,
     /// `auto`, `lanczos`, `realesrgan`.
     pub upscale: Option<String>,
-    /// `auto`, `none`, `minterpolate`, `rife`.
+    /// `auto`, `minterpolate`, `rife`.
     pub interpolation: Option<String>,
     /// `h264`, `h265`, `vp9`, `av1`, `gif`, `webp`.
     pub codec: Option<String>,

@@ -417,7 +417,7 @@ async fn give_up_lost(shared: &Arc<Shared>, task: &Arc<RunningTask>) {
             shared.work_directories.remove_soon(fence.task);
         }
         Ok(false) => {
-            tracing::error!(job.id = %fence.job, "Cannot write down the end of job {}: {}", fence.job, StoreError::LeaseLost)
+            tracing::error!(job.id = %fence.job, "Cannot write down the end of job {}: {}", fence.job, StoreError::LeaseLost);
         }
         Err(error) => {
             tracing::warn!(error = &error as &dyn Error, "Cannot look what became of job {}: {error}", fence.job);

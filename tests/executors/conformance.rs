@@ -4,7 +4,7 @@ use framewright::domain::{DeviceName, ErrorCode};
 use framewright::execution::{ExecutorHealth, ExecutorUnavailable, Report, TaskFailure, WorkerKind};
 use rstest::rstest;
 
-use crate::stage::{finish, open, options, pixels, run, task, wait_for_health, wait_for_step};
+use crate::stage::{finish, open, options, pixels, request, run, task, wait_for_health, wait_for_step};
 
 fn code(failure: TaskFailure) -> ErrorCode {
     match failure {
@@ -23,7 +23,7 @@ async fn pictures_come_out_with_progress_and_previews_on_request(#[case] workers
     options.fake.step_ms = 2;
     let executor = open(DeviceName::Fake, &options).await;
     let mut watched = task("x", 3, place.path());
-    watched.request.num_images = 2;
+    request(&mut watched).num_images = 2;
     let _wish = watched.previews.wish();
     let (reports, ended) = finish(executor.start(watched).unwrap()).await;
     let output = ended.unwrap();
@@ -53,7 +53,7 @@ async fn mates_share_a_device_and_strangers_wait(#[case] workers: WorkerKind) {
     let mut first = executor.start(task("a", 8, place.path())).unwrap();
     wait_for_step(&mut first, 2).await;
     let mut stranger = task("b", 1, place.path());
-    stranger.request.width = 128;
+    request(&mut stranger).width = 128;
     assert_eq!(executor.start(stranger.clone()).unwrap_err(), ExecutorUnavailable::Busy);
     let second = executor.start(task("b", 3, place.path())).unwrap();
     assert_eq!(executor.start(task("c", 1, place.path())).unwrap_err(), ExecutorUnavailable::Busy, "two at most");
@@ -123,7 +123,7 @@ async fn models_are_loaded_and_unloaded_by_hand(#[case] workers: WorkerKind) {
     options.fake.memory_bytes = Some(1 << 40);
     let executor = open(DeviceName::Fake, &options).await;
     let using = task("fake:step_ms=3600000", 1, place.path());
-    let model = using.request.model.clone();
+    let model = using.work.model().clone();
     executor.load(&model, &using.model_directory, 1).await.unwrap();
     let loaded = executor.status().borrow().loaded.clone();
     assert_eq!((loaded.len(), &loaded[0].model), (1, &model));
@@ -159,7 +159,7 @@ async fn a_real_device_makes_pictures_and_keeps_finished_ones(#[case] workers: W
     let place = tempfile::tempdir().unwrap();
     let executor = open(DeviceName::Cpu, &options(workers, place.path())).await;
     let mut asked = task("a red circle", 2, place.path());
-    asked.request.num_images = 2;
+    request(&mut asked).num_images = 2;
     let picture = framewright_engine::vision::RgbPicture { height: 64, width: 64, bytes: vec![128; 64 * 64 * 3] };
     asked.init_image = Some(std::sync::Arc::new(picture));
     let made = run(&executor, asked.clone()).await.unwrap();

@@ -6,7 +6,9 @@ use framewright::domain::DeviceName;
 use framewright::execution::{ExecutorHealth, TaskFailure, WorkerKind};
 use rustix::process::{Signal, test_kill_process};
 
-use crate::stage::{PATIENCE, finish, open, options, pixels, run, signal, task, wait_for_health, wait_for_step, worker_process};
+use crate::stage::{
+    PATIENCE, finish, open, options, pixels, request, run, signal, task, wait_for_health, wait_for_step, worker_process,
+};
 
 fn lost(ended: Result<impl std::fmt::Debug, TaskFailure>) -> String {
     match ended {
@@ -80,7 +82,8 @@ async fn a_job_killed_again_and_again_goes_on_where_it_was_and_gives_the_same_pi
     let executor = open(DeviceName::Cpu, &options(WorkerKind::Process, place.path())).await;
     let mut asked = task("a red circle", 40, place.path());
     // Large enough that writing a checkpoint is little beside an evaluation.
-    (asked.request.width, asked.request.height) = (256, 256);
+    let wanted = request(&mut asked);
+    (wanted.width, wanted.height) = (256, 256);
     let mut done = 0;
     for at in [11, 30] {
         let mut events = executor.start(asked.clone()).unwrap();

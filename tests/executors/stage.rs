@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use framewright::domain::{DeviceName, ImageRequest, PreviewDemand, TaskId};
 use framewright::execution::{
-    DeviceTask, Executor, ExecutorHealth, ExecutorOptions, FakeControl, Report, TaskEvent, TaskFailure, TaskOutput, WorkerKind,
-    open_executors,
+    DeviceTask, DeviceWork, Executor, ExecutorHealth, ExecutorOptions, FakeControl, Report, TaskEvent, TaskFailure, TaskOutput,
+    WorkerKind, open_executors,
 };
 use framewright_engine::ops::Interrupt;
 use rustix::process::{Pid, Signal, kill_process};
@@ -43,7 +43,7 @@ pub(crate) fn task(prompt: &str, steps: u32, place: &Path) -> DeviceTask {
     let id = TaskId::generate();
     DeviceTask {
         id,
-        request: ImageRequest {
+        work: DeviceWork::Pictures(ImageRequest {
             model: "demo-sdxl".parse().unwrap(),
             prompt: prompt.to_owned(),
             negative_prompt: None,
@@ -56,7 +56,7 @@ pub(crate) fn task(prompt: &str, steps: u32, place: &Path) -> DeviceTask {
             num_images: 1,
             init_image: None,
             strength: 1.0,
-        },
+        }),
         model_directory: PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("models/demo-sdxl"),
         model_fingerprint: 1,
         unload: Vec::new(),
@@ -64,6 +64,14 @@ pub(crate) fn task(prompt: &str, steps: u32, place: &Path) -> DeviceTask {
         work_directory: place.join("work").join(id.to_string()),
         interrupt: Interrupt::default(),
         previews: PreviewDemand::default(),
+    }
+}
+
+/// What a task of pictures asks for.
+pub(crate) fn request(task: &mut DeviceTask) -> &mut ImageRequest {
+    match &mut task.work {
+        DeviceWork::Pictures(request) => request,
+        DeviceWork::Clip(_) => panic!("a task of pictures"),
     }
 }
 

@@ -10,7 +10,7 @@ use crate::weights::Scope;
 const HIDDEN: usize = 16;
 /// Channels of the features.
 pub(super) const FEATURES: usize = 4;
-/// Of every leaky ReLU.
+/// Of every leaky `ReLU`.
 pub(super) const SLOPE: f32 = 0.2;
 
 /// A 3 × 3 convolution that halves both sides.

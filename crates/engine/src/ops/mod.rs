@@ -106,7 +106,7 @@ pub struct Epilogue<'a> {
     pub function: Function,
     /// What the sum is blended with.
     pub blend: Option<Blend<'a>>,
-    /// One per channel: leaky and parametric ReLU, applied last, to the sum of all.
+    /// One per channel: leaky and parametric `ReLU`, applied last, to the sum of all.
     pub slopes: Option<&'a Slopes>,
     /// Where the result goes.
     pub output: Output,

@@ -1,4 +1,4 @@
-//! The slopes of leaky and parametric ReLU, which the epilogue of a product applies.
+//! The slopes of leaky and parametric `ReLU`, which the epilogue of a product applies.
 
 use candle_core::Tensor;
 
@@ -23,7 +23,7 @@ enum Factors {
 }
 
 impl Slopes {
-    /// Parametric ReLU: reads `weight`, one slope a channel.
+    /// Parametric `ReLU`: reads `weight`, one slope a channel.
     pub fn load(ops: &Ops, scope: &Scope<'_>, channels: usize) -> Result<Self> {
         let factors = match &ops.backend {
             Backend::Cpu(_) => floats(scope, "weight", &[channels])?.map_or(Factors::Declared, Factors::Cpu),
@@ -36,7 +36,7 @@ impl Slopes {
         Ok(Self { channels, factors })
     }
 
-    /// Leaky ReLU: the same slope for every channel.
+    /// Leaky `ReLU`: the same slope for every channel.
     pub fn constant(ops: &Ops, channels: usize, slope: f32) -> Result<Self> {
         let factors = match &ops.backend {
             Backend::Cpu(_) => Factors::Cpu(Floats::Owned(vec![slope; channels])),

@@ -181,7 +181,8 @@ mod tests {
 
     #[test]
     fn what_is_none_of_them_is_refused_by_name() {
-        let cases: &[(&str, &[(&str, &[usize])])] = &[
+        type Tensors = [(&'static str, &'static [usize])];
+        let cases: &[(&str, &Tensors)] = &[
             ("no tensors", &[]),
             ("but a.weight", &[("a.weight", &[1])]),
             ("first version", &[("model.0.weight", &[64, 3, 3, 3])]),

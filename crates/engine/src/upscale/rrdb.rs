@@ -9,7 +9,7 @@ use crate::ops::{Conv2d, Epilogue, Growing, Interrupt, Ops, Output, Slopes};
 use crate::unet::conv_3x3;
 use crate::weights::{Prepared, Scope};
 
-/// Of every leaky ReLU.
+/// Of every leaky `ReLU`.
 const SLOPE: f32 = 0.2;
 /// What a block adds to its input is multiplied with this, within and without.
 const RESIDUAL_SCALE: f32 = 0.2;

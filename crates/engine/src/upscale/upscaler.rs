@@ -28,8 +28,8 @@ pub struct Upscaler {
 
 #[derive(Debug)]
 enum Network {
-    Rrdb(RrdbNet),
-    Compact(CompactNet),
+    Rrdb(Box<RrdbNet>),
+    Compact(Box<CompactNet>),
 }
 
 impl Upscaler {
@@ -46,8 +46,8 @@ impl Upscaler {
     /// Reads and packs every weight of the network that `config` describes.
     pub fn load(ops: &Ops, scope: &Scope<'_>, config: UpscalerConfig) -> Result<Self> {
         let network = match config {
-            UpscalerConfig::Rrdb(config) => Network::Rrdb(RrdbNet::load(ops, scope, config)?),
-            UpscalerConfig::Compact(config) => Network::Compact(CompactNet::load(ops, scope, config)?),
+            UpscalerConfig::Rrdb(config) => Network::Rrdb(Box::new(RrdbNet::load(ops, scope, config)?)),
+            UpscalerConfig::Compact(config) => Network::Compact(Box::new(CompactNet::load(ops, scope, config)?)),
         };
         Ok(Self { ops: ops.clone(), config, network, tile: TILE })
     }

@@ -135,19 +135,16 @@ impl Studio<'_> {
                 progress.task(&title(film, planned.role));
                 let task = FilmTask { film, plan: &plan, position, finished: &finished };
                 let attempt = Attempt::new(&job, position, 1);
-                let result = match work_of(film, planned.role) {
-                    Some(work) => {
-                        let made = self.on_device(&*executor, &task, planned, work.clone(), &progress).await?;
-                        if let (Some(directory), TaskRole::Clip { clip, .. }) = (self.frames, planned.role) {
-                            frames_written = write_frames(directory, &made, clip > 0, frames_written)?;
-                        }
-                        self.keep(&attempt, work, made)?
+                let result = if let Some(work) = work_of(film, planned.role) {
+                    let made = self.on_device(&*executor, &task, planned, work.clone(), &progress).await?;
+                    if let (Some(directory), TaskRole::Clip { clip, .. }) = (self.frames, planned.role) {
+                        frames_written = write_frames(directory, &made, clip > 0, frames_written)?;
                     }
-                    None => {
-                        let told = |done: u32, of: u32| progress.steps(done.into(), of.into());
-                        let host = HostProgress { interrupt: &Interrupt::default(), told: &told };
-                        film::make(&task, &attempt, &self.storage, SystemClock.now(), &host).or_fail()?.0
-                    }
+                    self.keep(&attempt, work, made)?
+                } else {
+                    let told = |done: u32, of: u32| progress.steps(done.into(), of.into());
+                    let host = HostProgress { interrupt: &Interrupt::default(), told: &told };
+                    film::make(&task, &attempt, &self.storage, SystemClock.now(), &host).or_fail()?.0
                 };
                 finished.insert(position, result);
             }

@@ -13,6 +13,7 @@ use secrecy::SecretString;
 use serde_json::Value;
 
 use self::output::FilmFile;
+use self::scenes_file::ScenesFile;
 use super::super::failure::{Failure, OrFail, Outcome};
 use super::super::options::CommonOptions;
 use super::read_init_image;
@@ -136,21 +137,20 @@ pub(in crate::cli) fn run(arguments: &VideoArguments, out: &mut (dyn Write + Sen
 }
 
 fn order(arguments: &VideoArguments, output: &FilmFile) -> Outcome<Order> {
-    let (scenes, images, config) = match &arguments.scenes {
-        Some(path) => scenes_file::read(path)?,
-        None => {
-            let image = arguments.image.as_deref().map(|path| read_picture("--image", path)).transpose()?;
-            let (image_size, bytes) = image.unzip();
-            let scene = SceneParameters {
-                prompt: arguments.prompt.clone(),
-                negative_prompt: arguments.negative_prompt.clone(),
-                duration: arguments.duration,
-                image_size,
-                camera: arguments.camera.clone(),
-                ..SceneParameters::default()
-            };
-            (vec![scene], vec![bytes], scenes_file::VideoConfig::default())
-        }
+    let ScenesFile { scenes, images, config } = if let Some(path) = &arguments.scenes {
+        scenes_file::read(path)?
+    } else {
+        let image = arguments.image.as_deref().map(|path| read_picture("--image", path)).transpose()?;
+        let (image_size, bytes) = image.unzip();
+        let scene = SceneParameters {
+            prompt: arguments.prompt.clone(),
+            negative_prompt: arguments.negative_prompt.clone(),
+            duration: arguments.duration,
+            image_size,
+            camera: arguments.camera.clone(),
+            ..SceneParameters::default()
+        };
+        ScenesFile { scenes: vec![scene], images: vec![bytes], config: scenes_file::VideoConfig::default() }
     };
     let audio = match arguments.audio.as_ref().or(config.audio.as_ref()) {
         Some(path) => Some(read_sound(&arguments.flag_of("audio"), path)?),

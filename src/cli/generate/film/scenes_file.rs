@@ -59,8 +59,19 @@ enum TransitionEntry {
     },
 }
 
-/// The scenes, the bytes of their pictures, and how the film shall be.
-pub(super) fn read(path: &Path) -> Outcome<(Vec<SceneParameters>, Vec<Option<Vec<u8>>>, VideoConfig)> {
+/// What a file of scenes says.
+#[derive(Debug)]
+pub(super) struct ScenesFile {
+    /// The scenes, in order.
+    pub(super) scenes: Vec<SceneParameters>,
+    /// The bytes of each scene's picture, for those that name one.
+    pub(super) images: Vec<Option<Vec<u8>>>,
+    /// How the film shall be.
+    pub(super) config: VideoConfig,
+}
+
+/// Reads a file of scenes and the pictures that it names.
+pub(super) fn read(path: &Path) -> Outcome<ScenesFile> {
     let refuse = |problem: String| Failure::input("--scenes", format!("{}: {problem}", path.display()));
     let metadata = std::fs::metadata(path).map_err(|error| refuse(error.to_string()))?;
     if !metadata.is_file() || metadata.len() > MOST_BYTES {
@@ -91,14 +102,14 @@ pub(super) fn read(path: &Path) -> Outcome<(Vec<SceneParameters>, Vec<Option<Vec
             transition,
         });
     }
-    Ok((scenes, images, config))
+    Ok(ScenesFile { scenes, images, config })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn read_text(text: &str) -> Outcome<(Vec<SceneParameters>, Vec<Option<Vec<u8>>>, VideoConfig)> {
+    fn read_text(text: &str) -> Outcome<ScenesFile> {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("scenes.yaml");
         std::fs::write(&path, text).unwrap();
@@ -109,7 +120,7 @@ mod tests {
     fn scenes_are_read() {
         let text = "video_config: { fps: 24, resolution: 720P }\nscenes:\n  - { id: a, prompt: a red circle, duration: 2, \
                     transition: crossfade }\n  - { prompt: b, duration: 1.5, camera: Zoom in, transition: { type: fade, duration: 1 } }\n";
-        let (scenes, images, config) = read_text(text).unwrap();
+        let ScenesFile { scenes, images, config } = read_text(text).unwrap();
         assert_eq!((scenes.len(), images, config.fps), (2, vec![None, None], Some(24.0)));
         assert_eq!(scenes[1].transition, Some(TransitionParameters { kind: "fade".to_owned(), duration: Some(1.0) }));
         assert_eq!((scenes[0].id.as_deref(), scenes[1].camera.as_deref()), (Some("a"), Some("Zoom in")));
