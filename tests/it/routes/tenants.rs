@@ -89,7 +89,10 @@ async fn what_no_quota_could_allow_is_forbidden(#[case] fields: Value, #[case] f
 async fn models_that_are_not_allowed_are_not_shown() {
     let limits = Limits { models: Some(BTreeSet::from(["another".parse().unwrap()])), ..Limits::default() };
     let server = idle_server(default_user(TenantPolicy { limits, ..TenantPolicy::default() })).await;
-    assert_eq!(server.get("/api/v1/models").await.json(), json!({"models": [], "default_image_model": null, "default_video_model": null}));
+    assert_eq!(
+        server.get("/api/v1/models").await.json(),
+        json!({"models": [], "default_image_model": null, "default_video_model": null})
+    );
     assert_eq!(server.get("/v1/models").await.json()["data"], json!([]));
     let hidden = server.get("/api/v1/models/demo-sdxl").await;
     assert_eq!(refusal(&hidden), (StatusCode::NOT_FOUND, json!("model_not_found"), json!("model")));

@@ -164,10 +164,12 @@ async fn a_failed_film_keeps_its_finished_scenes_and_goes_on_from_them() {
     let done = |document: &Value| -> u64 {
         document["scenes"].as_array().unwrap().iter().map(|scene| scene["tasks_completed"].as_u64().unwrap()).sum()
     };
-    assert_eq!(done(&failed), 2, "{failed:#}");
+    // A task beside the one that failed is stopped if it has not ended by then.
+    let kept = done(&failed);
+    assert!((1..=2).contains(&kept), "{failed:#}");
     let again =
         server.post(&format!("/api/v1/tasks/{id}/retry"), &json!({})).await.json()["task_id"].as_str().unwrap().to_owned();
-    assert!(done(&task(&server, &again).await) >= 2, "the keyframes are there from the beginning");
+    assert!(done(&task(&server, &again).await) >= kept, "what was finished is there from the beginning");
     server.wait(&again).await;
     assert_eq!(task(&server, &again).await["status"], "completed");
 }
@@ -175,7 +177,8 @@ async fn a_failed_film_keeps_its_finished_scenes_and_goes_on_from_them() {
 #[tokio::test]
 async fn a_sent_picture_needs_no_prompt_and_gives_its_shape() {
     let server = TestServer::start().await;
-    let (_, document) = made(&server, &json!({"image": picture_base64(160, 96), "num_frames": 4, "video_config": {"fps": 5}})).await;
+    let (_, document) =
+        made(&server, &json!({"image": picture_base64(160, 96), "num_frames": 4, "video_config": {"fps": 5}})).await;
     let film = &document["result"]["outputs"][0];
     assert_eq!((&film["video"]["frames"], &film["video"]["frame_rate"]), (&json!(4), &json!("5")));
     let (width, height) = (film["width"].as_f64().unwrap(), film["height"].as_f64().unwrap());
