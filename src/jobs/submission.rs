@@ -95,7 +95,7 @@ pub(super) fn inputs_of(request: &JobRequest) -> Vec<(InputPurpose, String)> {
     }
 }
 
-/// The job of a key made by [`InputPurpose::key`].
+/// The job of a key made by `InputPurpose::key`.
 pub fn job_of_input(key: &str) -> Option<JobId> {
     let name = key.strip_prefix("inputs/")?;
     name.split(['-', '.']).next()?.parse().ok()
