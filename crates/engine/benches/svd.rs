@@ -4,7 +4,8 @@
 //! cargo bench -p framewright-engine --bench svd -- --component unet --precision f32 --width 448 --height 256 --frames 14 --repeats 1
 //! ```
 //!
-//! Prints one JSON object: median and all times in seconds, packed weights and peak memory in bytes, the load of the machine.
+//! Prints one JSON object: median and all times in seconds, of the clock and of the processor (which other programs disturb less), packed
+//! weights and peak memory in bytes, the load of the machine.
 //! `scripts/bench/compare_svd.py` runs it in turn with diffusers.
 
 use std::io::Write as _;
@@ -39,14 +40,12 @@ struct Options {
 fn main() -> Result<(), Failure> {
     let options = parse(std::env::args().skip(1))?;
     let ops = operations(&options)?;
-    let (times, weights_bytes) = match options.component.as_str() {
+    let (Times { clock, processor }, weights_bytes) = match options.component.as_str() {
         "unet" => unet(&options, &ops)?,
         "vae" => vae(&options, &ops)?,
         "image_encoder" => image_encoder(&options, &ops)?,
         other => return Err(format!("--component {other}: unet, vae or image_encoder").into()),
     };
-    let mut sorted = times.clone();
-    sorted.sort_by(f64::total_cmp);
     let report = serde_json::json!({
         "program": "framewright",
         "component": options.component,
@@ -55,8 +54,9 @@ fn main() -> Result<(), Failure> {
         "width": options.width,
         "height": options.height,
         "frames": options.frames,
-        "seconds": sorted[sorted.len() / 2],
-        "all_seconds": times,
+        "seconds": median(&clock),
+        "all_seconds": clock,
+        "processor_seconds": median(&processor),
         "weights_bytes": weights_bytes,
         "peak_memory_bytes": peak_memory_bytes(),
         "load_average": std::fs::read_to_string("/proc/loadavg").unwrap_or_default().trim(),
@@ -110,7 +110,7 @@ fn operations(options: &Options) -> Result<Ops, Failure> {
     Ok(Ops::cpu(options.precision, None)?)
 }
 
-fn unet(options: &Options, ops: &Ops) -> Result<(Vec<f64>, u64), Failure> {
+fn unet(options: &Options, ops: &Ops) -> Result<(Times, u64), Failure> {
     let config: SvdUNetConfig = serde_json::from_str(UNET_CONFIG)?;
     let interrupt = Interrupt::default();
     let weights = RandomWeights::default();
@@ -128,7 +128,7 @@ fn unet(options: &Options, ops: &Ops) -> Result<(Vec<f64>, u64), Failure> {
     Ok((times, declared))
 }
 
-fn vae(options: &Options, ops: &Ops) -> Result<(Vec<f64>, u64), Failure> {
+fn vae(options: &Options, ops: &Ops) -> Result<(Times, u64), Failure> {
     let config: TemporalVaeConfig = serde_json::from_str(VAE_CONFIG)?;
     let interrupt = Interrupt::default();
     let weights = RandomWeights::default();
@@ -144,7 +144,7 @@ fn vae(options: &Options, ops: &Ops) -> Result<(Vec<f64>, u64), Failure> {
 }
 
 /// From the picture's bytes to its embedding.
-fn image_encoder(options: &Options, ops: &Ops) -> Result<(Vec<f64>, u64), Failure> {
+fn image_encoder(options: &Options, ops: &Ops) -> Result<(Times, u64), Failure> {
     let config: ImageEncoderConfig = serde_json::from_str(IMAGE_ENCODER_CONFIG)?;
     let interrupt = Interrupt::default();
     let weights = RandomWeights::default();
@@ -160,16 +160,42 @@ fn image_encoder(options: &Options, ops: &Ops) -> Result<(Vec<f64>, u64), Failur
     Ok((times, declared))
 }
 
+/// Seconds of each run.
+#[derive(Debug, Default)]
+struct Times {
+    /// As the clock has them.
+    clock: Vec<f64>,
+    /// Of all threads together.
+    processor: Vec<f64>,
+}
+
 /// One warm-up, then `repeats` timed runs.
-fn timed<T>(repeats: usize, mut run: impl FnMut() -> Result<T, Failure>) -> Result<Vec<f64>, Failure> {
+fn timed<T>(repeats: usize, mut run: impl FnMut() -> Result<T, Failure>) -> Result<Times, Failure> {
     run()?;
-    let mut times = Vec::with_capacity(repeats);
+    let mut times = Times::default();
     for _ in 0..repeats {
-        let start = Instant::now();
+        let (start, before) = (Instant::now(), processor_seconds());
         run()?;
-        times.push(start.elapsed().as_secs_f64());
+        times.clock.push(start.elapsed().as_secs_f64());
+        times.processor.push(processor_seconds() - before);
     }
     Ok(times)
+}
+
+fn median(times: &[f64]) -> f64 {
+    let mut sorted = times.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted[sorted.len() / 2]
+}
+
+/// What all threads of this process have computed so far; 0 where the kernel does not say.
+fn processor_seconds() -> f64 {
+    /// A tick is the hundredth part of a second for every program, whatever the kernel counts in.
+    const TICKS_PER_SECOND: f64 = 100.0;
+    let text = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // After the name, which may hold anything: the state, and from the eleventh on user and system time.
+    let fields = text.rsplit_once(')').map_or("", |(_, fields)| fields).split_whitespace();
+    fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / TICKS_PER_SECOND
 }
 
 /// Parameters times the width of the working precision: what the weights must take at least.
