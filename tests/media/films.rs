@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use framewright::domain::{FrameRate, VideoCodec};
 use framewright::media::video::{
-    Film, FilmMetadata, Frame, MediaError, SceneClip, Transition, VideoSettings, assemble, blend, dim,
+    Film, FilmMetadata, Fit, Frame, MediaError, SceneClip, Transition, VideoSettings, assemble, blend, dim, encode, resize,
 };
 
 use crate::support::{ffprobe, frames_of, never, number, plain_clip, stream, tone};
@@ -109,4 +109,33 @@ fn what_does_not_fit_is_said() {
     assert!(matches!(failing(&[scene("no.mkv".into(), 4, Transition::Cut)]), MediaError::NotVideo { .. }));
     let stopped = assemble(&path, &film(&[cut(9)], &settings, &metadata), &mut |_, _| {}, &|| true).unwrap_err();
     assert!(matches!(stopped, MediaError::Interrupted));
+}
+
+/// Four coloured quarters with soft edges, and a square upon them, that move on round the edges.
+fn moving_quarters(number: u32) -> Frame {
+    const SIDE: u32 = 64;
+    let colours = [[147, 9, 18], [100, 123, 84], [9, 18, 132], [123, 84, 83]];
+    let quarters = Frame::from_fn(32, 32, |x, y| colours[(y / 16 * 2 + x / 16) as usize]).unwrap();
+    let soft = resize(&quarters, SIDE, SIDE, Fit::Stretch).unwrap();
+    Frame::from_fn(SIDE, SIDE, |x, y| {
+        let (x, y) = ((x + 2 * number) % SIDE, (y + 3 * number) % SIDE);
+        if number > 0 && x < 10 && y < 10 { [147, 100, 9] } else { soft.pixel(x, y) }
+    })
+    .unwrap()
+}
+
+#[test]
+fn the_same_frames_give_the_same_film() {
+    let directory = tempfile::tempdir().unwrap();
+    let frames: Vec<Frame> = (0..10).map(moving_quarters).collect();
+    let settings = VideoSettings { quality: 92, ..VideoSettings::new(64, 64, FrameRate::FILM) };
+    let made = |number: usize| {
+        let path = directory.path().join(format!("{number}.mp4"));
+        encode(&path, &settings, &FilmMetadata::default(), frames.iter().cloned().map(Ok), &never).unwrap();
+        frames_of(&path)
+    };
+    let first = made(0);
+    for number in 1..30 {
+        assert!(made(number) == first, "film {number} is another one");
+    }
 }
