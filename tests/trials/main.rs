@@ -9,6 +9,8 @@ mod bad_days;
 #[cfg(test)]
 mod chaos;
 #[cfg(test)]
+mod films;
+#[cfg(test)]
 mod load;
 #[cfg(test)]
 mod pictures;

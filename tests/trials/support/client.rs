@@ -116,8 +116,25 @@ impl Client {
         answer["task_id"].as_str().expect("an accepted task has an id").to_owned()
     }
 
+    /// Submits a request for a film and gives its task's id.
+    pub(crate) fn submit_film(&self, body: &Value) -> String {
+        let answer = self.post("/api/v1/videos/generate", body).expect(202).json();
+        answer["task_id"].as_str().expect("an accepted task has an id").to_owned()
+    }
+
+    /// Tries an ended task again and gives the new one's id.
+    pub(crate) fn retry(&self, id: &str, body: &Value) -> String {
+        let answer = self.post(&format!("/api/v1/tasks/{id}/retry"), body).expect(202).json();
+        answer["task_id"].as_str().expect("an accepted task has an id").to_owned()
+    }
+
     pub(crate) fn task(&self, id: &str) -> Task {
-        Task::of(&self.get(&format!("/api/v1/tasks/{id}")).expect(200).json())
+        Task::of(&self.document(id))
+    }
+
+    /// A task with all that the server says of it.
+    pub(crate) fn document(&self, id: &str) -> Value {
+        self.get(&format!("/api/v1/tasks/{id}")).expect(200).json()
     }
 
     /// Waits until a task has ended.

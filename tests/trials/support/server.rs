@@ -76,6 +76,11 @@ impl Server {
         self.data.join("outputs")
     }
 
+    /// Its own store, where it has no other.
+    pub(crate) fn database(&self) -> PathBuf {
+        self.data.join("framewright.db")
+    }
+
     /// The work directories of tasks that are under way, or were.
     pub(crate) fn work_left(&self) -> Vec<PathBuf> {
         fs::read_dir(self.data.join("work"))
