@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, Method, Request, StatusCode};
 use framewright::api::{ApiSettings, ApiState, LinkSigner, TokenVerifier, router};
 use framewright::app::shares::TenantShares;
 use framewright::database::Database;
-use framewright::domain::{Clock, DeviceName, JobId, Principal, TenantPolicies, UnixMs};
+use framewright::domain::{Clock, DeviceName, JobId, JobState, Principal, TenantPolicies, UnixMs};
 use framewright::execution::{Executor, ExecutorOptions, FakeControl, FakeFailure, ThreadExecutor};
 use framewright::jobs::{self, JobService, JobServiceOptions, Previews};
 use framewright::models::ModelCatalog;
@@ -234,7 +234,10 @@ impl TestServer {
     /// Keeps the device busy with a task that hangs, so that what is submitted next can be watched from its beginning.
     pub(crate) async fn occupy_device(&self) -> String {
         self.device.plan(FakeFailure::Hang { after_steps: 0 });
-        self.submit(&json!({"prompt": "hang"})).await
+        let task = self.submit(&json!({"prompt": "hang"})).await;
+        // If it were stopped before it ran, the next task would hang in its place.
+        self.wait_until(&task, |state| state != JobState::Queued).await;
+        task
     }
 
     /// Stops that task.
@@ -245,10 +248,15 @@ impl TestServer {
 
     /// Waits until a task has ended.
     pub(crate) async fn wait(&self, task: &str) {
+        self.wait_until(task, JobState::is_terminal).await;
+    }
+
+    /// Waits until a task's state is one of those that are wanted.
+    async fn wait_until(&self, task: &str, is_wanted: impl Fn(JobState) -> bool) {
         let id: JobId = task.parse().unwrap();
         let administrator = Principal { user: "admin".parse().unwrap(), project: None, admin: true, key: None };
         let (mut job, mut events) = self.state.jobs.watch(&administrator, id, Previews::Unwanted).await.unwrap();
-        while !job.state.is_terminal() {
+        while !is_wanted(job.state) {
             // Whatever it is, it is a reason to look; the channel closes after the end.
             let _ = events.recv().await;
             job = self.state.jobs.get(&administrator, id).await.unwrap();
