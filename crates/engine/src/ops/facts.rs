@@ -101,6 +101,7 @@ mod tests {
             (Some(KernelPath::Avx512Bf16), Precision::Bf16, [2, 4, 2, 0, 2]),
             (Some(KernelPath::Avx512), Precision::Bf16, [4, 4, 2, 4, 0]),
             (Some(KernelPath::Gemm), Precision::Bf16, [4, 4, 2, 4, 0]),
+            (Some(KernelPath::AmxBf16), Precision::F32, [4, 4, 4, 0, 0]),
             (Some(KernelPath::Avx512Bf16), Precision::F32, [4, 4, 4, 0, 0]),
             (Some(KernelPath::Gemm), Precision::F32, [4, 4, 4, 0, 0]),
             (None, Precision::F16, [2, 2, 2, 0, 0]),

@@ -254,6 +254,9 @@ fn packed_parts(
         }
         first_row += rows;
     }
+    if let Some(packer) = &mut packer {
+        packer.seal();
+    }
     packer.ok_or_else(|| Error::Device("a layer of no parts".into()))
 }
 

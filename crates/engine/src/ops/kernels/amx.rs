@@ -15,9 +15,9 @@ use crate::error::Result;
 use crate::ops::arena::{Arena, Scratch};
 
 /// Rows of a tile register: positions of the inputs, pairs of k of the weights.
-const TILE_ROWS: usize = 16;
+pub(super) const TILE_ROWS: usize = 16;
 /// Channels of a load: 64 bytes.
-const TILE_CHANNELS: usize = 32;
+pub(super) const TILE_CHANNELS: usize = 32;
 
 /// Weights of the next panel that every step of a pair of tiles fetches ahead: eight pairs fetch all of it.
 const STEP_AHEAD: usize = TILE_CHANNELS * PANEL / 8;

@@ -5,8 +5,6 @@ use std::sync::Arc;
 use half::bf16;
 use rayon::prelude::*;
 
-#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-use super::amx::MatrixUnit;
 use super::kernel::{Kernel, Rows, Segment, Sums};
 use super::loops::{PANEL, RunningSoftmax, scale, scale_in_place, softmax_block};
 use super::math::Lane;
@@ -15,6 +13,8 @@ use super::memory::Shared;
 use super::portable;
 use super::tile::Vectors;
 use super::{KernelPath, Kernels};
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+use super::{amx::MatrixUnit, split::SplitMatrixUnit};
 use crate::error::{Error, Result};
 use crate::ops::arena::{Arena, Scratch};
 use crate::ops::interrupt::Interrupt;
@@ -89,6 +89,10 @@ pub(crate) fn run<O: Lane>(kernels: Kernels, arena: &Arc<Arena>, problem: &Probl
         return Err(Error::Device("the sizes of an attention do not fit each other".into()));
     }
     match problem.queries.values {
+        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+        Values::F32(queries) if kernels.path() == KernelPath::AmxBf16 => {
+            run_typed::<SplitMatrixUnit, O>(kernels, arena, problem, queries, output)
+        }
         Values::F32(queries) => run_typed::<Vectors<f32>, O>(kernels, arena, problem, queries, output),
         Values::Bf16(queries)
             if kernels.path().multiplies_bf16() && problem.head_channels.is_multiple_of(Vectors::<bf16>::GROUP) =>
@@ -164,6 +168,7 @@ impl<K: Kernel> Packed<K> {
                     pack_values::<_, K>(values, row.values, row.count, first..first + channels, panel, target);
                 }
             }
+            K::seal(target);
         });
         Ok(Self { rows, keys, values })
     }

@@ -98,6 +98,10 @@ pub(crate) trait Kernel {
         sums: Sums<'_>,
     );
 
+    /// Brings a packed panel, or several that lie together, from the order of the packing (`[k][32]`, groups of k interleaved; whole steps)
+    /// into the one in which [`Kernel::multiply`] reads it. Once, after everything in it is there.
+    fn seal(_panel: &mut [Self::Value]) {}
+
     /// The values as f32, when that is what they are.
     fn as_f32(values: &[Self::Value]) -> Option<&[f32]>;
 }

@@ -13,7 +13,7 @@ use super::memory::Shared;
 use super::pack::{Arrangement, Block, PackedMatrix};
 use super::tile::Vectors;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-use super::{KernelPath, amx::MatrixUnit};
+use super::{KernelPath, amx::MatrixUnit, split::SplitMatrixUnit};
 use super::{Kernels, portable};
 use crate::error::{Error, Result};
 use crate::ops::arena::Arena;
@@ -138,6 +138,10 @@ pub(crate) fn run<O: Lane>(kernels: Kernels, arena: &Arc<Arena>, product: &Produ
     match (product.input, product.matrix.arrangement()) {
         (Values::F32(input), Arrangement::Panels) => run_panels::<Vectors<f32>, O>(kernels, arena, product, input, output),
         #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+        (Values::F32(input), Arrangement::SplitPanels) => {
+            run_panels::<SplitMatrixUnit, O>(kernels, arena, product, input, output)
+        }
+        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
         (Values::Bf16(input), Arrangement::PairedPanels) if kernels.path() == KernelPath::AmxBf16 => {
             run_panels::<MatrixUnit, O>(kernels, arena, product, input, output)
         }
@@ -243,7 +247,7 @@ impl Task {
         let mut sums = arena.take::<f32>(kept * padded * PANEL)?;
         let weights = matrix.weights::<K::Value>();
         // SAFETY: panels are packed only for paths whose processor features were found, paired ones only with BF16; the matrix unit is
-        // asked only on its own path.
+        // asked only on its own path, which alone has split panels.
         let session = unsafe { K::begin() };
         for (index, chunk) in chunks.iter().enumerate() {
             let mut inputs = Vec::with_capacity(chunk.len());
@@ -299,7 +303,10 @@ mod tests {
             for panels in [1, 2, 4, 10, 20, 40, 80, 640] {
                 check_partition::<Vectors<f32>>(positions, panels);
                 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-                check_partition::<MatrixUnit>(positions, panels);
+                {
+                    check_partition::<MatrixUnit>(positions, panels);
+                    check_partition::<SplitMatrixUnit>(positions, panels);
+                }
             }
         }
     }

@@ -1,7 +1,7 @@
 //! CPU kernels: the only unsafe code of the project.
 //!
 //! - `kernel`: what everything heavy is made of, inputs · panels of 32 outputs; `tile`: it in vector registers, `amx`: on the matrix
-//!   unit;
+//!   unit; `split`: the matrix unit's for f32;
 //! - `pack`: the weights in the order in which the kernels read them;
 //! - `matrix`, `attention`: loops around the kernel, in tasks; `frame_attention`: loops around the vector registers' tile;
 //! - `finish`: what becomes of the sums of a product;
@@ -26,6 +26,8 @@ pub(crate) mod matrix;
 pub(crate) mod memory;
 pub(crate) mod pack;
 mod portable;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod split;
 mod tile;
 
 pub(crate) use level::Level;
@@ -33,7 +35,8 @@ pub(crate) use level::Level;
 /// A family of CPU kernels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum KernelPath {
-    /// bf16 products on the matrix unit (AMX), the rest as [`KernelPath::Avx512Bf16`], which such a processor has too. Linux alone.
+    /// Products on the matrix unit (AMX), those of f32 values as three of bf16 ones, right to 4.4e-6; the rest as
+    /// [`KernelPath::Avx512Bf16`], which such a processor has too. Linux alone.
     AmxBf16,
     /// AVX-512 with BF16 dot products.
     Avx512Bf16,

@@ -13,11 +13,11 @@ use super::tile::Vectors;
 use crate::error::{Error, Result};
 
 /// Raised whenever the same weights come to lie differently: packed weights that were kept are then packed again.
-const PACKING_VERSION: u32 = 2;
+const PACKING_VERSION: u32 = 3;
 
 /// What the place of a packed weight follows from, besides the shape of its layer.
 pub(crate) fn packing_format() -> String {
-    let blocks = [Grain::F32, Grain::BF16, Grain::AMX].map(|grain| grain.block);
+    let blocks = [Grain::F32, Grain::BF16, Grain::AMX, Grain::SPLIT].map(|grain| grain.block);
     format!("{PACKING_VERSION}: panels of {PANEL}, blocks of {blocks:?}")
 }
 
@@ -39,6 +39,10 @@ impl Grain {
     const AMX: Self = Self::of::<super::amx::MatrixUnit>();
     #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
     const AMX: Self = Self::BF16;
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    const SPLIT: Self = Self::of::<super::split::SplitMatrixUnit>();
+    #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+    const SPLIT: Self = Self::F32;
 
     const fn of<K: Kernel>() -> Self {
         Self { group: K::GROUP, step: K::STEP, block: K::BLOCK }
@@ -71,6 +75,8 @@ pub(crate) enum Arrangement {
     Panels,
     /// The same with pairs of k interleaved, bf16.
     PairedPanels,
+    /// As [`Arrangement::Panels`], every 32 k sealed by the matrix unit's kernel for f32: values as two bf16.
+    SplitPanels,
     /// `[tap][channel][output]`, f32, for the `gemm` crate.
     Plain,
 }
@@ -161,11 +167,13 @@ impl MatrixLayout {
         let arrangement = match (path, half) {
             (KernelPath::Gemm, _) => Arrangement::Plain,
             (path, true) if path.multiplies_bf16() => Arrangement::PairedPanels,
+            (KernelPath::AmxBf16, false) => Arrangement::SplitPanels,
             _ => Arrangement::Panels,
         };
         let grain = match (path, arrangement) {
             (KernelPath::AmxBf16, Arrangement::PairedPanels) => Grain::AMX,
             (_, Arrangement::PairedPanels) => Grain::BF16,
+            (_, Arrangement::SplitPanels) => Grain::SPLIT,
             (_, Arrangement::Panels | Arrangement::Plain) => Grain::F32,
         };
         // the most that steps can make of it, where every tap is a block
@@ -178,7 +186,7 @@ impl MatrixLayout {
             return refuse("is too large");
         };
         let (length, blocks) = match arrangement {
-            Arrangement::Panels | Arrangement::PairedPanels => {
+            Arrangement::Panels | Arrangement::PairedPanels | Arrangement::SplitPanels => {
                 let blocks = plan_blocks(in_channels, taps, panels, grain);
                 (blocks.iter().map(|block| block.depth).sum::<usize>() * panels * PANEL, blocks)
             }
@@ -205,7 +213,7 @@ impl MatrixLayout {
 
     const fn value_bytes(&self) -> usize {
         match self.arrangement {
-            Arrangement::Panels | Arrangement::Plain => size_of::<f32>(),
+            Arrangement::Panels | Arrangement::SplitPanels | Arrangement::Plain => size_of::<f32>(),
             Arrangement::PairedPanels => size_of::<bf16>(),
         }
     }
@@ -229,7 +237,7 @@ impl MatrixPacker {
         let weight_row = |column: usize| weight_row(column, gated, half_rows);
         let MatrixLayout { columns, half, length, ref blocks, .. } = *layout;
         match layout.arrangement {
-            Arrangement::Panels => {
+            Arrangement::Panels | Arrangement::SplitPanels => {
                 pack_panels::<f32>(Grain::F32.group, blocks, weights.values_mut(length), columns, &source, weight_row, half);
             }
             Arrangement::PairedPanels => {
@@ -249,6 +257,16 @@ impl MatrixPacker {
             if let Some(value) = value {
                 *bias = *value;
             }
+        }
+    }
+
+    /// Brings the weights into their last order; after every part was packed.
+    pub(crate) fn seal(&mut self) {
+        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+        if self.layout.arrangement == Arrangement::SplitPanels {
+            // every panel is whole steps
+            let panels = self.weights.values_mut::<f32>(self.layout.length).par_chunks_mut(Grain::SPLIT.step * PANEL);
+            panels.for_each(super::split::SplitMatrixUnit::seal);
         }
     }
 
@@ -423,7 +441,7 @@ mod tests {
     #[test]
     fn blocks_cover_k_once_and_stay_short() {
         for (channels, taps) in [(4, 9), (9, 9), (3, 1), (128, 9), (320, 9), (640, 1), (1281, 4), (224, 1), (225, 1), (1, 1)] {
-            for grain in [Grain::F32, Grain::BF16, Grain::AMX] {
+            for grain in [Grain::F32, Grain::BF16, Grain::AMX, Grain::SPLIT] {
                 let Grain { group, step, block: longest } = grain;
                 let blocks = plan_blocks(channels, taps, 3, grain);
                 let mut seen = vec![0; channels.next_multiple_of(group) * taps];
