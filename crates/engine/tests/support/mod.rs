@@ -152,12 +152,13 @@ pub(crate) fn distance(given: &[f32], expected: &[f32]) -> (f64, f64) {
     (difference / peak.max(f64::MIN_POSITIVE), (squares / norm.max(f64::MIN_POSITIVE)).sqrt())
 }
 
-/// Fails unless both measures of [`distance`] are within `tolerance`.
+/// Prints both measures of [`distance`], and fails unless they are within `tolerance`.
 #[track_caller]
 pub(crate) fn assert_close(what: &str, given: &[f32], expected: &[f32], tolerance: f64) {
     assert_eq!(given.len(), expected.len(), "{what}: number of values");
     assert!(given.iter().all(|value| value.is_finite()), "{what}: not finite");
     let (difference, distance) = distance(given, expected);
+    println!("{what}: max {difference:.2e}, L2 {distance:.2e}");
     assert!(
         difference <= tolerance && distance <= tolerance,
         "{what}: max {difference:.2e}, L2 {distance:.2e}, allowed {tolerance:e}"
