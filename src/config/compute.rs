@@ -15,7 +15,7 @@ pub enum ComputePrecision {
 /// The family of CPU kernels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CpuKernels {
-    /// bf16 products on the matrix unit (AMX).
+    /// Products on the matrix unit (AMX), those of f32 as sums of bf16 ones.
     AmxBf16,
     /// AVX-512 with BF16 dot products.
     Avx512Bf16,

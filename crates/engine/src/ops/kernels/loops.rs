@@ -195,7 +195,7 @@ fn softmax_block_body<O: Lane, const FMA: bool>(
     let mut sums = [0.0_f32; LANES];
     for (scores, weights) in scores.chunks_exact(LANES).zip(weights.chunks_exact_mut(LANES)) {
         for ((score, weight), sum) in scores.iter().zip(weights).zip(&mut sums) {
-            // the sum is over what is multiplied with the values, after rounding
+            // the sum is over what is stored, after rounding
             *weight = O::narrow(weight_of::<FMA>(fused::<FMA>(*score, scale, -maximum)));
             *sum += weight.widen();
         }

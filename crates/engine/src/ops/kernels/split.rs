@@ -362,6 +362,25 @@ mod tests {
     }
 
     #[test]
+    fn inputs_are_split_as_weights_are() {
+        if !amx::is_available() {
+            println!("skipped: this processor has no matrix unit");
+            return;
+        }
+        let special = [0.0, -0.0, 1e30, -1e30, 1e-30, 1.003_906_3, -7.123_456, 1.0 / 3.0];
+        let values: Vec<f32> =
+            (0..TILE_CHANNELS).map(|k| if k < special.len() { special[k] } else { ((k * k) as f32).sin() }).collect();
+        let mut target = vec![0.0; TILE_STEP / 2 + ROW];
+        // SAFETY: a processor with the matrix unit and these kernels has AVX-512 with BF16; there are 32 values.
+        unsafe { split_row(values.as_ptr(), &mut target) };
+        for (pair, halves) in values.chunks_exact(2).enumerate() {
+            let [first, second] = [halves[0], halves[1]].map(split);
+            let placed = [target[pair], target[TILE_STEP / 2 + pair]].map(f32::to_bits);
+            assert_eq!(placed, [paired(first.0, second.0), paired(first.1, second.1)].map(f32::to_bits), "{halves:?}");
+        }
+    }
+
+    #[test]
     fn sealed_panels_pair_their_k_with_the_upper_halves_first() {
         let panel: Vec<f32> = (0..2 * PANEL_STEP).map(|index| (index as f32).sqrt()).collect();
         let mut sealed = panel.clone();
