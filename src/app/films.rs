@@ -22,11 +22,10 @@ pub fn film_tools(config: &Config) -> Result<FilmTools, ConfigError> {
         precision: compute::processor_precision(config),
         kernels: compute::kernels(config),
         encoder: match video.encoder {
-            VideoEncoder::Software => EncoderPreference::Software,
             VideoEncoder::Hardware => EncoderPreference::Hardware,
             // Decided once, so that a film that is tried again is not encoded by something else.
             VideoEncoder::Auto if gpu_encoder_opens() => EncoderPreference::Hardware,
-            VideoEncoder::Auto => EncoderPreference::Software,
+            VideoEncoder::Auto | VideoEncoder::Software => EncoderPreference::Software,
         },
     })
 }

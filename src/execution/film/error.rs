@@ -70,9 +70,9 @@ impl FilmError {
             Self::Media(MediaError::StorageFull { .. } | MediaError::Write { .. } | MediaError::NotVideo { .. }) => {
                 ErrorCode::StorageFailed
             }
-            Self::Media(MediaError::Setting { .. } | MediaError::NotAudio { .. }) => ErrorCode::InvalidRequest,
+            Self::Media(MediaError::Setting { .. } | MediaError::NotAudio { .. })
+            | Self::Network { source: framewright_engine::Error::Request { .. }, .. } => ErrorCode::InvalidRequest,
             Self::NotConfigured { .. } | Self::Weights { .. } => ErrorCode::ModelUnavailable,
-            Self::Network { source: framewright_engine::Error::Request { .. }, .. } => ErrorCode::InvalidRequest,
             Self::Network { .. } => ErrorCode::DeviceFailed,
             Self::Media(_) | Self::NotHere(_) | Self::Interrupted => ErrorCode::Internal,
         }

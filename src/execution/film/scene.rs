@@ -59,10 +59,9 @@ pub(super) fn make(
     let mut writer = VideoWriter::create(&draft, &settings, &FilmMetadata::default())?;
     let is_interrupted = || progress.is_interrupted();
     let enlarger = || Enlarger::new(tools, progress.interrupt);
-    let (mut early, mut late) = match film.is_enlarged() {
-        true if enlarges_source(film, source_frames, made) => (Some(enlarger()), None),
-        is_enlarged => (None, is_enlarged.then(enlarger)),
-    };
+    let is_early = enlarges_source(film, source_frames, made);
+    let mut early = (film.is_enlarged() && is_early).then(enlarger);
+    let mut late = (film.is_enlarged() && !is_early).then(enlarger);
     let mut source_size = None;
     let mut source = Chain::new(&paths).map(|frame| {
         let frame = frame?;
@@ -129,7 +128,7 @@ pub(super) fn make(
             None if is_resized => "lanczos",
             None => "none",
         },
-        "scaling_network": enlarged.map(|enlarger| enlarger.facts()),
+        "scaling_network": enlarged.as_ref().map(Enlarger::facts),
         "camera": scene.camera.as_ref().map(|commands| json!({ "commands": commands, "made_by": "virtual camera over the finished frames" })),
     });
     let spent = Spent { storage_bytes: (written.bytes + thumbnail.len() as u64) as i64, ..Spent::default() };
