@@ -9,6 +9,7 @@ use framewright_engine::ops::{DeviceFacts, KernelPath, Precision};
 use super::stores;
 use crate::config::{ComputePrecision, Config, CpuKernels, FakeConfig, Workers};
 use crate::domain::DeviceName;
+use crate::execution::film::FilmTools;
 use crate::execution::{ExecutorOptions, FakeControl, WorkerKind};
 use crate::jobs::StoreClock;
 use crate::scheduler::SchedulerOptions;
@@ -51,7 +52,7 @@ fn fake_control(config: &FakeConfig) -> FakeControl {
 }
 
 /// How the configuration wants jobs to be scheduled.
-pub fn scheduler_options(config: &Config, clock: Arc<StoreClock>) -> SchedulerOptions {
+pub fn scheduler_options(config: &Config, films: FilmTools, clock: Arc<StoreClock>) -> SchedulerOptions {
     let idle_unload = if config.models.keep_loaded { config.models.idle_unload } else { Some(Duration::ZERO) };
     SchedulerOptions {
         max_batch_tasks: config.pool.max_batch,
@@ -65,6 +66,7 @@ pub fn scheduler_options(config: &Config, clock: Arc<StoreClock>) -> SchedulerOp
         lease: config.database.lease,
         has_peers: stores::may_have_peers(&config.database.location),
         numerics: numerics(config),
+        films,
         clock: Some(clock),
     }
 }
@@ -87,7 +89,12 @@ fn precision(config: &Config) -> Option<Precision> {
     })
 }
 
-fn kernels(config: &Config) -> Option<KernelPath> {
+/// How the server's own processor computes.
+pub(super) fn processor_precision(config: &Config) -> Precision {
+    precision(config).unwrap_or(Precision::F32)
+}
+
+pub(super) fn kernels(config: &Config) -> Option<KernelPath> {
     config.compute.cpu_kernels.map(|kernels| match kernels {
         CpuKernels::AmxBf16 => KernelPath::AmxBf16,
         CpuKernels::Avx512Bf16 => KernelPath::Avx512Bf16,

@@ -5,6 +5,7 @@
 pub mod administrator;
 pub mod compute;
 pub mod data_directory;
+pub mod films;
 mod http;
 mod parts;
 pub mod shares;
@@ -57,6 +58,9 @@ pub enum ServeError {
     /// A file of a user or a project is wrong.
     #[error(transparent)]
     Tenants(#[from] ConfigError),
+    /// A network of films is not what its key says.
+    #[error(transparent)]
+    Films(ConfigError),
     /// The database cannot be opened.
     #[error(transparent)]
     Database(#[from] DatabaseError),
@@ -119,6 +123,8 @@ pub async fn serve(config: Config, out: &mut (dyn Write + Send)) -> Result<(), S
     logging::init_logging(format, config.log.filter.as_deref())?;
     log_notices(&config);
 
+    let tools = films::film_tools(&config).map_err(ServeError::Films)?;
+    films::announce(&config, &tools);
     // What fails most often fails first: another server on the data directory, another program on the port.
     let data_directory = DataDirectory::open(&config.data_dir)?;
     let _database_lock = match &config.database.location {
@@ -130,7 +136,7 @@ pub async fn serve(config: Config, out: &mut (dyn Write + Send)) -> Result<(), S
     let listener = TcpListener::bind(address).await.map_err(|source| ServeError::Bind { address, source })?;
     let mut signals = shutdown::Signals::new().map_err(|source| ServeError::Io { action: "cannot handle signals", source })?;
 
-    let parts = Parts::build(&config, &data_directory).await?;
+    let parts = Parts::build(&config, tools, &data_directory).await?;
     announce(&config, &parts, &listener, out).await?;
 
     let clients = TaskTracker::new();

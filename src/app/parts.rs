@@ -14,10 +14,10 @@ use crate::config::Config;
 use crate::config::tenants::TenantFiles;
 use crate::database::Database;
 use crate::domain::Clock;
+use crate::execution::film::FilmTools;
 use crate::execution::open_executors;
 use crate::jobs::{self, JobService, JobServiceOptions, StoreClock};
 use crate::models::ModelCatalog;
-use crate::models::film_parameters::InstalledNetworks;
 use crate::scheduler::{Scheduler, SchedulerParts};
 use crate::storage::ArtifactStorage;
 use crate::telemetry::Metrics;
@@ -35,13 +35,14 @@ pub(super) struct Parts {
 }
 
 impl Parts {
-    pub(super) async fn build(config: &Config, data_directory: &DataDirectory) -> Result<Self, ServeError> {
+    pub(super) async fn build(config: &Config, films: FilmTools, data_directory: &DataDirectory) -> Result<Self, ServeError> {
         let secret_key = match &config.secret_key {
             Some(secret_key) => secret_key.clone(),
             None => data_directory.secret_key()?,
         };
         // Broken files are found before anything is opened.
         let (tenant_files, policies) = TenantFiles::open(config.tenants_directory.as_deref())?;
+        let networks = films.installed();
         let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"))?);
         let base_path = &config.storage.base_path;
         let storage =
@@ -71,7 +72,7 @@ impl Parts {
             shares: Arc::new(TenantShares(tenants.clone())),
             max_concurrent: config.max_concurrent,
             work_directory: config.data_dir.join("work"),
-            options: compute::scheduler_options(config, store_clock),
+            options: compute::scheduler_options(config, films, store_clock),
         })
         .await?;
 
@@ -86,7 +87,7 @@ impl Parts {
             devices: device_names,
             default_image_model: config.models.default_image.clone(),
             default_video_model: config.models.default_video.clone(),
-            networks: InstalledNetworks::default(),
+            networks,
         };
         let api = ApiState {
             jobs,

@@ -14,12 +14,12 @@ use framewright_engine::weights::PackedCache;
 
 use super::failure::{Failure, OrFail, Outcome};
 use super::options::CommonOptions;
-use crate::app::{compute, stores};
-use crate::config::{self, Config, DatabaseLocation, Machine};
+use crate::app::{self, compute, stores};
+use crate::config::{self, Config, DatabaseLocation, Machine, VideoEncoder};
 use crate::domain::{DeviceName, ModelDescription, ModelKind, VideoCodec};
 use crate::execution::ExecutorOptions;
 use crate::execution::options::device_kind;
-use crate::media::video::{Installation, installation};
+use crate::media::video::{Installation, gpu_encoder_opens, installation};
 
 /// Less free memory than this is not enough for a full-size model even in bf16, bytes.
 const FULL_SIZE_MODEL_BYTES: u64 = 9 << 30;
@@ -62,7 +62,7 @@ fn finding(verdict: Verdict, subject: &'static str, text: impl Into<String>) -> 
 /// Prints one line per look; exit status 1 when something must be mended.
 pub(super) async fn run(arguments: &DoctorArguments, out: &mut (dyn Write + Send)) -> Outcome {
     let config = arguments.common.load()?;
-    let mut findings = vec![configuration(&config), processor(), memory(), gpus(), films(&installation())];
+    let mut findings = vec![configuration(&config), processor(), memory(), gpus(), films(&installation()), networks(&config)];
     findings.extend(config.notices.iter().map(|notice| finding(Verdict::Remark, "setting", &notice.text)));
     let options = compute::executor_options(&config);
     findings.extend(config.devices.iter().map(|&device| self::device(device, &options)));
@@ -156,6 +156,26 @@ fn films(found: &Installation) -> Finding {
         return finding(Verdict::Good, "films", text);
     }
     finding(Verdict::Remark, "films", format!("{text}; none for {}: such films cannot be made", absent.join(", ")))
+}
+
+/// What finishes films.
+fn networks(config: &Config) -> Finding {
+    let (between, larger) = match (app::films::interpolation_network(config), app::films::upscaling_network(config)) {
+        (Ok(between), Ok(larger)) => (between, larger),
+        (Err(error), _) | (_, Err(error)) => return finding(Verdict::Bad, "networks", error.to_string()),
+    };
+    let encoder = match (config.video.encoder, gpu_encoder_opens()) {
+        (VideoEncoder::Auto | VideoEncoder::Hardware, true) => "NVENC",
+        (VideoEncoder::Software, _) | (VideoEncoder::Auto, false) => "the processor",
+        (VideoEncoder::Hardware, false) => {
+            let text = "video.encoder: hardware, and NVENC does not open: films are encoded by the processor";
+            return finding(Verdict::Remark, "networks", text);
+        }
+    };
+    let between = between.unwrap_or_else(|| "FFmpeg's filter".to_owned());
+    let larger = larger.unwrap_or_else(|| "Lanczos".to_owned());
+    let text = format!("films are interpolated by {between}, enlarged by {larger}, encoded by {encoder}");
+    finding(Verdict::Good, "networks", text)
 }
 
 /// Writes and removes a file where the directory, or the nearest parent that exists, is.

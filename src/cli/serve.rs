@@ -26,7 +26,7 @@ pub(super) async fn run(arguments: &ServeArguments, out: &mut (dyn Write + Send)
     let config = Config::load(&flags, Environment::read()?)?;
     app::serve(config, out).await.map_err(|error| match error {
         ServeError::Logging(error) => Failure::input("FRAMEWRIGHT_LOG (or log.filter)", error),
-        ServeError::Tenants(error) => error.into(),
+        ServeError::Tenants(error) | ServeError::Films(error) => error.into(),
         other => Failure::Other(other.into()),
     })
 }

@@ -17,6 +17,7 @@ mod refuse;
 mod server;
 mod storage;
 pub mod tenants;
+mod video;
 mod yaml;
 
 pub(crate) use yaml::parse as parse_yaml;
@@ -41,6 +42,7 @@ pub use log::{LogConfig, LogFormat};
 pub use models::ModelsConfig;
 pub use server::{DEFAULT_LISTEN, ServerConfig};
 pub use storage::StorageConfig;
+pub use video::{VideoConfig, VideoEncoder};
 
 /// The largest configuration file that is read.
 const MAX_FILE_BYTES: u64 = 1 << 20;
@@ -76,6 +78,8 @@ pub struct Config {
     pub compute: ComputeConfig,
     /// Where models are, and the default one.
     pub models: ModelsConfig,
+    /// What films are finished with.
+    pub video: VideoConfig,
     /// Where results are kept.
     pub storage: StorageConfig,
     /// Where jobs and keys are kept.
@@ -130,6 +134,7 @@ impl Notice {
 struct ConfigFile {
     gpu_pool: devices::GpuPoolSection,
     model_cache: models::ModelCacheSection,
+    video: video::VideoSection,
     storage: storage::StorageSection,
     server: server::ServerSection,
     auth: auth::AuthSection,
@@ -187,6 +192,7 @@ impl Config {
             tenants_directory: flags.config.as_deref().map(directory_of),
             compute: compute::resolve(environment.precision.as_deref(), environment.cpu_kernels.as_deref())?,
             models,
+            video: file.video.resolve()?,
             storage: file.storage.resolve(&data_dir),
             database: file.database.resolve(environment.database_url.as_ref(), &data_dir)?,
             secret_key: environment.secret_key,

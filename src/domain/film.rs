@@ -194,6 +194,12 @@ impl FilmRequest {
             .map_or(0, |scene| scene.frames.saturating_add(if is_last { 0 } else { scene.transition.extra_frames() }))
     }
 
+    /// Whether its frames are enlarged by a network: only where they have to become larger.
+    pub fn is_enlarged(&self) -> bool {
+        let is_larger = self.width > self.clips.width || self.height > self.clips.height;
+        self.upscaling == Upscaling::RealEsrgan && is_larger
+    }
+
     /// Frames that the clips of a scene must give together.
     ///
     /// Frame j of the scene shows the moment `j / frame_rate`, and source frame i the moment `i / clips.fps`.
@@ -312,6 +318,15 @@ pub(crate) mod tests {
         let film = FilmRequest { interpolation: Interpolation::None, ..film(&[14, 15]) };
         assert_eq!((film.source_frames(0), film.clips_of(0)), (14, 1));
         assert_eq!((film.source_frames(1), film.clips_of(1)), (15, 2));
+    }
+
+    #[test]
+    fn a_network_enlarges_only_what_becomes_larger() {
+        let film = FilmRequest { upscaling: Upscaling::RealEsrgan, ..film(&[24]) };
+        let sized = |width, height| FilmRequest { width, height, ..film.clone() };
+        assert!(film.is_enlarged() && sized(128, 130).is_enlarged());
+        assert!(!sized(128, 128).is_enlarged() && !sized(64, 64).is_enlarged());
+        assert!(!FilmRequest { upscaling: Upscaling::Lanczos, ..film.clone() }.is_enlarged());
     }
 
     #[test]

@@ -35,7 +35,7 @@ pub enum JobServiceError {
         state: &'static str,
     },
     /// The film has no such scene, or what was asked has no scenes.
-    #[error("task {id} has no scene '{scene}'{known}")]
+    #[error("scene '{scene}' is not in task {id}{known}")]
     NoScene {
         /// The job.
         id: JobId,

@@ -133,11 +133,12 @@ impl EventHub {
         }
     }
 
-    /// Opens the job's channel for a runner, who is told whether anybody wants previews.
-    pub fn open(&self, job: JobId) -> PreviewDemand {
+    /// Opens the job's channel for a runner, who is told whether anybody wants previews. Unless other tasks of the job run here, it is as
+    /// far as `progress`.
+    pub fn open(&self, job: JobId, progress: Progress) -> PreviewDemand {
         let mut live = self.live.lock();
         let channel = live.channels.entry(job).or_default();
-        channel.progress.get_or_insert_default();
+        channel.progress.get_or_insert(progress);
         channel.previews.clone()
     }
 
@@ -189,7 +190,7 @@ mod tests {
         let hub = EventHub::new(UnixMs(7));
         let job = JobId::generate();
         let mut receiver = hub.subscribe(job, Previews::Unwanted);
-        hub.open(job);
+        hub.open(job, Progress::default());
         hub.publish(job, progress(1));
         hub.publish(JobId::generate(), progress(1));
         assert_eq!(hub.progress(job), Some(Progress { step: 1, steps: 4 }));
@@ -207,7 +208,7 @@ mod tests {
         let hub = EventHub::new(UnixMs(0));
         let job = JobId::generate();
         let waiting = hub.subscribe(job, Previews::Unwanted);
-        let demand = hub.open(job);
+        let demand = hub.open(job, Progress::default());
         assert!(!demand.exists());
         let watching = hub.subscribe(job, Previews::Wanted);
         assert!(demand.exists());
@@ -220,7 +221,7 @@ mod tests {
     fn abandoned_channels_are_swept_and_running_ones_kept() {
         let hub = EventHub::new(UnixMs(0));
         let running = JobId::generate();
-        hub.open(running);
+        hub.open(running, Progress::default());
         for _ in 0..3 * SWEEP_ABOVE {
             drop(hub.subscribe(JobId::generate(), Previews::Unwanted));
         }
@@ -234,8 +235,8 @@ mod tests {
         let hub = EventHub::new(UnixMs(0));
         let (here, elsewhere, unwatched) = (JobId::generate(), JobId::generate(), JobId::generate());
         let _watching = [hub.subscribe(here, Previews::Unwanted), hub.subscribe(elsewhere, Previews::Unwanted)];
-        hub.open(here);
-        hub.open(unwatched);
+        hub.open(here, Progress::default());
+        hub.open(unwatched, Progress::default());
         hub.publish(elsewhere, JobEventKind::State { state: JobState::Running, error: None });
         hub.publish(elsewhere, progress(1));
         assert_eq!(hub.watched_elsewhere(), [(elsewhere, Some(JobState::Running))]);
@@ -250,7 +251,7 @@ mod tests {
         let (lost, released, watched) = (JobId::generate(), JobId::generate(), JobId::generate());
         let _watching = hub.subscribe(watched, Previews::Unwanted);
         for job in [lost, released, watched] {
-            hub.open(job);
+            hub.open(job, Progress::default());
         }
         hub.leave(lost);
         for job in [released, watched] {

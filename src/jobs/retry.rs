@@ -169,6 +169,6 @@ mod tests {
         }
         let retry = Retry { scene: Some("x".to_owned()), seed: 1 };
         let error = request(&job(JobState::Failed), &retry).unwrap_err().to_string();
-        assert!(error.ends_with("has no scene 'x'; it has s1, s2"), "{error}");
+        assert!(error.starts_with("scene 'x' is not in task job_") && error.ends_with("; it has s1, s2"), "{error}");
     }
 }

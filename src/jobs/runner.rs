@@ -208,7 +208,7 @@ impl JobRunner {
             progress.set(live.progress.get());
         }
         Some(RunningTask {
-            previews: self.shared.events.open(claim.job.id),
+            previews: self.shared.events.open(claim.job.id, progress.get()),
             fence: claim.fence.clone(),
             job: claim.job.clone(),
             position: claim.position,

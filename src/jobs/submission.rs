@@ -128,8 +128,12 @@ pub(super) async fn accept(
     }
     let now = shared.clock.now();
     let request_sha256 = digests.submission;
+    let plan = plan::plan(&request);
+    let steps = plan::total_steps(&plan);
+    let tasks = first_tasks(plan, &taken_over);
+    let progress = first_progress(&tasks, steps);
     let record = NewRecord {
-        tasks: first_tasks(plan::plan(&request), &taken_over),
+        tasks,
         idempotency_key: job.idempotency_key,
         request_sha256,
         reservations: job.reservations,
@@ -141,7 +145,7 @@ pub(super) async fn accept(
             state: JobState::Queued,
             request,
             priority: job.priority,
-            progress: Progress::default(),
+            progress,
             created: now,
             started: None,
             finished: None,
@@ -194,6 +198,15 @@ fn first_tasks(plan: Vec<PlannedTask>, taken_over: &TakenOver) -> Vec<NewTask> {
         .map(|(position, (planned, result))| NewTask { id: TaskId::generate(), position: position as u32, planned, result })
         .filter(|task| task.result.is_some() || ready.contains(&task.position))
         .collect()
+}
+
+/// How far a job of `steps` units is that begins with these tasks.
+fn first_progress(tasks: &[NewTask], steps: u32) -> Progress {
+    let taken_over = tasks.iter().filter(|task| task.result.is_some());
+    match taken_over.fold(0, |sum: u32, task| sum.saturating_add(task.planned.steps)) {
+        0 => Progress::default(),
+        step => Progress { step, steps },
+    }
 }
 
 /// How a task of a job waits, as of the job's last change.

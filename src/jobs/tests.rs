@@ -13,9 +13,10 @@ use tokio::sync::broadcast::error::TryRecvError;
 use super::store::{JobFilter, Outcome, Release, StoreError};
 use super::*;
 use crate::database::Database;
+use crate::domain::film::tests::film;
 use crate::domain::{
-    Clock, CounterKey, ErrorCode, Holder, ImageRequest, Job, JobError, JobEventKind, JobId, JobRequest, JobState, Meter,
-    Principal, Progress, Reservation, Spent, SystemClock, TaskId, UnixMs, Unobserved,
+    Clock, CounterKey, ErrorCode, Holder, ImageRequest, Job, JobError, JobEventKind, JobId, JobRequest, JobResult, JobState,
+    Meter, Principal, Progress, Reservation, Spent, SystemClock, TaskId, UnixMs, Unobserved,
 };
 use crate::storage::{ArtifactStorage, StorageError};
 
@@ -324,6 +325,46 @@ async fn only_failed_and_cancelled_jobs_are_retried_with_all_they_had() {
     assert_ne!(old, new, "each has its own copy");
     assert_eq!(fixture.storage.get(&new).await.unwrap(), "png");
     assert_eq!(fixture.used(&picture_of("ann", 9)).await, 1);
+}
+
+#[tokio::test]
+async fn what_a_film_has_taken_over_counts_from_its_beginning() {
+    let fixture = fixture(10).await;
+    let (service, runner, ann) = (&fixture.service, fixture.service.runner(), principal("ann"));
+    let far = async |id: JobId| service.get(&ann, id).await.unwrap().progress;
+    let left = || Outcome::Completed(JobResult { artifacts: Vec::new(), manifest: serde_json::Value::Null });
+    let mut two_scenes = film(&[24, 24]);
+    two_scenes.scenes[1].seed += 1;
+    let first = service.submit(&ann, NewJob { request: two_scenes.into(), ..new_job() }).await.unwrap();
+    assert_eq!(far(first.id).await, Progress::default());
+    // Both keyframes, and the clip of one scene; the other's fails.
+    for (role, outcome) in [("keyframe", left()), ("keyframe", left()), ("clip", left()), ("clip", failed())] {
+        let mut tasks = fixture.claim_all(&runner).await;
+        let task = tasks.remove(tasks.iter().position(|task| task.planned.role.as_str() == role).unwrap());
+        for other in &tasks {
+            runner.release(other, &Release::default()).await.unwrap();
+        }
+        let before = far(first.id).await;
+        runner.finish(&task, &outcome, Spent::default()).await.unwrap();
+        assert!(far(first.id).await.step >= before.step, "{:?}", task.planned.role);
+    }
+
+    let again = service.retry(&ann, first.id, Retry::default(), Vec::new()).await.unwrap();
+    // Of two keyframes of 20 steps, two clips of 8, two scenes and the film.
+    let taken_over = Progress { step: 48, steps: 59 };
+    assert_eq!((again.progress, far(again.id).await), (taken_over, taken_over), "while it waits");
+    let mut tasks = fixture.claim_all(&runner).await;
+    assert_eq!(far(again.id).await, taken_over, "before a task says anything");
+    let clip = tasks.remove(tasks.iter().position(|task| task.planned.role.as_str() == "clip").unwrap());
+    runner.publish_progress(&clip, Progress { step: 3, steps: 8 });
+    assert_eq!(far(again.id).await, Progress { step: 51, steps: 59 });
+    runner.finish(&clip, &left(), Spent::default()).await.unwrap();
+    for task in &tasks {
+        runner.finish(task, &left(), Spent::default()).await.unwrap();
+    }
+    assert_eq!(far(again.id).await, Progress { step: 57, steps: 59 }, "between two tasks");
+    let _next = fixture.claim_all(&runner).await;
+    assert_eq!(far(again.id).await, Progress { step: 57, steps: 59 });
 }
 
 #[tokio::test]

@@ -121,7 +121,7 @@ async fn make(shared: &Arc<Shared>, task: &Arc<RunningTask>) -> (Conclusion, Spe
             let Some(film) = task.job.request.film() else { return Err(FilmError::NotHere(task.planned.role.as_str())) };
             let plan = plan(&task.job.request);
             let parts = FilmTask { film, plan: &plan, position: task.position, finished: &task.finished };
-            film::make(&parts, &attempt, storage, shared.clock().now(), &progress)
+            film::make(&parts, &attempt, storage, &shared.parts.options.films, shared.clock().now(), &progress)
         })
     };
     let mut work = std::pin::pin!(work);

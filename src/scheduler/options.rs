@@ -9,6 +9,7 @@ use framewright_engine::ops::{DeviceFacts, KernelPath, Precision};
 use super::fleet::Shares;
 use crate::domain::JobObserver;
 use crate::execution::Executor;
+use crate::execution::film::FilmTools;
 use crate::jobs::{JobRunner, StoreClock};
 use crate::models::ModelCatalog;
 use crate::storage::ArtifactStorage;
@@ -62,6 +63,8 @@ pub struct SchedulerOptions {
     pub has_peers: bool,
     /// How the devices compute, for predictions of memory.
     pub numerics: DeviceFacts,
+    /// What films are finished with.
+    pub films: FilmTools,
     /// The clock that the upkeep keeps on the store's time.
     pub clock: Option<Arc<StoreClock>>,
 }
@@ -80,6 +83,7 @@ impl Default for SchedulerOptions {
             lease: Duration::from_secs(15),
             has_peers: false,
             numerics: DeviceFacts { kernels: Some(KernelPath::Gemm), precision: Precision::F32 },
+            films: FilmTools::default(),
             clock: None,
         }
     }

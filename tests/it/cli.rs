@@ -72,6 +72,8 @@ fn a_broken_configuration_is_named_with_its_place() {
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join("a.yaml"), "server:\n  listen: 127.0.0.1:8000\n  tls: {cert: a, key: b}\n").unwrap();
     check_refused(directory.path(), &["serve", "--config", "a.yaml"], "a.yaml:3:");
+    std::fs::write(directory.path().join("b.yaml"), "video: { interpolation_model: a.yaml }\n").unwrap();
+    check_refused(directory.path(), &["serve", "--config", "b.yaml"], "video.interpolation_model: a.yaml: ");
     assert!(!directory.path().join("data").exists());
 }
 

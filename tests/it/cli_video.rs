@@ -115,6 +115,21 @@ fn bad_input_is_refused_with_a_line_that_names_the_flag(#[case] arguments: &[&st
 }
 
 #[test]
+fn networks_that_are_not_what_their_key_says_are_refused() {
+    let directory = place();
+    std::fs::write(directory.path().join("c.yaml"), "video: { upscaling_model: liar.png }\n").unwrap();
+    std::fs::write(directory.path().join("d.yaml"), "video: { interpolation_model: absent.pkl }\n").unwrap();
+    for (file, words) in
+        [("c.yaml", "video.upscaling_model: liar.png: "), ("d.yaml", "video.interpolation_model: cannot read absent.pkl")]
+    {
+        let output = video(directory.path(), VIDEO_MODEL, &["--prompt", "x", "--config", file]);
+        let error = text(&output.stderr);
+        assert_eq!((output.status.code(), error.lines().count()), (Some(2), 1), "{error}");
+        assert!(error.starts_with(&format!("error: {words}")), "{error}");
+    }
+}
+
+#[test]
 fn models_of_another_kind_are_refused() {
     let directory = place();
     for (model, words) in

@@ -11,6 +11,7 @@ use framewright::api::{ApiSettings, ApiState, LinkSigner, TokenVerifier, router}
 use framewright::app::shares::TenantShares;
 use framewright::database::Database;
 use framewright::domain::{Clock, DeviceName, JobId, JobState, Principal, TenantPolicies, UnixMs};
+use framewright::execution::film::FilmTools;
 use framewright::execution::{Executor, ExecutorOptions, FakeControl, FakeFailure, ThreadExecutor};
 use framewright::jobs::{self, JobService, JobServiceOptions, Previews};
 use framewright::models::ModelCatalog;
@@ -72,6 +73,8 @@ pub(crate) struct Options {
     pub(crate) queue_limit: u64,
     /// What users and projects may do.
     pub(crate) policies: TenantPolicies,
+    /// What films are finished with.
+    pub(crate) films: FilmTools,
     /// A directory of models beside the bundled one.
     pub(crate) models_dir: Option<PathBuf>,
     pub(crate) settings: ApiSettings,
@@ -85,6 +88,7 @@ impl Default for Options {
             has_device: true,
             queue_limit: 100,
             policies: TenantPolicies::default(),
+            films: FilmTools::default(),
             models_dir: None,
             settings: ApiSettings {
                 public_url: None,
@@ -137,7 +141,7 @@ impl TestServer {
             shares: Arc::new(TenantShares(tenants.clone())),
             max_concurrent: 1,
             work_directory: directory.path().join("work"),
-            options: SchedulerOptions { max_batch_tasks: 1, ..SchedulerOptions::default() },
+            options: SchedulerOptions { max_batch_tasks: 1, films: options.films.clone(), ..SchedulerOptions::default() },
         };
         let scheduler = Scheduler::start(parts).await.unwrap();
         let (_, user_key) = keys.create(NewKey::for_user("anna".parse().unwrap())).await.unwrap();

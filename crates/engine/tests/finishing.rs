@@ -168,13 +168,16 @@ fn safetensors_are_read_too_and_every_tensor_counts() {
     assert_eq!(enlarged, upscaler(&ops, config).upscale(&small, &Interrupt::default()).unwrap());
 
     let refused = || Upscaler::open(&path, &ops, &Interrupt::default()).unwrap_err().to_string();
+    assert_eq!(Upscaler::inspect(&path).unwrap(), config);
     tensors.push(("conv_more.weight".to_owned(), vec![2, 2]));
     write(&tensors);
+    assert_eq!(Upscaler::inspect(&path).unwrap_err().to_string(), refused(), "the header says as much");
     assert!(refused().ends_with("no place in the network: conv_more.weight"), "{}", refused());
     tensors.pop();
     let index = tensors.iter().position(|(name, _)| name == "body.0.rdb3.conv2.bias").unwrap();
     tensors[index].1 = vec![5];
     write(&tensors);
+    assert_eq!(Upscaler::inspect(&path).unwrap_err().to_string(), refused());
     assert!(refused().contains("body.0.rdb3.conv2.bias has shape [5], expected [4]"), "{}", refused());
     tensors.remove(index);
     write(&tensors);
@@ -264,6 +267,8 @@ fn a_saved_interpolator_is_read_without_its_teacher() {
     let interrupt = Interrupt::default();
     let opened = Interpolator::open(&saved_interpolator(), &ops, &interrupt).unwrap();
     let config = InterpolatorConfig { channels: [4; 5] };
+    assert_eq!(Interpolator::inspect(&saved_interpolator()).unwrap(), config);
+    assert_eq!(opened.description(), "RIFE 4-4-4-4-4");
     let expected = Interpolator::load(&ops, &Scope::root(&Halved(RandomWeights::default())), config).unwrap();
     let (first, second) = (noise(20, 30, 5), noise(20, 30, 99));
     let between = |network: &Interpolator, time| network.between(&first, &second, time, &interrupt).unwrap();
@@ -310,6 +315,7 @@ fn files_that_are_no_interpolator_are_refused_by_name() {
     let (_, ops) = kernels().remove(0);
     let open = |path: &std::path::Path| Interpolator::open(path, &ops, &Interrupt::default()).unwrap_err().to_string();
     assert!(open(&saved_upscaler()).contains("block0.conv0.1.0.weight is missing"), "{}", open(&saved_upscaler()));
+    assert_eq!(Interpolator::inspect(&saved_upscaler()).unwrap_err().to_string(), open(&saved_upscaler()));
     let source = Declarations::default();
     Interpolator::load(&Ops::declaring(), &Scope::root(&source), InterpolatorConfig { channels: [4; 5] }).unwrap();
     let mut tensors = source.asked();

@@ -53,7 +53,7 @@ impl From<JobServiceError> for ApiError {
             JobServiceError::IdempotencyConflict => Self::new(ErrorKind::IdempotencyConflict, message),
             JobServiceError::NotRetryable { .. } => Self::new(ErrorKind::NotRetryable, message),
             JobServiceError::NotEnded { .. } => Self::new(ErrorKind::NotReady, message),
-            JobServiceError::NoScene { .. } => Self::invalid("scene", message),
+            JobServiceError::NoScene { .. } => Self::new(ErrorKind::InvalidValue, message).with_field("scene"),
             // `submission` says more, because it knows the clock and the time zone.
             JobServiceError::Quota(_) => Self::new(ErrorKind::QuotaExceeded, message),
             JobServiceError::QueueFull { .. } => Self::new(ErrorKind::RateLimited, message).with_retry_after(SOON_SECONDS),

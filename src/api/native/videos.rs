@@ -135,9 +135,9 @@ pub(in crate::api) struct VideoConfig {
     /// Pixels down, instead of `resolution`.
     #[schema(value_type = Option<u32>)]
     height: Option<WholeNumber>,
-    /// `auto`, `lanczos`, `realesrgan`.
+    /// `auto`, `lanczos`, `realesrgan`; `auto` is `realesrgan` where the server has its weights.
     upscale: Option<String>,
-    /// `auto`, `minterpolate`, `rife`.
+    /// `auto`, `minterpolate`, `rife`; `auto` is `rife` where the server has its weights.
     interpolation: Option<String>,
     /// `h264`, `h265`, `vp9`, `av1`, `gif`, `webp`.
     codec: Option<String>,

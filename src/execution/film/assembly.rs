@@ -8,7 +8,7 @@ use super::{FilmTask, HostProgress};
 use crate::domain::film::Transition;
 use crate::domain::{Artifact, JobResult, Spent, UnixMs, VideoCodec, VideoFacts};
 use crate::execution::results::{Attempt, THUMBNAIL_SIDE, file_sha256};
-use crate::media::video::{self, FilmMetadata, MediaError, SceneClip, StillFormat, VideoSettings};
+use crate::media::video::{self, EncoderPreference, FilmMetadata, MediaError, SceneClip, StillFormat, VideoSettings};
 use crate::storage::{ArtifactStorage, sprite_sheet_key, thumbnail_key};
 
 /// Small pictures on a sheet, across and down, and the width of each in pixels.
@@ -23,6 +23,7 @@ pub(super) fn make(
     task: &FilmTask<'_>,
     attempt: &Attempt,
     storage: &ArtifactStorage,
+    encoder: EncoderPreference,
     now: UnixMs,
     progress: &HostProgress<'_>,
 ) -> Result<(JobResult, Spent), FilmError> {
@@ -44,7 +45,8 @@ pub(super) fn make(
     };
     let scenes = made.iter().enumerate().map(scene).collect::<Result<Vec<_>, FilmError>>()?;
     let audio = film.audio.as_ref().map(|audio| storage.local_path(&audio.key)).transpose()?;
-    let settings = VideoSettings::new(film.width, film.height, film.frame_rate).with_codec(film.codec);
+    let settings =
+        VideoSettings { encoder, ..VideoSettings::new(film.width, film.height, film.frame_rate) }.with_codec(film.codec);
     let mut document = manifest(task, now);
     let metadata = FilmMetadata {
         title: film.scenes.first().map(|scene| scene.prompt.chars().take(MOST_TITLE).collect()),
@@ -82,6 +84,11 @@ pub(super) fn make(
         "width": film.width,
         "height": film.height,
     });
+    if let Some(warning) = refusal(encoder, film.codec, written.encoder)
+        && let Some(warnings) = document["warnings"].as_array_mut()
+    {
+        warnings.push(warning.into());
+    }
     let duration_ms = film.duration_ms();
     let small = thumbnail.len() + sheet.map_or(0, |sheet| sheet.len());
     let spent =
@@ -104,6 +111,13 @@ pub(super) fn make(
         key,
     };
     Ok((JobResult { artifacts: vec![artifact], manifest: document }, spent))
+}
+
+/// What is to be said of a film that the GPU should have encoded and did not.
+fn refusal(preference: EncoderPreference, codec: VideoCodec, used: &str) -> Option<String> {
+    let has_gpu_encoder = matches!(codec, VideoCodec::H264 | VideoCodec::H265);
+    (preference == EncoderPreference::Hardware && has_gpu_encoder && !used.ends_with("_nvenc"))
+        .then(|| format!("the film was encoded by {used} on the processor: the GPU's encoder did not open"))
 }
 
 /// Where frame `at` of the film can be seen, and which frame it is there. FFmpeg writes animated WebP and does not read it: then it is seen
@@ -132,6 +146,16 @@ fn sheet(film: &Path, interrupted: &dyn Fn() -> bool) -> Result<Vec<u8>, MediaEr
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_encoder_that_was_not_used_is_mentioned() {
+        let [hardware, software] = [EncoderPreference::Hardware, EncoderPreference::Software];
+        assert_eq!(refusal(software, VideoCodec::H264, "libx264"), None);
+        assert_eq!(refusal(hardware, VideoCodec::H264, "h264_nvenc"), None);
+        assert_eq!(refusal(hardware, VideoCodec::Gif, "gif"), None, "no GPU has one");
+        let refused = refusal(hardware, VideoCodec::H265, "libx265").unwrap();
+        assert!(refused.contains("libx265 on the processor"), "{refused}");
+    }
 
     #[test]
     fn a_frame_is_seen_where_it_can_be_read() {

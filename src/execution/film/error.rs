@@ -22,12 +22,47 @@ pub enum FilmError {
     /// What the task before should have left is not there.
     #[error("{0} is missing")]
     Missing(&'static str),
+    /// A network that the film asks for has no weights here.
+    #[error("{network} is not configured on this server; set {key}, or ask for a film without it")]
+    NotConfigured {
+        /// Which.
+        network: &'static str,
+        /// The key that names its weights.
+        key: &'static str,
+    },
+    /// The weights of a network cannot be used.
+    #[error("the weights of {network} cannot be read; the server's log says why")]
+    Weights {
+        /// Which.
+        network: &'static str,
+        /// Why.
+        source: framewright_engine::Error,
+    },
+    /// A network failed.
+    #[error("{network}: {source}")]
+    Network {
+        /// Which.
+        network: &'static str,
+        /// Why.
+        source: framewright_engine::Error,
+    },
     /// A task that a device runs.
     #[error("'{0}' is made by a device")]
     NotHere(&'static str),
 }
 
 impl FilmError {
+    /// What `network` failed with.
+    pub(super) fn network(network: &'static str, source: framewright_engine::Error) -> Self {
+        use framewright_engine::Error;
+        match source {
+            Error::Cancelled => Self::Interrupted,
+            // These name files of the server.
+            Error::File { .. } | Error::Malformed { .. } | Error::Checkpoint { .. } => Self::Weights { network, source },
+            Error::Request { .. } | Error::Device(_) | Error::Candle(_) => Self::Network { network, source },
+        }
+    }
+
     /// The class that users see.
     pub const fn code(&self) -> ErrorCode {
         match self {
@@ -35,7 +70,10 @@ impl FilmError {
             Self::Media(MediaError::StorageFull { .. } | MediaError::Write { .. } | MediaError::NotVideo { .. }) => {
                 ErrorCode::StorageFailed
             }
-            Self::Media(MediaError::Setting { .. } | MediaError::NotAudio { .. }) => ErrorCode::InvalidRequest,
+            Self::Media(MediaError::Setting { .. } | MediaError::NotAudio { .. })
+            | Self::Network { source: framewright_engine::Error::Request { .. }, .. } => ErrorCode::InvalidRequest,
+            Self::NotConfigured { .. } | Self::Weights { .. } => ErrorCode::ModelUnavailable,
+            Self::Network { .. } => ErrorCode::DeviceFailed,
             Self::Media(_) | Self::NotHere(_) | Self::Interrupted => ErrorCode::Internal,
         }
     }

@@ -5,7 +5,9 @@ mod assembly;
 mod clip;
 mod error;
 mod manifest;
+mod networks;
 mod scene;
+mod tools;
 
 use framewright_engine::ops::Interrupt;
 
@@ -18,6 +20,7 @@ use crate::storage::ArtifactStorage;
 
 pub use clip::{last_frame, store_clip};
 pub use error::FilmError;
+pub use tools::FilmTools;
 
 /// Who stops the work, and who hears how far it is.
 pub struct HostProgress<'a> {
@@ -90,12 +93,13 @@ pub fn make(
     task: &FilmTask<'_>,
     attempt: &Attempt,
     storage: &ArtifactStorage,
+    tools: &FilmTools,
     now: UnixMs,
     progress: &HostProgress<'_>,
 ) -> Result<(JobResult, Spent), FilmError> {
     match task.role() {
-        Some(TaskRole::Scene { scene }) => scene::make(scene, task, attempt, storage, progress),
-        Some(TaskRole::Film) => assembly::make(task, attempt, storage, now, progress),
+        Some(TaskRole::Scene { scene }) => scene::make(scene, task, attempt, storage, tools, progress),
+        Some(TaskRole::Film) => assembly::make(task, attempt, storage, tools.encoder, now, progress),
         role => Err(FilmError::NotHere(role.map_or("nothing", TaskRole::as_str))),
     }
 }

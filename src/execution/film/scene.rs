@@ -6,24 +6,37 @@ use serde_json::json;
 
 use super::clip::Chain;
 use super::error::FilmError;
-use super::{FilmTask, HostProgress};
+use super::networks::{Betweens, Enlarger};
+use super::{FilmTask, FilmTools, HostProgress};
 use crate::domain::camera::{CameraPath, CameraScript};
 use crate::domain::film::Interpolation;
-use crate::domain::{Artifact, FrameRate, JobResult, Spent, VideoFacts};
+use crate::domain::{Artifact, FilmRequest, FrameRate, JobResult, Spent, VideoFacts};
 use crate::execution::results::{Attempt, SCENE_CODEC, THUMBNAIL_SIDE, file_sha256};
 use crate::media::camera;
-use crate::media::video::{self, FilmMetadata, Fit, Frame, MediaError, RateConversion, SourceTiming, VideoSettings, VideoWriter};
+use crate::media::video::{
+    self, Between, FilmMetadata, Fit, Frame, MediaError, RateConversion, SourceTiming, VideoSettings, VideoWriter,
+};
 use crate::storage::{ArtifactStorage, thumbnail_key};
 
 /// Quality of a stored scene: what is encoded once more must lose nothing that shows.
 const SCENE_QUALITY: u8 = 92;
+/// Most pixels of frames that are enlarged before others are made between them: RIFE takes some 400 bytes a pixel.
+const MOST_ENLARGED_PIXELS: u64 = 1 << 22;
 
-/// Makes a scene of the clips that the tasks before have left.
+/// Whether the source is enlarged, rather than the frames that are made of it. The network that enlarges costs most by far, so it is shown
+/// the fewer frames, as long as what is made between them fits into memory.
+fn enlarges_source(film: &FilmRequest, source_frames: u32, made: u32) -> bool {
+    source_frames <= made && u64::from(film.width) * u64::from(film.height) <= MOST_ENLARGED_PIXELS
+}
+
+/// Makes a scene of the clips that the tasks before have left. Memory: a dozen frames, and that of the networks that it needs, one after the
+/// other.
 pub(super) fn make(
     index: usize,
     task: &FilmTask<'_>,
     attempt: &Attempt,
     storage: &ArtifactStorage,
+    tools: &FilmTools,
     progress: &HostProgress<'_>,
 ) -> Result<(JobResult, Spent), FilmError> {
     let film = task.film;
@@ -44,10 +57,23 @@ pub(super) fn make(
     let settings = VideoSettings { quality: SCENE_QUALITY, ..VideoSettings::new(film.width, film.height, film.frame_rate) }
         .with_codec(SCENE_CODEC);
     let mut writer = VideoWriter::create(&draft, &settings, &FilmMetadata::default())?;
-    let mut source = Chain::new(&paths);
+    let is_interrupted = || progress.is_interrupted();
+    let enlarger = || Enlarger::new(tools, progress.interrupt);
+    let is_early = enlarges_source(film, source_frames, made);
+    let mut early = (film.is_enlarged() && is_early).then(enlarger);
+    let mut late = (film.is_enlarged() && !is_early).then(enlarger);
     let mut source_size = None;
-    let mut emit = |frame: Frame| {
+    let mut source = Chain::new(&paths).map(|frame| {
+        let frame = frame?;
         source_size.get_or_insert((frame.width(), frame.height()));
+        let Some(enlarger) = &mut early else { return Ok(frame) };
+        Ok(video::resize(&enlarger.enlarge(frame)?, film.width, film.height, Fit::Fill)?)
+    });
+    let mut emit = |frame: Frame| {
+        let frame = match &mut late {
+            Some(enlarger) => enlarger.enlarge(frame)?,
+            None => frame,
+        };
         let sized = video::resize(&frame, film.width, film.height, Fit::Fill)?;
         let seen = match &camera {
             Some(path) => camera::render(&sized, &path.pose(writer.frames()))?,
@@ -55,26 +81,35 @@ pub(super) fn make(
         };
         writer.push(&seen)?;
         (progress.told)(writer.frames() as u32, made);
-        Ok(())
+        Ok::<(), FilmError>(())
     };
-    let interpolation = if film.interpolation == Interpolation::None {
-        for _ in 0..made {
-            if progress.is_interrupted() {
-                return Err(FilmError::Interrupted);
+    let conversion = RateConversion {
+        source_frames: u64::from(source_frames),
+        frames: u64::from(made),
+        timing: SourceTiming::At { from: FrameRate::new(film.clips.fps, 1).unwrap_or(FrameRate::FILM), to: film.frame_rate },
+        motion: true,
+    };
+    let mut betweens = Betweens::new(tools, progress.interrupt);
+    let interpolation = match film.interpolation {
+        Interpolation::None => {
+            for _ in 0..made {
+                if is_interrupted() {
+                    return Err(FilmError::Interrupted);
+                }
+                emit(source.next().ok_or(FilmError::Missing("a frame of the scene's clip"))??)?;
             }
-            let frame = source.next().ok_or(FilmError::Missing("a frame of the scene's clip"))??;
-            emit(frame)?;
+            "none"
         }
-        video::Interpolation::Copied
-    } else {
-        let conversion = RateConversion {
-            source_frames: u64::from(source_frames),
-            frames: u64::from(made),
-            timing: SourceTiming::At { from: FrameRate::new(film.clips.fps, 1).unwrap_or(FrameRate::FILM), to: film.frame_rate },
-            motion: true,
-        };
-        video::interpolate(&mut source, &conversion, &mut emit, &|| progress.is_interrupted())?
+        Interpolation::MotionCompensated => video::interpolate(&mut source, &conversion, &mut emit, &is_interrupted)?.name(),
+        Interpolation::Rife => {
+            let mut make = |between: &Between<'_>| betweens.make(between);
+            match video::interpolate_by(&mut source, &conversion, &mut make, &mut emit, &is_interrupted)? {
+                0 => "none",
+                _ => "rife",
+            }
+        }
     };
+    let enlarged = early.or(late);
     let written = writer.finish()?;
     let thumbnail = video::thumbnail(&draft, u64::from(scene.frames) / 2, THUMBNAIL_SIDE, &|| progress.is_interrupted())?;
     let sha256 = file_sha256(&draft).map_err(FilmError::Frame)?;
@@ -86,8 +121,14 @@ pub(super) fn make(
         "frames": written.frames,
         "clips": clips.len(),
         "source_frames": source_frames,
-        "interpolation": interpolation.name(),
-        "scaling": if is_resized { "lanczos" } else { "none" },
+        "interpolation": interpolation,
+        "interpolation_network": betweens.facts(),
+        "scaling": match &enlarged {
+            Some(_) => "real_esrgan",
+            None if is_resized => "lanczos",
+            None => "none",
+        },
+        "scaling_network": enlarged.as_ref().map(Enlarger::facts),
         "camera": scene.camera.as_ref().map(|commands| json!({ "commands": commands, "made_by": "virtual camera over the finished frames" })),
     });
     let spent = Spent { storage_bytes: (written.bytes + thumbnail.len() as u64) as i64, ..Spent::default() };
@@ -110,3 +151,7 @@ pub(super) fn make(
     };
     Ok((JobResult { artifacts: vec![artifact], manifest }, spent))
 }
+
+#[cfg(test)]
+#[path = "scene_tests.rs"]
+mod tests;

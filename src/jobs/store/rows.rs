@@ -248,6 +248,7 @@ pub(super) struct NewRow {
     pub(super) idempotency_key: Option<String>,
     pub(super) request_sha256: Vec<u8>,
     pub(super) created_ms: i64,
+    pub(super) progress: Progress,
     pub(super) tasks: Vec<NewTaskRow>,
 }
 
@@ -267,6 +268,7 @@ impl NewRow {
             idempotency_key: record.idempotency_key.clone(),
             request_sha256: record.request_sha256.0.to_vec(),
             created_ms: job.created.0,
+            progress: job.progress,
             tasks: record.tasks.iter().map(|task| NewTaskRow::of(task, job)).collect::<Result<_, _>>()?,
         })
     }

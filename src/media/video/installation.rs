@@ -2,9 +2,10 @@
 
 use ffmpeg_next::codec::{self, encoder};
 
-use super::encoder::encoder_names;
+use super::encoder::{encoder_names, open};
 use super::library::start;
-use crate::domain::VideoCodec;
+use super::settings::{EncoderPreference, VideoSettings};
+use crate::domain::{FrameRate, VideoCodec};
 
 /// The encoder of H.264 on NVIDIA's GPUs.
 const GPU_ENCODER: &str = "h264_nvenc";
@@ -18,7 +19,7 @@ pub struct Installation {
     pub release: Option<u32>,
     /// Every codec that films may have, with the first of its encoders that is there.
     pub encoders: Vec<(VideoCodec, Option<&'static str>)>,
-    /// Whether the libraries were built with NVENC. Whether a GPU and a driver are there shows only when it is used.
+    /// Whether the libraries were built with NVENC. Whether a GPU and a driver are there, [`gpu_encoder_opens`] says.
     pub has_gpu_encoder: bool,
 }
 
@@ -35,6 +36,13 @@ pub fn installation() -> Installation {
         encoders: VideoCodec::ALL.map(|codec| (codec, first(codec))).into(),
         has_gpu_encoder: is_there(GPU_ENCODER),
     }
+}
+
+/// Whether films can be encoded on a GPU of this machine: opens its encoder of H.264 for a moment.
+pub fn gpu_encoder_opens() -> bool {
+    start();
+    let settings = VideoSettings { encoder: EncoderPreference::Hardware, ..VideoSettings::new(256, 256, FrameRate::FILM) };
+    encoder::find_by_name(GPU_ENCODER).is_some() && open(&settings, true).is_ok_and(|opened| opened.name == GPU_ENCODER)
 }
 
 /// FFmpeg's major version of libavcodec's: they have gone up together since 4.0.

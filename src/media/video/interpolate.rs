@@ -10,6 +10,7 @@ use super::blend::blend;
 use super::error::MediaError;
 use super::filter::{FilterChain, PictureFormat};
 use super::frame::Frame;
+use super::neighbours::{self, Between};
 use crate::domain::FrameRate;
 
 /// When the source's frames are shown.
@@ -74,15 +75,15 @@ const MOTION: &str = "mi_mode=mci:mc_mode=aobmc:me_mode=bidir:vsbmc=1";
 
 /// Where result frames lie among the source's: result frame j is at source position j · step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Steps {
+pub(super) struct Steps {
     /// Source frames.
     numerator: u64,
     /// Result frames.
-    denominator: u64,
+    pub(super) denominator: u64,
 }
 
 impl RateConversion {
-    fn steps(&self) -> Steps {
+    pub(super) fn steps(&self) -> Steps {
         let (numerator, denominator) = match self.timing {
             SourceTiming::Stretched => (self.source_frames.saturating_sub(1), self.frames.saturating_sub(1).max(1)),
             SourceTiming::At { from, to } => (
@@ -95,7 +96,7 @@ impl RateConversion {
     }
 
     /// The last source frame before (or at) a result frame, and how far the result lies beyond it, in `denominator`s of a frame.
-    fn position(&self, result: u64) -> (u64, u64) {
+    pub(super) fn position(&self, result: u64) -> (u64, u64) {
         let Steps { numerator, denominator } = self.steps();
         let product = u128::from(result) * u128::from(numerator);
         let whole = (product / u128::from(denominator)) as u64;
@@ -118,19 +119,16 @@ fn greatest_common_divisor(mut a: u64, mut b: u64) -> u64 {
 /// Gives exactly the frames that were asked for, one by one, to `emit`. Result frames that fall on a source frame are that frame, bit for
 /// bit. Memory: a dozen frames. The interrupt is looked at before every frame. Fails with [`MediaError::Setting`] for no frames, with
 /// [`MediaError::TooFewFrames`] when the source ends early, and with whatever the source and `emit` fail with.
-pub fn interpolate(
-    source: &mut dyn Iterator<Item = Result<Frame, MediaError>>,
+pub fn interpolate<E: From<MediaError>>(
+    source: &mut dyn Iterator<Item = Result<Frame, E>>,
     conversion: &RateConversion,
-    emit: &mut dyn FnMut(Frame) -> Result<(), MediaError>,
+    emit: &mut dyn FnMut(Frame) -> Result<(), E>,
     interrupted: &dyn Fn() -> bool,
-) -> Result<Interpolation, MediaError> {
-    if conversion.source_frames == 0 || conversion.frames == 0 {
-        return Err(MediaError::setting("frames", "there must be at least one, before and after"));
-    }
-    let mut source = Source { frames: source, taken: 0, needed: conversion.source_frames, interrupted };
+) -> Result<Interpolation, E> {
+    let mut source = Source::of(source, conversion, interrupted)?;
     let first = source.next()?;
     if conversion.is_copy() {
-        blended(first, &mut source, conversion, emit)?;
+        neighbours::each(first, &mut source, conversion, &mut blended, emit)?;
         return Ok(Interpolation::Copied);
     }
     let small = first.width().min(first.height()) < MIN_MOTION_SIDE;
@@ -140,23 +138,35 @@ pub fn interpolate(
         compensated(chain, first, &mut source, conversion, emit)?;
         return Ok(Interpolation::MotionCompensated);
     }
-    blended(first, &mut source, conversion, emit)?;
+    neighbours::each(first, &mut source, conversion, &mut blended, emit)?;
     Ok(Interpolation::Blended)
 }
 
-struct Source<'a> {
-    frames: &'a mut dyn Iterator<Item = Result<Frame, MediaError>>,
+/// Frames that are taken one by one.
+pub(super) struct Source<'a, E> {
+    frames: &'a mut dyn Iterator<Item = Result<Frame, E>>,
     taken: u64,
     needed: u64,
     interrupted: &'a dyn Fn() -> bool,
 }
 
-impl Source<'_> {
-    fn check(&self) -> Result<(), MediaError> {
+impl<'a, E: From<MediaError>> Source<'a, E> {
+    pub(super) fn of(
+        frames: &'a mut dyn Iterator<Item = Result<Frame, E>>,
+        conversion: &RateConversion,
+        interrupted: &'a dyn Fn() -> bool,
+    ) -> Result<Self, MediaError> {
+        if conversion.source_frames == 0 || conversion.frames == 0 {
+            return Err(MediaError::setting("frames", "there must be at least one, before and after"));
+        }
+        Ok(Self { frames, taken: 0, needed: conversion.source_frames, interrupted })
+    }
+
+    pub(super) fn check(&self) -> Result<(), MediaError> {
         if (self.interrupted)() { Err(MediaError::Interrupted) } else { Ok(()) }
     }
 
-    fn next(&mut self) -> Result<Frame, MediaError> {
+    pub(super) fn next(&mut self) -> Result<Frame, E> {
         self.check()?;
         let short = MediaError::TooFewFrames { file: "the clip".to_owned(), frames: self.taken, needed: self.needed };
         let frame = self.frames.next().ok_or(short)??;
@@ -165,39 +175,11 @@ impl Source<'_> {
     }
 }
 
-fn blended(
-    first: Frame,
-    source: &mut Source<'_>,
-    conversion: &RateConversion,
-    emit: &mut dyn FnMut(Frame) -> Result<(), MediaError>,
-) -> Result<(), MediaError> {
-    let steps = conversion.steps().denominator;
-    let mut window = (first, None::<Frame>);
-    let mut at = 0;
-    for result in 0..conversion.frames {
-        source.check()?;
-        let (whole, part) = conversion.position(result);
-        while at < whole {
-            let next = match window.1.take() {
-                Some(next) => next,
-                None => source.next()?,
-            };
-            window.0 = next;
-            at += 1;
-        }
-        if part == 0 {
-            emit(window.0.clone())?;
-            continue;
-        }
-        let next = match &window.1 {
-            Some(next) => next,
-            None => window.1.insert(source.next()?),
-        };
-        // Weights beyond 16 bits are no finer than the result.
-        let (part, steps) = if steps > 65_536 { (part * 65_536 / steps, 65_536) } else { (part, steps) };
-        emit(blend(&window.0, next, part as u32, steps as u32)?)?;
-    }
-    Ok(())
+fn blended<E: From<MediaError>>(between: &Between<'_>) -> Result<Frame, E> {
+    // Weights beyond 16 bits are no finer than the result.
+    let Between { part, of, .. } = *between;
+    let (part, steps) = if of > 65_536 { (part * 65_536 / of, 65_536) } else { (part, of) };
+    Ok(blend(between.first, between.second, part as u32, steps as u32)?)
 }
 
 /// The filter, if the numbers are such that it can count them.
@@ -224,13 +206,13 @@ fn motion_chain(first: &Frame, conversion: &RateConversion) -> Option<FilterChai
 /// holds, and begins with what it got first: the first frame is given twice more ahead of itself, one tick apart.
 const LEAD: u64 = 2;
 
-fn compensated(
+fn compensated<E: From<MediaError>>(
     mut chain: FilterChain,
     first: Frame,
-    source: &mut Source<'_>,
+    source: &mut Source<'_, E>,
     conversion: &RateConversion,
-    emit: &mut dyn FnMut(Frame) -> Result<(), MediaError>,
-) -> Result<(), MediaError> {
+    emit: &mut dyn FnMut(Frame) -> Result<(), E>,
+) -> Result<(), E> {
     let Steps { numerator, denominator } = conversion.steps();
     let time_of = |index: u64| (LEAD * numerator + index * denominator) as i64;
     for tick in 0..LEAD {
@@ -262,18 +244,18 @@ fn compensated(
 }
 
 /// Result frames on their way out.
-struct Results<'a> {
+struct Results<'a, E> {
     conversion: &'a RateConversion,
     /// Source frames that results may still be, with their numbers.
     sources: VecDeque<(u64, Frame)>,
     /// The result frame that comes next.
     next: u64,
-    emit: &'a mut dyn FnMut(Frame) -> Result<(), MediaError>,
+    emit: &'a mut dyn FnMut(Frame) -> Result<(), E>,
 }
 
-impl Results<'_> {
+impl<E: From<MediaError>> Results<'_, E> {
     /// Takes what the filter has made; its clock is the result's, [`LEAD`] ticks early.
-    fn take(&mut self, chain: &mut FilterChain, source: &Source<'_>) -> Result<(), MediaError> {
+    fn take(&mut self, chain: &mut FilterChain, source: &Source<'_, E>) -> Result<(), E> {
         while let Some(made) = chain.pull::<Video>()? {
             let is_next = made.pts() == Some((self.next + LEAD) as i64);
             if !is_next || self.next == self.conversion.frames {
@@ -286,7 +268,7 @@ impl Results<'_> {
     }
 
     /// Gives the next result: the source's own frame where it falls on one, else what was made.
-    fn give(&mut self, made: &Frame) -> Result<(), MediaError> {
+    fn give(&mut self, made: &Frame) -> Result<(), E> {
         let (whole, part) = self.conversion.position(self.next);
         self.sources.retain(|(index, _)| *index >= whole);
         let own = self.sources.front().filter(|(index, _)| part == 0 && *index == whole);
@@ -320,7 +302,7 @@ mod tests {
             results.push(frame);
             Ok(())
         };
-        let how = interpolate(&mut source, conversion, &mut emit, &|| false).unwrap();
+        let how = interpolate::<MediaError>(&mut source, conversion, &mut emit, &|| false).unwrap();
         (results, how)
     }
 

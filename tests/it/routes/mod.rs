@@ -12,6 +12,7 @@ mod openai_videos;
 mod server;
 mod tasks;
 mod tenants;
+mod video_networks;
 mod videos;
 
 use insta::Settings;

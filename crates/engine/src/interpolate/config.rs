@@ -34,6 +34,11 @@ impl InterpolatorConfig {
     /// RIFE 4.25 and 4.26.
     pub const PUBLISHED: Self = Self { channels: [192, 128, 96, 64, 32] };
 
+    /// A few words for reports: `RIFE 192-128-96-64-32`.
+    pub fn description(&self) -> String {
+        format!("RIFE {}", self.channels.map(|channels| channels.to_string()).join("-"))
+    }
+
     /// The network that tensors of these names and shapes belong to.
     pub fn detect<'a>(tensors: impl IntoIterator<Item = (&'a str, &'a [usize])>) -> Result<Self> {
         let mut channels = [0; BLOCKS];

@@ -48,6 +48,20 @@ impl Interpolator {
         Ok(interpolator)
     }
 
+    /// Which network a published file holds, by its header alone. What [`Self::open`] refuses is refused, but for values that cannot be read.
+    pub fn inspect(path: &Path) -> Result<InterpolatorConfig> {
+        let file = WeightFile::open(COMPONENT, path)?.without_prefix("module.")?.declaring();
+        let config = InterpolatorConfig::detect(file.tensors())?;
+        Self::load(&Ops::declaring(), &Scope::root(&file), config)?;
+        file.finish(is_harmless)?;
+        Ok(config)
+    }
+
+    /// A few words for reports: `RIFE 192-128-96-64-32`.
+    pub fn description(&self) -> String {
+        self.config.description()
+    }
+
     /// Reads and packs every weight.
     pub fn load(ops: &Ops, scope: &Scope<'_>, config: InterpolatorConfig) -> Result<Self> {
         Ok(Self { ops: ops.clone(), network: IfNet::load(ops, scope, &config)?, config })

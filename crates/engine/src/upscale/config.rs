@@ -68,6 +68,15 @@ impl UpscalerConfig {
         Err(refused(format!("neither RRDBNet (conv_first.weight) nor SRVGGNetCompact (body.0.weight), but {first}, …")))
     }
 
+    /// A few words for reports: `RRDBNet 64×23, 4×`.
+    pub fn description(&self) -> String {
+        let (name, features, layers) = match self {
+            Self::Rrdb(config) => ("RRDBNet", config.features, config.blocks),
+            Self::Compact(config) => ("SRVGGNetCompact", config.features, config.convolutions),
+        };
+        format!("{name} {features}×{layers}, {}×", self.scale())
+    }
+
     /// Pixels along a side that a pixel becomes.
     pub fn scale(&self) -> usize {
         match self {

@@ -43,6 +43,15 @@ impl Upscaler {
         Ok(upscaler)
     }
 
+    /// Which network a published file holds, by its header alone. What [`Self::open`] refuses is refused, but for values that cannot be read.
+    pub fn inspect(path: &Path) -> Result<UpscalerConfig> {
+        let file = WeightFile::open(COMPONENT, path)?.without_prefix("module.")?.declaring();
+        let config = UpscalerConfig::detect(file.tensors())?;
+        Self::load(&Ops::declaring(), &Scope::root(&file), config)?;
+        file.finish(|_| false)?;
+        Ok(config)
+    }
+
     /// Reads and packs every weight of the network that `config` describes.
     pub fn load(ops: &Ops, scope: &Scope<'_>, config: UpscalerConfig) -> Result<Self> {
         let network = match config {
@@ -65,11 +74,7 @@ impl Upscaler {
 
     /// A few words for reports: `RRDBNet 64×23, 4×`.
     pub fn description(&self) -> String {
-        let (name, features, layers) = match self.config {
-            UpscalerConfig::Rrdb(config) => ("RRDBNet", config.features, config.blocks),
-            UpscalerConfig::Compact(config) => ("SRVGGNetCompact", config.features, config.convolutions),
-        };
-        format!("{name} {features}×{layers}, {}×", self.scale())
+        self.config.description()
     }
 
     /// Memory of enlarging a picture of `height × width`. Activations have a bound, since a tile does; what grows with the picture is 20

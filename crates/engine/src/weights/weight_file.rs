@@ -17,6 +17,8 @@ pub struct WeightFile {
     file: Kind,
     /// Name → name in the file, and shape.
     tensors: BTreeMap<String, (String, Vec<usize>)>,
+    /// Whether tensors are declared instead of read.
+    declares: bool,
     taken: Mutex<BTreeSet<String>>,
     /// Bytes on their way from the file to f32, kept from tensor to tensor.
     scratch: Mutex<Vec<u8>>,
@@ -61,6 +63,7 @@ impl WeightFile {
             component: component.to_owned(),
             tensors: tensors.collect(),
             file,
+            declares: false,
             taken: Mutex::default(),
             scratch: Mutex::default(),
         })
@@ -78,6 +81,13 @@ impl WeightFile {
             tensors.insert(bare, place);
         }
         Ok(Self { tensors, ..self })
+    }
+
+    /// The same names and shapes without what they hold: nothing but the file's header is read, and networks made of it by
+    /// [`Ops::declaring`](crate::ops::Ops::declaring) can only be looked at.
+    #[must_use]
+    pub fn declaring(self) -> Self {
+        Self { declares: true, ..self }
     }
 
     /// Names and shapes of every tensor, in the order of names.
@@ -130,6 +140,10 @@ impl TensorSource for WeightFile {
             return Err(error(format!("{name} has shape {stored:?}, expected {shape:?}")));
         }
         let located = self.file.tensors().get(stored_name).ok_or_else(missing)?;
+        if self.declares {
+            self.taken.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned());
+            return Ok(HostTensor::Declared { shape: shape.to_vec() });
+        }
         // Not locked while it is used: the conversion waits for a thread pool, which may have another call of this run meanwhile.
         let mut scratch = std::mem::take(&mut *self.scratch.lock().unwrap_or_else(PoisonError::into_inner));
         let values = match &self.file {

@@ -13,6 +13,7 @@ use super::super::local::{WorkDirectory, attend, first_executor};
 use super::super::progress::ProgressDisplay;
 use super::output::FilmFile;
 use super::{Order, VideoArguments};
+use crate::app::films::film_tools;
 use crate::cli::failure::{Failure, OrFail, Outcome};
 use crate::cli::models::{self, FoundModel};
 use crate::config::{Config, Environment};
@@ -22,12 +23,12 @@ use crate::domain::{
     Clock, FilmRequest, Job, JobId, JobRequest, JobResult, JobState, ModelKind, PreviewDemand, Progress, SystemClock, TaskId,
     UnixMs,
 };
-use crate::execution::film::{self, FilmTask, FirstPicture, HostProgress, first_picture};
+use crate::execution::film::{self, FilmTask, FilmTools, FirstPicture, HostProgress, first_picture};
 use crate::execution::results::{Attempt, clip_manifest, encode_pictures, manifest, store_pictures};
 use crate::execution::{DeviceTask, DeviceWork, Executor, TaskOutput};
 use crate::media::decode::decode_image;
 use crate::media::encode::{PngText, encode_png};
-use crate::models::film_parameters::{InstalledNetworks, resolve_film_request};
+use crate::models::film_parameters::resolve_film_request;
 use crate::models::{IdentityCache, ModelIdentity, files_fingerprint};
 use crate::storage::ArtifactStorage;
 
@@ -41,12 +42,13 @@ pub(super) fn generate(arguments: &VideoArguments, order: Order, output: &FilmFi
     let named = arguments.image_model.as_deref();
     // One that is named is looked for even where nothing needs it.
     let image_model = if needs_keyframes || named.is_some() { image_model(&config, named)? } else { None };
+    let tools = film_tools(&config)?;
     let Order { parameters, images, audio } = order;
     let film = resolve_film_request(
         parameters,
         &model.description,
         image_model.as_ref().map(|model| &model.description),
-        InstalledNetworks::default(),
+        tools.installed(),
         getrandom::u64().or_fail()?,
     )
     .map_err(|error| arguments.refused(&error))?;
@@ -55,9 +57,8 @@ pub(super) fn generate(arguments: &VideoArguments, order: Order, output: &FilmFi
     let directory = WorkDirectory::make()?;
     let storage = ArtifactStorage::local(&directory.0.join("storage")).or_fail()?;
     let film = with_files(film, &storage, images, audio)?;
-    let made =
-        Studio { config: &config, model, image_model, storage, work: &directory.0, frames: arguments.frames_dir.as_deref() }
-            .make(film, output)?;
+    let (work, frames) = (&*directory.0, arguments.frames_dir.as_deref());
+    let made = Studio { config: &config, model, image_model, storage, tools, work, frames }.make(film, output)?;
     report(&made, output, out)
 }
 
@@ -114,6 +115,7 @@ struct Studio<'a> {
     model: FoundModel,
     image_model: Option<FoundModel>,
     storage: ArtifactStorage,
+    tools: FilmTools,
     work: &'a Path,
     frames: Option<&'a Path>,
 }
@@ -144,7 +146,7 @@ impl Studio<'_> {
                 } else {
                     let told = |done: u32, of: u32| progress.steps(done.into(), of.into());
                     let host = HostProgress { interrupt: &Interrupt::default(), told: &told };
-                    film::make(&task, &attempt, &self.storage, SystemClock.now(), &host).or_fail()?.0
+                    film::make(&task, &attempt, &self.storage, &self.tools, SystemClock.now(), &host).or_fail()?.0
                 };
                 finished.insert(position, result);
             }

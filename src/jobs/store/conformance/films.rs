@@ -273,7 +273,9 @@ async fn what_was_taken_over_is_not_made_again(#[values(Adapter::Sqlite, Adapter
     record.tasks = vec![task(0, Some(left(0))), task(1, Some(left(1))), task(2, Some(left(2))), task(3, None)];
     let bytes = quotas::reservation(Meter::StorageBytes, 0, 0, None);
     record.reservations = vec![bytes.clone()];
+    record.job.progress = Progress { step: 21, steps: 44 };
     store.insert(&record, LIMIT).await.unwrap();
+    assert_eq!(store.job(record.job.id).await.unwrap().progress, record.job.progress, "what was taken over counts");
     assert_eq!(positions(&store.queued(START, 9).await.unwrap()), [3]);
     let taken = store.tasks_of(record.job.id).await.unwrap();
     let expected: Vec<_> = (0..3).map(|position| (0, Some(left(position)))).chain([(0, None)]).collect();

@@ -30,8 +30,8 @@ macro_rules! insert_tasks {
 const INSERT: &str = concat!(
     "WITH job AS (
         INSERT INTO jobs (id, user_id, project_id, retry_of, kind, model_id, state, request, priority, reservations, idempotency_key,
-            request_sha256, created_ms, updated_ms)
-        VALUES ($1, $2, $3, $20, $21, $22, 'queued', $23, $4, $24, $25, $26, $6, $5)
+            request_sha256, created_ms, updated_ms, progress_step, progress_steps)
+        VALUES ($1, $2, $3, $20, $21, $22, 'queued', $23, $4, $24, $25, $26, $6, $5, $27, $28)
         ON CONFLICT (user_id, idempotency_key) DO NOTHING RETURNING id
     ) ",
     insert_tasks!(),
@@ -97,6 +97,8 @@ pub(super) async fn insert(
         .bind(row.reservations.clone())
         .bind(row.idempotency_key.clone())
         .bind(row.request_sha256.clone())
+        .bind(i64::from(row.progress.step))
+        .bind(i64::from(row.progress.steps))
         .execute(&mut *transaction)
         .await?;
     if inserted.rows_affected() == 0 {

@@ -24,8 +24,8 @@ macro_rules! insert_tasks {
 
 const INSERT: &str = concat!(
     "INSERT INTO jobs (id, user_id, project_id, retry_of, kind, model_id, state, request, priority, reservations, idempotency_key,
-         request_sha256, created_ms, updated_ms)
-     VALUES (?1, ?2, ?3, ?8, ?9, ?10, 'queued', ?11, ?4, ?12, ?13, ?14, ?6, ?5);
+         request_sha256, created_ms, updated_ms, progress_step, progress_steps)
+     VALUES (?1, ?2, ?3, ?8, ?9, ?10, 'queued', ?11, ?4, ?12, ?13, ?14, ?6, ?5, ?15, ?16);
      ",
     insert_tasks!()
 );
@@ -70,6 +70,8 @@ pub(super) async fn insert(
         .bind(&row.reservations)
         .bind(&row.idempotency_key)
         .bind(&row.request_sha256)
+        .bind(row.progress.step)
+        .bind(row.progress.steps)
         .execute(connection)
         .await?;
     waiting.changed_by(i64::try_from(row.waiting()).unwrap_or(i64::MAX));
