@@ -1,6 +1,6 @@
 //! Reading answers that may be anything: not JSON, cut off, numbers as texts, texts as numbers.
 //!
-//! serde_json bounds the depth; the length is bounded here. Nothing in an answer is trusted to have the type that its document says.
+//! `serde_json` bounds the depth; the length is bounded here. Nothing in an answer is trusted to have the type that its document says.
 
 use serde_json::Value;
 use url::Url;

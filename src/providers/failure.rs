@@ -105,11 +105,12 @@ impl FailureClass {
         match self {
             Self::InvalidRequest => Action { client_status: Some(400), client_code: "invalid_request_error", ..NOTHING },
             Self::Moderation => Action { client_status: Some(400), client_code: "moderation_blocked", ..NOTHING },
-            Self::Authentication => Action { other_key: true, other_provider: true, key: KeyConsequence::Disable, ..NOTHING },
+            Self::Authentication | Self::Billing => {
+                Action { other_key: true, other_provider: true, key: KeyConsequence::Disable, ..NOTHING }
+            }
             Self::Permission | Self::Quota => {
                 Action { other_key: true, other_provider: true, key: KeyConsequence::Rest { seconds: 3600 }, ..NOTHING }
             }
-            Self::Billing => Action { other_key: true, other_provider: true, key: KeyConsequence::Disable, ..NOTHING },
             Self::RateLimit => Action {
                 same_key: SameKey::AfterPause,
                 other_key: true,
@@ -341,7 +342,9 @@ mod tests {
     };
 
     /// Class; again with the same key; with another key; at another provider; whether the key stays; our client's status and code.
-    const ACTIONS: &[(FailureClass, bool, bool, bool, bool, Option<u16>, &str)] = &[
+    type Row = (FailureClass, bool, bool, bool, bool, Option<u16>, &'static str);
+
+    const ACTIONS: &[Row] = &[
         (InvalidRequest, false, false, false, true, Some(400), "invalid_request_error"),
         (Moderation, false, false, false, true, Some(400), "moderation_blocked"),
         (Authentication, false, true, true, false, Some(502), "upstream_error"),

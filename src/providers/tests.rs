@@ -220,11 +220,17 @@ fn every_size_tier_and_ratio_of_the_table_is_possible_and_no_other() {
         match mode.frame {
             FrameRule::Untold => {
                 possible(odd, false);
-                Tier::ALL.into_iter().for_each(|tier| possible(Frame::Tier(tier), false));
+                for tier in Tier::ALL {
+                    possible(Frame::Tier(tier), false);
+                }
             }
             FrameRule::Sizes { rows, custom, .. } => {
-                rows.iter().for_each(|row| possible(Frame::Size(row.size), true));
-                rows.iter().for_each(|row| possible(Frame::Ratio(row.ratio), true));
+                for row in rows {
+                    possible(Frame::Size(row.size), true);
+                }
+                for row in rows {
+                    possible(Frame::Ratio(row.ratio), true);
+                }
                 for tier in Tier::ALL {
                     possible(Frame::Tier(tier), rows.iter().any(|row| row.tier == Some(tier)));
                 }
@@ -232,7 +238,9 @@ fn every_size_tier_and_ratio_of_the_table_is_possible_and_no_other() {
                 possible(Frame::Ratio(Ratio::new(5, 1)), false);
             }
             FrameRule::Tiers { tiers, .. } => {
-                Tier::ALL.into_iter().for_each(|tier| possible(Frame::Tier(tier), tiers.contains(&tier)));
+                for tier in Tier::ALL {
+                    possible(Frame::Tier(tier), tiers.contains(&tier));
+                }
                 possible(odd, false);
                 possible(Frame::Ratio(Ratio::new(16, 9)), false);
             }
@@ -247,7 +255,9 @@ fn every_size_tier_and_ratio_of_the_table_is_possible_and_no_other() {
                 for ratio in [Ratio::new(16, 9), Ratio::new(4, 3), Ratio::new(21, 9), Ratio::new(5, 1)] {
                     possible(Frame::Ratio(ratio), ratios.contains(&ratio));
                 }
-                rows.iter().for_each(|row| possible(Frame::Size(row.size), true));
+                for row in rows {
+                    possible(Frame::Size(row.size), true);
+                }
                 possible(odd, false);
             }
         }

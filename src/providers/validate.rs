@@ -26,6 +26,7 @@ pub struct RequestRefusal {
 
 impl RequestRefusal {
     /// A refusal. Long values are cut.
+    #[expect(clippy::needless_pass_by_value, reason = "numbers, texts and values made for the message alone are given alike")]
     pub fn new(field: &'static str, value: impl ToString, model: &str, allowed: impl Into<String>) -> Self {
         let value = value.to_string().chars().take(MOST_VALUE_CHARACTERS).collect();
         Self { field, value, model: model.chars().take(MOST_VALUE_CHARACTERS).collect(), allowed: allowed.into() }

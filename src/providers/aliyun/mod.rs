@@ -108,7 +108,7 @@ impl Provider for Aliyun {
         _options: &CreateOptions,
         _now: UnixMs,
     ) -> Result<WireRequest, RequestRefusal> {
-        Ok(request::create(self, model, checked))
+        request::create(self, model, checked)
     }
 
     fn read_created(&self, _model: &str, response: &WireResponse<'_>) -> Result<Created, ProviderFailure> {

@@ -7,14 +7,19 @@ use super::models::{is_between_frames, speaks_media};
 use crate::providers::fields::Fields;
 use crate::providers::frame::{PixelSize, Ratio, Tier};
 use crate::providers::request::{GenerationKind, PictureRole, PictureSource};
-use crate::providers::validate::{FrameChoice, Validated};
+use crate::providers::validate::{FrameChoice, RequestRefusal, Validated};
 use crate::providers::wire::{Method, WireRequest};
 
 const VIDEO: &str = "/services/aigc/video-generation/video-synthesis";
 const BETWEEN_FRAMES: &str = "/services/aigc/image2video/video-synthesis";
 const IMAGE: &str = "/services/aigc/text2image/image-synthesis";
 
-pub(super) fn create(provider: &Aliyun, model: &str, checked: &Validated<'_>) -> WireRequest {
+/// A create. Fails with [`RequestRefusal`] for several shots without the rewriting that would make them.
+pub(super) fn create(provider: &Aliyun, model: &str, checked: &Validated<'_>) -> Result<WireRequest, RequestRefusal> {
+    let asked = checked.request;
+    if asked.shot_type.as_deref() == Some("multi") && asked.prompt_extension == Some(false) {
+        return Err(RequestRefusal::new("shot_type", "multi", model, "single, or multi with prompt_extension"));
+    }
     let model = provider.region.name_of(model);
     let path = match checked.request.kind {
         GenerationKind::TextToImage => IMAGE,
@@ -33,7 +38,7 @@ pub(super) fn create(provider: &Aliyun, model: &str, checked: &Validated<'_>) ->
     {
         request = request.with_header("X-DashScope-OssResourceResolve", "enable");
     }
-    request
+    Ok(request)
 }
 
 fn input(model: &str, checked: &Validated<'_>) -> Fields {

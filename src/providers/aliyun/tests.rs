@@ -128,6 +128,16 @@ fn the_mark_is_always_sent_from_2_7_on() {
 }
 
 #[test]
+fn several_shots_need_the_rewriting_that_makes_them() {
+    let mut request = GenerationRequest { shot_type: Some("multi".to_owned()), ..text("x", "720P", 5) };
+    assert_eq!(body_of("wan2.6-t2v", &request)["parameters"]["shot_type"], json!("multi"));
+    request.prompt_extension = Some(false);
+    assert!(refused(&aliyun(), "wan2.6-t2v", &request).starts_with("shot_type: 'multi'"));
+    request.prompt_extension = None;
+    assert!(refused(&aliyun(), "wan2.5-t2v-preview", &request).ends_with("allowed: none"));
+}
+
+#[test]
 fn pictures_by_number_are_one_unless_asked_for_more() {
     let request = GenerationRequest::new(GenerationKind::TextToImage, "一只猫");
     let call = written(&aliyun(), "wan2.2-t2i-flash", &request);

@@ -59,9 +59,9 @@ impl Minimax {
     }
 
     /// A call; `query` is made of identifiers that were checked.
-    fn call(&self, method: Method, path: &str, query: Option<String>) -> WireRequest {
+    fn call(&self, method: Method, path: &str, query: Option<&str>) -> WireRequest {
         let mut url = self.account.url(path);
-        url.set_query(query.as_deref());
+        url.set_query(query);
         WireRequest::new(method, url, self.account.bearer())
     }
 }
@@ -99,7 +99,7 @@ impl Provider for Minimax {
         }
         let body = request::first_generation(self, model, checked, options)?;
         let query = self.group_id.as_ref().map(|group| format!("GroupId={group}"));
-        Ok(self.call(Method::Post, "/v1/video_generation", query).with_body(body))
+        Ok(self.call(Method::Post, "/v1/video_generation", query.as_deref()).with_body(body))
     }
 
     fn read_created(&self, _model: &str, response: &WireResponse<'_>) -> Result<Created, ProviderFailure> {
@@ -113,7 +113,7 @@ impl Provider for Minimax {
         Ok(if models::is_second_generation(&task.model) {
             self.call(Method::Get, &format!("/v2/query/video_generation/{}", task.id), None)
         } else {
-            self.call(Method::Get, "/v1/query/video_generation", Some(format!("task_id={}", task.id)))
+            self.call(Method::Get, "/v1/query/video_generation", Some(&format!("task_id={}", task.id)))
         })
     }
 
@@ -128,7 +128,7 @@ impl Provider for Minimax {
     fn fetch(&self, result: &RemoteResult, _now: UnixMs) -> Option<WireRequest> {
         match &result.source {
             ResultSource::File(id) if is_identifier(id) => {
-                Some(self.call(Method::Get, "/v1/files/retrieve", Some(format!("file_id={id}"))))
+                Some(self.call(Method::Get, "/v1/files/retrieve", Some(&format!("file_id={id}"))))
             }
             _ => None,
         }

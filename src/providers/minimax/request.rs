@@ -9,7 +9,8 @@ use crate::providers::protocol::CreateOptions;
 use crate::providers::request::PictureRole;
 use crate::providers::validate::{FrameChoice, RequestRefusal, Validated};
 
-/// The body of the first generation. Fails with [`RequestRefusal`] for a mark on a site that has none.
+/// The body of the first generation. Fails with [`RequestRefusal`] for a mark on a site that has none, and for a shorter rewriting where
+/// there is to be no rewriting.
 pub(super) fn first_generation(
     provider: &Minimax,
     model: &str,
@@ -17,6 +18,9 @@ pub(super) fn first_generation(
     options: &CreateOptions,
 ) -> Result<Value, RequestRefusal> {
     let (request, mode) = (checked.request, checked.mode);
+    if request.fast_pretreatment == Some(true) && request.prompt_extension == Some(false) {
+        return Err(RequestRefusal::new("fast_pretreatment", "true", model, "false, or true with prompt_extension"));
+    }
     let watermark = match (provider.site, request.watermark) {
         (Site::International, Some(true)) => {
             return Err(RequestRefusal::new("watermark", "true", model, "false: the international site has no such mark"));

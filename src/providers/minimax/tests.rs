@@ -145,10 +145,12 @@ fn the_group_is_named_on_creates_alone_and_the_mark_is_china_s() {
 #[test]
 fn rewriting_has_a_shorter_form_where_the_schema_has_it() {
     let mut asked = request(GenerationKind::TextToVideo, &[]);
-    asked.prompt_extension = Some(false);
+    asked.prompt_extension = Some(true);
     asked.fast_pretreatment = Some(true);
     let body = written(&minimax(), "MiniMax-Hailuo-2.3", &asked).body.unwrap();
-    assert_eq!((&body["prompt_optimizer"], &body["fast_pretreatment"]), (&json!(false), &json!(true)));
+    assert_eq!((&body["prompt_optimizer"], &body["fast_pretreatment"]), (&json!(true), &json!(true)));
+    asked.prompt_extension = Some(false);
+    assert!(refused(&minimax(), "MiniMax-Hailuo-2.3", &asked).ends_with("allowed: false, or true with prompt_extension"));
     assert!(refused(&minimax(), "T2V-01", &asked).starts_with("fast_pretreatment: 'true'"));
 }
 

@@ -120,7 +120,7 @@ const fn with_styles(mut mode: Mode) -> Mode {
 }
 
 /// A size that is always sent, and a shape beside it.
-const fn shaped(tiers: &'static [Tier; 1], rows: &'static [SizeRow]) -> FrameRule {
+const fn shaped(tiers: &'static [Tier], rows: &'static [SizeRow]) -> FrameRule {
     FrameRule::TiersAndRatios { tiers, default_tier: Some(tiers[0]), ratios: SHAPES, default_ratio: None, rows }
 }
 
