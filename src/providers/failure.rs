@@ -189,7 +189,7 @@ impl FailureClass {
 
 /// Which call failed: the same answer means another thing when it answers a create.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Call {
+pub(super) enum Call {
     /// A create, which is billed.
     Create,
     /// Polls, retrievals and cancellations: they may be repeated.

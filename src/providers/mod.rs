@@ -28,7 +28,7 @@ pub mod zhipuai;
 #[cfg(test)]
 mod tests;
 
-pub use failure::{Action, Call, FailureClass, KeyConsequence, ProviderFailure, SameKey};
+pub use failure::{Action, FailureClass, KeyConsequence, ProviderFailure, SameKey};
 pub use frame::{Frame, FrameError, PixelSize, Ratio, Tier};
 pub use outcome::{Cancellation, Created, Finished, Polled, RemoteResult, ResultKind, ResultSource, Underway, Usage};
 pub use protocol::{CreateOptions, Known, Provider, RemoteTask, create, model};

@@ -127,6 +127,38 @@ fn the_mark_is_always_sent_from_2_7_on() {
     assert_eq!(body_of("wan2.6-t2v", &text("x", "720P", 5))["parameters"].get("watermark"), None);
 }
 
+/// Model, its tiers, its seconds; by the documents.
+#[rstest]
+#[case("wanx2.1-t2v-turbo", "480P 720P", "5")]
+#[case("wanx2.1-t2v-plus", "720P", "5")]
+#[case("wan2.2-t2v-plus", "480P 1080P", "5")]
+#[case("wan2.5-t2v-preview", "480P 720P 1080P", "5 10")]
+#[case("wan2.6-t2v", "720P 1080P", "2 3 4 5 6 7 8 9 10 11 12 13 14 15")]
+#[case("wan2.7-t2v", "720P 1080P", "2 3 4 5 6 7 8 9 10 11 12 13 14 15")]
+#[case("wanx2.1-i2v-turbo", "480P 720P", "3 4 5")]
+#[case("wanx2.1-i2v-plus", "720P", "5")]
+#[case("wan2.2-i2v-flash", "480P 720P 1080P", "5")]
+#[case("wan2.2-i2v-plus", "480P 1080P", "5")]
+#[case("wan2.5-i2v-preview", "480P 720P 1080P", "5 10")]
+#[case("wan2.6-i2v", "720P 1080P", "5 10 15")]
+#[case("wan2.7-i2v", "720P 1080P", "2 3 4 5 6 7 8 9 10 11 12 13 14 15")]
+#[case("wanx2.1-kf2v-plus", "720P", "5")]
+#[case("wan2.2-kf2v-flash", "480P 720P 1080P", "5")]
+fn tiers_and_lengths_are_the_documents(#[case] model: &str, #[case] tiers: &str, #[case] seconds: &str) {
+    let known = crate::providers::model(&aliyun(), model).unwrap();
+    let smallest = crate::providers::tests::smallest(&known.modes[0]);
+    let possible = |request: &GenerationRequest| create(&aliyun(), model, request, &CreateOptions::default(), NOW).is_ok();
+    let possible_tiers: Vec<&str> = ["480P", "512P", "720P", "768P", "1080P", "2K", "4K"]
+        .into_iter()
+        .filter(|tier| possible(&GenerationRequest { frame: Some(tier.parse().unwrap()), ..smallest.clone() }))
+        .collect();
+    let possible_seconds: Vec<String> = (0..=30)
+        .filter(|seconds| possible(&GenerationRequest { seconds: Some(*seconds), ..smallest.clone() }))
+        .map(|seconds| seconds.to_string())
+        .collect();
+    assert_eq!((possible_tiers.join(" ").as_str(), possible_seconds.join(" ").as_str()), (tiers, seconds));
+}
+
 #[test]
 fn several_shots_need_the_rewriting_that_makes_them() {
     let mut request = GenerationRequest { shot_type: Some("multi".to_owned()), ..text("x", "720P", 5) };

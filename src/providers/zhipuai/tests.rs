@@ -111,6 +111,48 @@ fn tiers_and_ratios_are_looked_up(#[case] model: &str, #[case] frame: &str, #[ca
     assert_eq!(body, expected);
 }
 
+/// Model, its sizes, its seconds; by the documents.
+#[rstest]
+#[case("cogvideox-3", "1280x720 720x1280 1024x1024 1920x1080 1080x1920 2048x1080 3840x2160", "5 10")]
+#[case("cogvideox-2", "720x480 1024x1024 1280x960 960x1280 1920x1080 1080x1920 2048x1080 3840x2160", "")]
+#[case("cogvideox-flash", "720x480 1024x1024 1280x960 960x1280 1920x1080 1080x1920 2048x1080 3840x2160", "")]
+#[case("viduq1-text", "1920x1080 1080x1920", "5")]
+#[case("viduq1-image", "1920x1080", "5")]
+#[case("viduq1-start-end", "1920x1080", "5")]
+#[case("vidu2-image", "1280x720", "4")]
+#[case("vidu2-start-end", "1280x720 480x360", "4")]
+#[case("vidu2-reference", "1280x720", "4")]
+fn sizes_and_lengths_are_the_documents(#[case] model: &str, #[case] sizes: &str, #[case] seconds: &str) {
+    let known = crate::providers::model(&zhipuai(), model).unwrap();
+    let smallest = crate::providers::tests::smallest(&known.modes[0]);
+    let possible = |request: &GenerationRequest| create(&zhipuai(), model, request, &CreateOptions::default(), NOW).is_ok();
+    let all = [
+        "1280x720",
+        "720x1280",
+        "720x480",
+        "480x360",
+        "640x480",
+        "1024x1024",
+        "1280x960",
+        "960x1280",
+        "1920x1080",
+        "1080x1920",
+        "2048x1080",
+        "3840x2160",
+        "2160x3840",
+    ];
+    for size in all {
+        let expected = sizes.split(' ').any(|listed| listed == size);
+        let request = GenerationRequest { frame: Some(size.parse().unwrap()), ..smallest.clone() };
+        assert_eq!(possible(&request), expected, "{size}");
+    }
+    let possible_seconds: Vec<String> = (0..=30)
+        .filter(|seconds| possible(&GenerationRequest { seconds: Some(*seconds), ..smallest.clone() }))
+        .map(|seconds| seconds.to_string())
+        .collect();
+    assert_eq!(possible_seconds.join(" "), seconds);
+}
+
 #[test]
 fn the_two_frames_of_vidu_are_about_equally_large() {
     let message = |first: (u32, u32), last: (u32, u32)| {
