@@ -1,0 +1,37 @@
+//! Providers: the clouds that generate in our stead, each with its own words. This module knows the words and nothing else.
+//!
+//! Everything here is a pure function over values: a request becomes a [`WireRequest`], a [`WireResponse`] becomes an outcome or a
+//! [`ProviderFailure`]. No connection, no clock, no settings. Whoever sends the calls keeps the rest:
+//!
+//! - it follows no redirect with a credential, and asks no private address for a result;
+//! - it polls a task with the account that made it;
+//! - it never sends a create again unless [`FailureClass::may_create_again`] allows it.
+//!
+//! Invariants: what a model cannot express is refused before a call is written; no body makes a reader panic or allocate beyond a small
+//! multiple of [`MOST_BODY_BYTES`]; what stands in a URL was checked to mean nothing there; credentials and signed links do not show
+//! themselves.
+
+pub mod aliyun;
+mod body;
+pub mod capabilities;
+mod failure;
+mod fields;
+mod frame;
+pub mod minimax;
+mod outcome;
+mod protocol;
+mod request;
+mod validate;
+mod wire;
+pub mod zhipuai;
+
+#[cfg(test)]
+mod tests;
+
+pub use failure::{Action, FailureClass, KeyConsequence, ProviderFailure, SameKey};
+pub use frame::{Frame, FrameError, PixelSize, Ratio, Tier};
+pub use outcome::{Cancellation, Created, Finished, Polled, RemoteResult, ResultKind, ResultSource, Underway, Usage};
+pub use protocol::{CreateOptions, Known, Provider, RemoteTask, create, model};
+pub use request::{GenerationKind, GenerationRequest, Picture, PictureFormat, PictureRole, PictureSource};
+pub use validate::{FrameChoice, RequestRefusal, Validated, validate};
+pub use wire::{Account, AccountError, HeaderText, MOST_BODY_BYTES, Method, WireRequest, WireResponse};

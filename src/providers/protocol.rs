@@ -1,0 +1,101 @@
+//! The one contract of all providers: create → read created → poll → read polled → fetch → cancel.
+
+use super::capabilities::{Following, Model};
+use super::failure::ProviderFailure;
+use super::outcome::{Cancellation, Created, Polled, RemoteResult, Underway};
+use super::request::GenerationRequest;
+use super::validate::{RequestRefusal, Validated, validate};
+use super::wire::{WireRequest, WireResponse};
+use crate::domain::UnixMs;
+
+/// What a create carries beside the request.
+#[derive(Clone, Debug, Default)]
+pub struct CreateOptions {
+    /// An id of ours by which the provider knows the request again. Only where [`Following::knows_our_id`] says so it is sent.
+    pub our_id: Option<String>,
+    /// Where the provider may call when something happens. Polling goes on all the same.
+    pub callback_url: Option<String>,
+}
+
+/// A task as it was made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RemoteTask {
+    /// The provider's id.
+    pub id: String,
+    /// The model's name, as it was asked for: some providers have other routes for other models.
+    pub model: String,
+}
+
+/// What is known of a task before a poll's answer is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// How far it was. A word that nobody knows leaves it there.
+    pub state: Underway,
+    /// How many polls were answered before.
+    pub polls: u32,
+}
+
+/// A provider's wire, pure: values in, values out. An implementation is an account and its settings; tasks are polled, fetched and
+/// cancelled with the one that made them.
+pub trait Provider: Send + Sync {
+    /// Its name in settings and messages.
+    fn name(&self) -> &'static str;
+
+    /// Its models.
+    fn models(&self) -> &'static [Model];
+
+    /// How its tasks are followed. Of `model`, since generations of a provider's wire differ.
+    fn following(&self, model: &str) -> Following;
+
+    /// The call that makes a task of a checked request. Fails with [`RequestRefusal`] where this account cannot express it.
+    fn write_create(
+        &self,
+        model: &str,
+        checked: &Validated<'_>,
+        options: &CreateOptions,
+        now: UnixMs,
+    ) -> Result<WireRequest, RequestRefusal>;
+
+    /// Reads the answer to a create. Fails with [`ProviderFailure`]; an answer that cannot be read is of unknown outcome.
+    fn read_created(&self, model: &str, response: &WireResponse<'_>) -> Result<Created, ProviderFailure>;
+
+    /// The call that asks how far a task is. Fails with [`ProviderFailure`] for an id that no provider gave.
+    fn poll(&self, task: &RemoteTask, now: UnixMs) -> Result<WireRequest, ProviderFailure>;
+
+    /// Reads the answer to a poll. Fails with [`ProviderFailure`] where the poll failed, not the task.
+    fn read_polled(&self, task: &RemoteTask, known: Known, response: &WireResponse<'_>) -> Result<Polled, ProviderFailure>;
+
+    /// The call that makes a link of a result which is a file's id; none where it is a link. The link may be asked for anew.
+    fn fetch(&self, result: &RemoteResult, now: UnixMs) -> Option<WireRequest>;
+
+    /// Reads the answer to [`Self::fetch`]: the result, with a link. Fails with [`ProviderFailure`].
+    fn read_fetched(&self, result: &RemoteResult, response: &WireResponse<'_>) -> Result<RemoteResult, ProviderFailure>;
+
+    /// The call that cancels a task which waits; none where the provider has no such call. Then we stop following the task, and it may be
+    /// billed all the same.
+    fn cancel(&self, task: &RemoteTask, known: Known, now: UnixMs) -> Option<WireRequest>;
+
+    /// Reads the answer to a cancellation. Fails with [`ProviderFailure`].
+    fn read_cancelled(&self, task: &RemoteTask, response: &WireResponse<'_>) -> Result<Cancellation, ProviderFailure>;
+}
+
+/// The model of a name among a provider's.
+pub fn model(provider: &dyn Provider, name: &str) -> Option<&'static Model> {
+    provider.models().iter().find(|model| model.is_called(name))
+}
+
+/// Checks a request against the tables and writes its create. Fails with [`RequestRefusal`]; nothing was spent then.
+pub fn create(
+    provider: &dyn Provider,
+    model_name: &str,
+    request: &GenerationRequest,
+    options: &CreateOptions,
+    now: UnixMs,
+) -> Result<WireRequest, RequestRefusal> {
+    let Some(model) = model(provider, model_name) else {
+        let names: Vec<&str> = provider.models().iter().map(|model| model.name).collect();
+        return Err(RequestRefusal::new("model", model_name, provider.name(), names.join(", ")));
+    };
+    let checked = validate(model, request)?;
+    provider.write_create(model_name, &checked, options, now)
+}

@@ -1,0 +1,252 @@
+//! A call to a provider, and its answer, as values. Whoever sends them is elsewhere.
+
+use std::fmt;
+
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
+use url::Url;
+
+/// Most bytes of an answer that are read. Answers carry links and words, never pictures: real ones have a few KiB.
+pub const MOST_BODY_BYTES: usize = 1 << 20;
+
+/// An HTTP method.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// Reads; may be repeated.
+    Get,
+    /// Makes something.
+    Post,
+    /// Cancels, and at some providers removes.
+    Delete,
+}
+
+impl Method {
+    /// As HTTP writes it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Post => "POST",
+            Self::Delete => "DELETE",
+        }
+    }
+}
+
+/// A header's value. A credential does not show itself in logs.
+#[derive(Clone, Debug)]
+pub enum HeaderText {
+    /// What anybody may read.
+    Plain(String),
+    /// A credential.
+    Secret(SecretString),
+}
+
+impl HeaderText {
+    /// The value as it is sent.
+    pub fn expose(&self) -> &str {
+        match self {
+            Self::Plain(text) => text,
+            Self::Secret(text) => text.expose_secret(),
+        }
+    }
+}
+
+/// What is to be sent. Redirects must not be followed with it: its credential is for this host alone.
+#[derive(Clone)]
+pub struct WireRequest {
+    /// The method.
+    pub method: Method,
+    /// Where to.
+    pub url: Url,
+    /// Names, in the provider's spelling, and values.
+    pub headers: Vec<(&'static str, HeaderText)>,
+    /// The body, JSON, if there is one; `Content-Type` is among the headers then.
+    pub body: Option<Value>,
+}
+
+impl WireRequest {
+    /// A call without a body.
+    pub(super) fn new(method: Method, url: Url, authorization: SecretString) -> Self {
+        Self { method, url, headers: vec![("Authorization", HeaderText::Secret(authorization))], body: None }
+    }
+
+    /// The call with a JSON body.
+    pub(super) fn with_body(mut self, body: Value) -> Self {
+        self.body = Some(body);
+        self.with_header("Content-Type", "application/json")
+    }
+
+    /// The call with one more header.
+    pub(super) fn with_header(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.headers.push((name, HeaderText::Plain(value.into())));
+        self
+    }
+
+    /// The body's bytes; none for a call without one.
+    pub fn body_bytes(&self) -> Vec<u8> {
+        self.body.as_ref().map_or_else(Vec::new, |body| body.to_string().into_bytes())
+    }
+}
+
+impl fmt::Debug for WireRequest {
+    /// Without the body: it may hold megabytes of pictures, and what users wrote.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} {}", self.method.as_str(), self.url)
+    }
+}
+
+/// What came back.
+#[derive(Clone, Copy, Debug)]
+pub struct WireResponse<'a> {
+    /// The HTTP status.
+    pub status: u16,
+    /// Names, in any case, and values.
+    pub headers: &'a [(String, String)],
+    /// The body. The sender stops reading a little behind [`MOST_BODY_BYTES`]; a longer one is not looked at.
+    pub body: &'a [u8],
+}
+
+impl<'a> WireResponse<'a> {
+    /// Whether the status says success.
+    pub fn is_success(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+
+    /// The first header of this name.
+    pub fn header(&self, name: &str) -> Option<&'a str> {
+        self.headers.iter().find(|(other, _)| other.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+    }
+
+    /// Seconds of a `Retry-After` that is a number, an hour at most. A date is taken for none: the clocks may differ.
+    pub fn retry_after_seconds(&self) -> Option<u32> {
+        let seconds: u32 = self.header("Retry-After")?.trim().parse().ok()?;
+        Some(seconds.min(3600))
+    }
+}
+
+/// Where an account's calls go, and what proves whose they are. Tasks are polled with the account that made them.
+#[derive(Clone, Debug)]
+pub struct Account {
+    base_url: Url,
+    key: SecretString,
+}
+
+/// Why an account cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AccountError {
+    /// No http(s) URL with a host, or one with a query, a fragment or a user.
+    #[error("base_url: '{0}' is no address of an API; write https://host/path, without a query")]
+    BaseUrl(String),
+    /// An empty key, or one that no header can carry.
+    #[error("the key must be 1 to 4096 visible ASCII characters")]
+    Key,
+    /// A key that tokens cannot be signed with.
+    #[error("the key has not the form id.secret, which signed tokens need; use the key itself")]
+    KeyForm,
+    /// A name that becomes part of a header, a host or a query.
+    #[error("{field}: only letters, digits, '-' and '_' are allowed, 1 to 128 of them")]
+    Name {
+        /// The setting.
+        field: &'static str,
+    },
+}
+
+impl Account {
+    /// An account at `base_url`. Fails with [`AccountError`].
+    pub fn new(base_url: &str, key: SecretString) -> Result<Self, AccountError> {
+        let refused = || AccountError::BaseUrl(base_url.chars().take(200).collect());
+        let parsed = Url::parse(base_url).map_err(|_| refused())?;
+        let plain = matches!(parsed.scheme(), "https" | "http")
+            && parsed.has_host()
+            && parsed.query().is_none()
+            && parsed.fragment().is_none()
+            && parsed.username().is_empty()
+            && parsed.password().is_none();
+        if !plain {
+            return Err(refused());
+        }
+        let text = key.expose_secret();
+        if text.is_empty() || text.len() > 4096 || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(AccountError::Key);
+        }
+        Ok(Self { base_url: parsed, key })
+    }
+
+    /// The base URL with `path`, which begins with `/` and is made of constants and of identifiers that were checked when they were read.
+    pub(super) fn url(&self, path: &str) -> Url {
+        let mut url = self.base_url.clone();
+        url.set_path(&format!("{}{path}", self.base_url.path().trim_end_matches('/')));
+        url
+    }
+
+    /// The key itself.
+    pub(super) fn key(&self) -> &SecretString {
+        &self.key
+    }
+
+    /// `Bearer` and the key.
+    pub(super) fn bearer(&self) -> SecretString {
+        SecretString::from(format!("Bearer {}", self.key.expose_secret()))
+    }
+}
+
+/// Whether `text` may stand in a header, a host's name or a query as it is.
+pub(super) fn check_name(field: &'static str, text: &str) -> Result<(), AccountError> {
+    let right = (1..=128).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
+    if right { Ok(()) } else { Err(AccountError::Name { field }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn account(base_url: &str, key: &str) -> Result<Account, AccountError> {
+        Account::new(base_url, SecretString::from(key))
+    }
+
+    #[test]
+    fn accounts_are_addresses_with_keys_that_headers_can_carry() {
+        for base_url in ["https://host/api/v1", "https://host/api/v1/", "http://127.0.0.1:9/api/v1"] {
+            let url = account(base_url, "sk-1").unwrap().url("/tasks/7");
+            assert_eq!(url.path(), "/api/v1/tasks/7", "{base_url}");
+        }
+        assert_eq!(account("https://host", "sk-1").unwrap().url("/v1/x").as_str(), "https://host/v1/x");
+        for base_url in
+            ["", "host", "ftp://host", "https://", "https://host?x=1", "https://host/#x", "https://u:p@host", "file:///x"]
+        {
+            assert!(matches!(account(base_url, "sk-1"), Err(AccountError::BaseUrl(_))), "{base_url}");
+        }
+        for key in ["", "a b", "a\r\nX: 1", "schlüssel", &"k".repeat(4097)] {
+            assert_eq!(account("https://host", key).unwrap_err(), AccountError::Key, "{key}");
+        }
+    }
+
+    #[test]
+    fn names_carry_nothing_into_headers_hosts_or_queries() {
+        assert_eq!(check_name("workspace", "ws-1_A"), Ok(()));
+        for name in ["", "a.b", "a&b=c", "a b", "a\n", "ä", &"a".repeat(129)] {
+            assert_eq!(check_name("workspace", name), Err(AccountError::Name { field: "workspace" }), "{name}");
+        }
+    }
+
+    #[test]
+    fn no_credential_and_no_body_shows_itself() {
+        let account = account("https://host/v1", "sk-hidden").unwrap();
+        let request = WireRequest::new(Method::Post, account.url("/x"), account.bearer())
+            .with_body(serde_json::json!({ "prompt": "private" }));
+        let shown = format!("{account:?} {request:?} {:?}", request.headers);
+        assert!(!shown.contains("sk-hidden") && !shown.contains("private"), "{shown}");
+        assert_eq!(request.headers[0].1.expose(), "Bearer sk-hidden");
+        assert_eq!(request.body_bytes(), br#"{"prompt":"private"}"#);
+    }
+
+    #[test]
+    fn retry_after_is_a_bounded_number_of_seconds() {
+        for (value, seconds) in
+            [("7", Some(7)), (" 30 ", Some(30)), ("999999", Some(3600)), ("-1", None), ("Wed, 21 Oct 2026 07:28:00 GMT", None)]
+        {
+            let headers = [("retry-after".to_owned(), value.to_owned())];
+            let response = WireResponse { status: 429, headers: &headers, body: b"" };
+            assert_eq!(response.retry_after_seconds(), seconds, "{value}");
+        }
+    }
+}
