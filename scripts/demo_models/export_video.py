@@ -16,7 +16,7 @@ from .video_networks import VISION_DEVIATION, VISION_MEAN, VISION_SIDE, build_fe
 DEFAULTS = {
     "default_steps": 8,
     "default_fps": 7,
-    "default_motion_bucket_id": 40,
+    "default_motion_bucket_id": 60,
     "default_min_guidance_scale": 1.0,
     "default_max_guidance_scale": 1.0,
 }
