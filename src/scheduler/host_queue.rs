@@ -105,7 +105,9 @@ mod tests {
             (vec![], false, None),
         ] {
             let mut queue = HostQueue::default();
-            waiting.iter().for_each(|task| queue.insert(task.clone()));
+            for task in &waiting {
+                queue.insert(task.clone());
+            }
             let first = queue.first(UnixMs(2000), one_alone_runs).map(|task| task.task);
             assert_eq!(first, expected.map(|index: usize| waiting[index].task), "{waiting:?}");
         }

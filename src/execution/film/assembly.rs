@@ -195,7 +195,7 @@ mod tests {
             assert_eq!((outcome.is_ok(), &asked), (expected.len() == 2, &expected), "{preference:?}, {}", error());
         }
         assert!(matches!(encoded(Auto, |_| Err::<(), _>(failed())), Err(MediaError::Failed { .. })));
-        assert_eq!(encoded(Auto, |encoder| Ok(encoder)).unwrap(), Auto);
+        assert_eq!(encoded(Auto, Ok).unwrap(), Auto);
     }
 
     #[test]

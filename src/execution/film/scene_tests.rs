@@ -61,7 +61,7 @@ fn source(film: &FilmRequest, number: usize) -> RgbPicture {
 }
 
 struct Made {
-    made: Result<(JobResult, Spent), FilmError>,
+    outcome: Result<(JobResult, Spent), FilmError>,
     /// Frames of the file, where there is one.
     frames: Vec<Frame>,
     /// Files that are not the clip's.
@@ -104,12 +104,12 @@ fn made(film: FilmRequest, tools: &FilmTools, most: u32) -> Made {
         }
         Err(_) => Vec::new(),
     };
-    Made { made, frames, files: count() - before }
+    Made { outcome: made, frames, files: count() - before }
 }
 
 #[test]
 fn networks_make_the_frames_that_were_asked_for_and_are_named() {
-    let Made { made, frames, .. } = made(small(), &networks(), u32::MAX);
+    let Made { outcome: made, frames, .. } = made(small(), &networks(), u32::MAX);
     let (result, _) = made.unwrap();
     assert_eq!(frames.len(), 24);
     let said = &result.manifest;
@@ -135,7 +135,7 @@ fn frames_that_the_clip_has_stay_and_the_others_are_the_networks() {
         pairs.map(|(left, right)| u64::from(left.abs_diff(*right))).sum::<u64>() / by_rife.frames[number].rgb().len() as u64
     };
     assert!(apart(0) <= 2, "{}", apart(0));
-    let (result, _) = by_rife.made.unwrap();
+    let (result, _) = by_rife.outcome.unwrap();
     assert_eq!((&result.manifest["interpolation"], &result.manifest["scaling"]), (&json!("rife"), &json!("none")));
     assert!((1..24).any(|number| apart(number) > 2), "both made the same");
 
@@ -165,7 +165,7 @@ fn frames_are_enlarged_last_where_the_clip_has_more_of_them() {
     let film = FilmRequest { scenes: vec![Scene { frames: 8, ..film.scenes[0].clone() }], ..film };
     assert!(!enlarges_source(&film, film.source_frames(0), film.frames_made(0)));
     let late = made(film, &networks(), u32::MAX);
-    let said = late.made.unwrap().0.manifest;
+    let said = late.outcome.unwrap().0.manifest;
     assert_eq!((late.frames.len(), &said["interpolation"], &said["scaling"]), (8, &json!("rife"), &json!("real_esrgan")));
     assert_eq!(said["scaling_network"]["network"], "SRVGGNetCompact 8×1, 4×");
     // Frames of the clip come out as they do when they are enlarged first: of both scenes the first one is.
@@ -180,7 +180,7 @@ fn a_network_that_is_not_needed_is_not_read() {
     // Nothing has to become larger, and the frames are the clip's.
     let film = FilmRequest { width: 24, height: 16, interpolation: Interpolation::None, ..small() };
     let film = FilmRequest { scenes: vec![Scene { frames: 14, ..film.scenes[0].clone() }], ..film };
-    let Made { made, frames, .. } = made(film, &FilmTools::default(), u32::MAX);
+    let Made { outcome: made, frames, .. } = made(film, &FilmTools::default(), u32::MAX);
     let said = made.unwrap().0.manifest;
     assert_eq!((frames.len(), &said["interpolation"], &said["scaling"]), (14, &json!("none"), &json!("none")));
     assert_eq!(said["scaling_network"], serde_json::Value::Null);
@@ -200,7 +200,7 @@ fn what_is_not_there_is_said_and_leaves_nothing() {
         ),
         (broken, "the weights of RIFE cannot be read"),
     ] {
-        let Made { made, files, .. } = made(small(), &tools, u32::MAX);
+        let Made { outcome: made, files, .. } = made(small(), &tools, u32::MAX);
         let error = made.unwrap_err();
         assert_eq!((error.code(), files), (ErrorCode::ModelUnavailable, 0), "{error}");
         assert!(error.to_string().starts_with(words) && !error.to_string().contains('/'), "{error}");
@@ -210,7 +210,7 @@ fn what_is_not_there_is_said_and_leaves_nothing() {
 #[test]
 fn networks_stop_when_they_are_told() {
     for most in [1, 7] {
-        let Made { made, files, .. } = made(small(), &networks(), most);
+        let Made { outcome: made, files, .. } = made(small(), &networks(), most);
         assert!(matches!(made, Err(FilmError::Interrupted)), "{made:?}");
         assert_eq!(files, 0, "a draft was left");
     }
