@@ -76,7 +76,7 @@ impl Commission<'_> {
             None
         };
         let seed = absent_seed(self.principal, idempotency_key.as_deref())?;
-        let film = resolve_film_request(parameters, &self.model, image_model.as_ref(), state.settings.networks, seed)?;
+        let film = resolve_film_request(parameters, &self.model, image_model.as_ref(), &state.settings.networks, seed)?;
         Ok(NewJob {
             request: film.into(),
             inputs,

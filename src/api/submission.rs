@@ -9,7 +9,7 @@ use super::init_image::InitImage;
 use super::model_choice::model_of_request;
 use super::state::ApiState;
 use super::tenancy::Tenancy;
-use crate::domain::{Job, JobId, JobObserver, JobRequest, JobState, ModelDescription, ModelKind, Principal};
+use crate::domain::{FilmRequest, Job, JobId, JobObserver, JobRequest, JobState, ModelDescription, ModelKind, Principal};
 use crate::jobs::{InputPurpose, JobServiceError, NewInput, NewJob, Retry, retry as again};
 use crate::models::parameters::{ImageParameters, resolve_image_request};
 use crate::scheduler::forecast::Forecast;
@@ -101,14 +101,16 @@ pub(super) async fn retry(state: &ApiState, principal: &Principal, id: JobId, re
     state.jobs.retry(principal, id, retry, reservations).await.map_err(|error| not_accepted(state, error))
 }
 
-/// Submits a film that was made from an ended one's request; the earlier one's user and project pay for it.
+/// Submits a film that was made from an ended one's request, with the networks of now; the earlier one's user and project pay for it.
 pub(super) async fn submit_derived(
     state: &ApiState,
     principal: &Principal,
     earlier: &Job,
-    request: JobRequest,
+    mut film: FilmRequest,
     inputs: Vec<NewInput>,
 ) -> Result<Job, ApiError> {
+    film.name_networks(&state.settings.networks);
+    let request = JobRequest::from(film);
     let reservations = Tenancy::of_job(state, principal, earlier)?.reserve(state, &request)?;
     state.jobs.derive(principal, earlier.id, request, inputs, reservations).await.map_err(|error| not_accepted(state, error))
 }

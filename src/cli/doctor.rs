@@ -15,11 +15,11 @@ use framewright_engine::weights::PackedCache;
 use super::failure::{Failure, OrFail, Outcome};
 use super::options::CommonOptions;
 use crate::app::{self, compute, stores};
-use crate::config::{self, Config, DatabaseLocation, Machine, VideoEncoder};
+use crate::config::{self, Config, DatabaseLocation, Machine};
 use crate::domain::{DeviceName, ModelDescription, ModelKind, VideoCodec};
 use crate::execution::ExecutorOptions;
 use crate::execution::options::device_kind;
-use crate::media::video::{Installation, gpu_encoder_opens, installation};
+use crate::media::video::{EncoderPreference, Installation, gpu_encoder_opens, installation};
 
 /// Less free memory than this is not enough for a full-size model even in bf16, bytes.
 const FULL_SIZE_MODEL_BYTES: u64 = 9 << 30;
@@ -164,18 +164,20 @@ fn networks(config: &Config) -> Finding {
         (Ok(between), Ok(larger)) => (between, larger),
         (Err(error), _) | (_, Err(error)) => return finding(Verdict::Bad, "networks", error.to_string()),
     };
-    let encoder = match (config.video.encoder, gpu_encoder_opens()) {
-        (VideoEncoder::Auto | VideoEncoder::Hardware, true) => "NVENC",
-        (VideoEncoder::Software, _) | (VideoEncoder::Auto, false) => "the processor",
-        (VideoEncoder::Hardware, false) => {
-            let text = "video.encoder: hardware, and NVENC does not open: films are encoded by the processor";
-            return finding(Verdict::Remark, "networks", text);
-        }
-    };
+    if let Err(error) = app::films::kernels_are_there(config) {
+        return finding(Verdict::Bad, "networks", error.to_string());
+    }
     let between = between.unwrap_or_else(|| "FFmpeg's filter".to_owned());
     let larger = larger.unwrap_or_else(|| "Lanczos".to_owned());
-    let text = format!("films are interpolated by {between}, enlarged by {larger}, encoded by {encoder}");
-    finding(Verdict::Good, "networks", text)
+    let text = format!("films are interpolated by {between}, enlarged by {larger}, encoded by");
+    match app::films::encoder(config) {
+        EncoderPreference::Software => finding(Verdict::Good, "networks", format!("{text} the processor")),
+        EncoderPreference::Hardware if !gpu_encoder_opens() => {
+            let text = format!("{text} the processor: video.encoder is hardware, and NVENC does not open");
+            finding(Verdict::Remark, "networks", text)
+        }
+        EncoderPreference::Auto | EncoderPreference::Hardware => finding(Verdict::Good, "networks", format!("{text} NVENC")),
+    }
 }
 
 /// Writes and removes a file where the directory, or the nearest parent that exists, is.

@@ -21,12 +21,12 @@ pub struct VideoConfig {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum VideoEncoder {
-    /// NVENC if it opens when the server starts, else the processor.
+    /// NVENC if the pool has a GPU and it opens when the server starts, and the processor for films that it refuses.
     #[default]
     Auto,
     /// The processor: files do not depend on the machine.
     Software,
-    /// NVENC, and the processor for films that it refuses.
+    /// NVENC, and the processor, with a warning in the result, for films that it refuses.
     Hardware,
 }
 

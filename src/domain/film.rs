@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::frame_rate::FrameRate;
 use super::ids::ModelId;
 use super::image_request::ImageRequest;
+use super::networks::{InstalledNetworks, NetworkIdentity};
 use super::video_codec::VideoCodec;
 
 /// A film. Immutable once its job is accepted; values have been checked against the models' limits.
@@ -29,8 +30,14 @@ pub struct FilmRequest {
     pub clips: ClipSettings,
     /// How the source is brought to the film's frame rate.
     pub interpolation: Interpolation,
+    /// The network that makes frames between frames; absent where none does, and in requests of before it was written down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interpolation_network: Option<NetworkIdentity>,
     /// How the source is brought to the film's size where that is larger.
     pub upscaling: Upscaling,
+    /// The network that enlarges; absent where none does, and in requests of before it was written down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upscaling_network: Option<NetworkIdentity>,
     /// How the film is encoded.
     pub codec: VideoCodec,
     /// A sound track.
@@ -200,6 +207,22 @@ impl FilmRequest {
         self.upscaling == Upscaling::RealEsrgan && is_larger
     }
 
+    /// Whether a network makes frames of its scenes.
+    pub fn needs_network(&self) -> bool {
+        self.interpolation == Interpolation::Rife || self.is_enlarged()
+    }
+
+    /// Names the networks that it is made with: of those that it needs the installed ones. One that is needed and not installed stays what
+    /// it was.
+    pub fn name_networks(&mut self, installed: &InstalledNetworks) {
+        if self.interpolation == Interpolation::Rife && installed.rife.is_some() {
+            self.interpolation_network.clone_from(&installed.rife);
+        }
+        if self.is_enlarged() && installed.realesrgan.is_some() {
+            self.upscaling_network.clone_from(&installed.realesrgan);
+        }
+    }
+
     /// Frames that the clips of a scene must give together.
     ///
     /// Frame j of the scene shows the moment `j / frame_rate`, and source frame i the moment `i / clips.fps`.
@@ -294,7 +317,9 @@ pub(crate) mod tests {
                 decode_chunk_size: 8,
             },
             interpolation: Interpolation::MotionCompensated,
+            interpolation_network: None,
             upscaling: Upscaling::Lanczos,
+            upscaling_network: None,
             codec: VideoCodec::H264,
             audio: None,
         }
@@ -327,6 +352,26 @@ pub(crate) mod tests {
         assert!(film.is_enlarged() && sized(128, 130).is_enlarged());
         assert!(!sized(128, 128).is_enlarged() && !sized(64, 64).is_enlarged());
         assert!(!FilmRequest { upscaling: Upscaling::Lanczos, ..film.clone() }.is_enlarged());
+    }
+
+    #[test]
+    fn networks_are_named_where_they_are_needed_and_old_requests_are_read() {
+        let network = |digit: &str| Some(NetworkIdentity { sha256: digit.repeat(64), precision: "f32".to_owned() });
+        let installed = InstalledNetworks { rife: network("1"), realesrgan: network("2") };
+        let mut plain = film(&[24]);
+        plain.name_networks(&installed);
+        assert_eq!(plain, film(&[24]), "none is needed");
+        let text = serde_json::to_string(&plain).unwrap();
+        assert!(!text.contains("_network"), "{text}");
+        assert_eq!(serde_json::from_str::<FilmRequest>(&text).unwrap(), plain);
+
+        let mut both = FilmRequest { interpolation: Interpolation::Rife, upscaling: Upscaling::RealEsrgan, ..film(&[24]) };
+        assert!(both.needs_network() && !film(&[24]).needs_network());
+        both.name_networks(&installed);
+        assert_eq!((&both.interpolation_network, &both.upscaling_network), (&installed.rife, &installed.realesrgan));
+        assert_eq!(serde_json::from_value::<FilmRequest>(serde_json::to_value(&both).unwrap()).unwrap(), both);
+        both.name_networks(&InstalledNetworks { rife: network("3"), realesrgan: None });
+        assert_eq!((&both.interpolation_network, &both.upscaling_network), (&network("3"), &installed.realesrgan));
     }
 
     #[test]

@@ -72,7 +72,10 @@ pub enum Place {
         alone: bool,
     },
     /// On the server's own processor, beside what the devices do.
-    Host,
+    Host {
+        /// At no time with another such task: networks finish the scene, which takes memory and all of the processor.
+        alone: bool,
+    },
 }
 
 /// A task of a job.
@@ -171,13 +174,18 @@ fn film_plan(film: &FilmRequest) -> Vec<PlannedTask> {
         let keys: Vec<String> = clips.iter().map(|clip| tasks[*clip as usize].key.to_string()).collect();
         let size = (film.width, film.height);
         let handling = (film.frame_rate, size, film.interpolation, film.upscaling, film.clips.fps);
-        let key = digest(&("scene", keys, film.frames_made(index), handling, &scene.camera, scene.seed));
+        let scene = ("scene", keys, film.frames_made(index), handling, &scene.camera, scene.seed);
+        // Only where there are any, so that the keys of scenes without them are what they always were.
+        let key = match (&film.interpolation_network, &film.upscaling_network) {
+            (None, None) => digest(&scene),
+            networks => digest(&(scene, networks)),
+        };
         scenes.push(tasks.len() as u32);
         tasks.push(PlannedTask {
             role: TaskRole::Scene { scene: index },
             key,
             after: clips,
-            place: Place::Host,
+            place: Place::Host { alone: film.needs_network() },
             work: 0.0,
             steps: HOST_STEPS,
         });
@@ -185,7 +193,8 @@ fn film_plan(film: &FilmRequest) -> Vec<PlannedTask> {
     let keys: Vec<String> = scenes.iter().map(|scene| tasks[*scene as usize].key.to_string()).collect();
     let joints: Vec<_> = film.scenes.iter().map(|scene| (scene.frames, scene.transition)).collect();
     let key = digest(&("film", keys, joints, film.codec, film.audio.as_ref().map(|audio| &audio.sha256)));
-    tasks.push(PlannedTask { role: TaskRole::Film, key, after: scenes, place: Place::Host, work: 0.0, steps: HOST_STEPS });
+    let place = Place::Host { alone: false };
+    tasks.push(PlannedTask { role: TaskRole::Film, key, after: scenes, place, work: 0.0, steps: HOST_STEPS });
     tasks
 }
 
@@ -216,8 +225,9 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::domain::NetworkIdentity;
     use crate::domain::film::tests::film;
-    use crate::domain::film::{InputFile, Transition};
+    use crate::domain::film::{InputFile, Interpolation, Transition, Upscaling};
 
     fn planned(film: &FilmRequest) -> Vec<PlannedTask> {
         plan(&film.clone().into())
@@ -289,6 +299,54 @@ mod tests {
         let mut moved = before.clone();
         moved.scenes[1].camera = Some("Zoom in".to_owned());
         assert_eq!(changed(&moved, &before), [TaskRole::Scene { scene: 1 }, TaskRole::Film]);
+    }
+
+    #[test]
+    fn another_network_makes_the_scenes_and_the_film_anew() {
+        let network = |digit: &str| Some(NetworkIdentity { sha256: digit.repeat(64), precision: "f32".to_owned() });
+        let mut before = film(&[24, 24]);
+        (before.interpolation, before.upscaling) = (Interpolation::Rife, Upscaling::RealEsrgan);
+        let unnamed = before.clone();
+        (before.interpolation_network, before.upscaling_network) = (network("1"), network("2"));
+        let made_anew = [TaskRole::Scene { scene: 0 }, TaskRole::Scene { scene: 1 }, TaskRole::Film];
+        let in_bf16 = network("2").map(|network| NetworkIdentity { precision: "bf16".to_owned(), ..network });
+        for after in [
+            unnamed,
+            FilmRequest { interpolation_network: network("3"), ..before.clone() },
+            FilmRequest { upscaling_network: network("3"), ..before.clone() },
+            FilmRequest { upscaling_network: in_bf16, ..before.clone() },
+            FilmRequest { interpolation_network: network("2"), upscaling_network: network("1"), ..before.clone() },
+        ] {
+            assert_eq!(changed(&after, &before), made_anew, "{after:?}");
+        }
+        assert_eq!(keys(&before), keys(&before.clone()));
+    }
+
+    #[test]
+    fn a_scenes_key_without_networks_is_what_it_was() {
+        // Written down by the release before networks were named: what is stored is taken over.
+        let key = keys(&film(&[24])).into_iter().nth(2).unwrap();
+        assert_eq!(key, "80840d83f4824084655a0d1a070fd886da00bd6956804272ad3bddf5dfa062fe");
+    }
+
+    #[test]
+    fn scenes_that_networks_finish_have_the_processor_alone() {
+        let alone = |film: &FilmRequest| -> Vec<bool> {
+            let host = planned(film).into_iter().filter(|task| matches!(task.place, Place::Host { .. }));
+            host.map(|task| task.place == Place::Host { alone: true }).collect()
+        };
+        let plain = film(&[24, 24]);
+        let enlarged = FilmRequest { upscaling: Upscaling::RealEsrgan, ..plain.clone() };
+        let same_size = FilmRequest { width: 128, height: 128, ..enlarged.clone() };
+        let interpolated = FilmRequest { interpolation: Interpolation::Rife, ..plain.clone() };
+        for (film, expected) in [
+            (plain, [false, false, false]),
+            (enlarged, [true, true, false]),
+            (same_size, [false, false, false]),
+            (interpolated, [true, true, false]),
+        ] {
+            assert_eq!(alone(&film), expected, "scenes, then the film: {film:?}");
+        }
     }
 
     #[test]

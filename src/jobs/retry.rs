@@ -6,7 +6,7 @@ use super::error::JobServiceError;
 use super::service::Shared;
 use super::submission::{self, NewInput, NewJob, TakenOver, inputs_of};
 use crate::domain::plan::{TaskRole, plan};
-use crate::domain::{Artifact, Job, JobId, JobRequest, JobResult, JobState, Reservation, Sha256Digest};
+use crate::domain::{Artifact, InstalledNetworks, Job, JobId, JobRequest, JobResult, JobState, Reservation, Sha256Digest};
 use crate::storage::{StorageError, part_key, thumbnail_key};
 
 /// What shall be different.
@@ -16,6 +16,8 @@ pub struct Retry {
     pub scene: Option<String>,
     /// That scene's seed.
     pub seed: u64,
+    /// What scenes are finished with now: what another network has made is made anew, so that no film is of two.
+    pub networks: InstalledNetworks,
 }
 
 /// The request of the new job. Refuses what has not ended, or has nothing to be tried again.
@@ -29,6 +31,9 @@ pub fn request(earlier: &Job, retry: &Retry) -> Result<JobRequest, JobServiceErr
         return Err(JobServiceError::NotRetryable { id: earlier.id, state: earlier.state.as_str() });
     }
     let mut request = earlier.request.clone();
+    if let JobRequest::Film(film) = &mut request {
+        film.name_networks(&retry.networks);
+    }
     let Some(id) = &retry.scene else { return Ok(request) };
     let refuse = |known: String| {
         let scene = id.chars().take(64).collect();
@@ -131,8 +136,9 @@ async fn copy(shared: &Shared, result: &JobResult, id: JobId, position: u32) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::film::Interpolation;
     use crate::domain::film::tests::film;
-    use crate::domain::{Progress, UnixMs};
+    use crate::domain::{FilmRequest, NetworkIdentity, Progress, UnixMs};
 
     fn job(state: JobState) -> Job {
         Job {
@@ -155,7 +161,7 @@ mod tests {
 
     #[test]
     fn a_scene_gets_another_seed_and_the_others_keep_theirs() {
-        let retry = Retry { scene: Some("s2".to_owned()), seed: 99 };
+        let retry = Retry { scene: Some("s2".to_owned()), seed: 99, ..Retry::default() };
         let again = request(&job(JobState::Completed), &retry).unwrap();
         let seeds: Vec<u64> = again.film().unwrap().scenes.iter().map(|scene| scene.seed).collect();
         assert_eq!(seeds, [7, 99]);
@@ -163,11 +169,23 @@ mod tests {
     }
 
     #[test]
+    fn a_film_is_tried_again_with_the_networks_of_now() {
+        let network = |digit: &str| Some(NetworkIdentity { sha256: digit.repeat(64), precision: "f32".to_owned() });
+        let mut before = FilmRequest { interpolation: Interpolation::Rife, ..film(&[24, 24]) };
+        before.interpolation_network = network("1");
+        let earlier = Job { request: before.clone().into(), ..job(JobState::Failed) };
+        let networks = InstalledNetworks { rife: network("2"), realesrgan: network("3") };
+        let again = request(&earlier, &Retry { networks, ..Retry::default() }).unwrap();
+        let after = FilmRequest { interpolation_network: network("2"), ..before };
+        assert_eq!(again.film(), Some(&after));
+    }
+
+    #[test]
     fn what_cannot_be_tried_again_is_said() {
         for state in [JobState::Queued, JobState::Running, JobState::Completed] {
             assert!(matches!(request(&job(state), &Retry::default()), Err(JobServiceError::NotRetryable { .. })), "{state:?}");
         }
-        let retry = Retry { scene: Some("x".to_owned()), seed: 1 };
+        let retry = Retry { scene: Some("x".to_owned()), seed: 1, ..Retry::default() };
         let error = request(&job(JobState::Failed), &retry).unwrap_err().to_string();
         assert!(error.starts_with("scene 'x' is not in task job_") && error.ends_with("; it has s1, s2"), "{error}");
     }

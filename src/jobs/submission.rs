@@ -213,7 +213,7 @@ fn first_progress(tasks: &[NewTask], steps: u32) -> Progress {
 pub(super) fn waiting_task(task: TaskId, position: u32, planned: &PlannedTask, job: &Job) -> QueuedTask {
     let (is_host, batch, rows, alone) = match &planned.place {
         Place::Device { batch, rows, alone } => (false, batch.clone(), *rows, *alone),
-        Place::Host => (true, BatchKey { model: job.request.model().clone(), width: 0, height: 0 }, 1, false),
+        Place::Host { alone } => (true, BatchKey { model: job.request.model().clone(), width: 0, height: 0 }, 1, *alone),
     };
     QueuedTask {
         task,

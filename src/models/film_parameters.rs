@@ -6,7 +6,7 @@ use super::film_size::{self, AskedSize};
 use super::parameters::{ParameterError, check_prompt, count, refuse, seed, size_for_aspect, steps};
 use crate::domain::camera::CameraScript;
 use crate::domain::film::{ClipSettings, Interpolation, KeyframeSettings, Scene, Transition, Upscaling};
-use crate::domain::{FilmRequest, FrameRate, ModelDescription, ModelLimits, VideoCodec, VideoLimits};
+use crate::domain::{FilmRequest, FrameRate, InstalledNetworks, ModelDescription, ModelLimits, VideoCodec, VideoLimits};
 
 /// Most scenes of a film.
 pub const MOST_SCENES: usize = 200;
@@ -84,15 +84,6 @@ pub struct TransitionParameters {
     pub duration: Option<f64>,
 }
 
-/// The networks that this server has beside its models.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct InstalledNetworks {
-    /// RIFE, which makes frames between frames.
-    pub rife: bool,
-    /// Real-ESRGAN, which enlarges.
-    pub realesrgan: bool,
-}
-
 /// Checks `parameters` against the models' limits and fills in their defaults. `image_model` makes the first pictures of scenes that bring
 /// none; `random_seed` is used where no seed is given. The request's files are set by whoever stores them: a scene with an `image_size` has
 /// none yet.
@@ -100,7 +91,7 @@ pub fn resolve_film_request(
     parameters: FilmParameters,
     model: &ModelDescription,
     image_model: Option<&ModelDescription>,
-    networks: InstalledNetworks,
+    networks: &InstalledNetworks,
     random_seed: u64,
 ) -> Result<FilmRequest, ParameterError> {
     let Some(video) = &model.video else {
@@ -161,7 +152,8 @@ pub fn resolve_film_request(
         });
     }
     set_transitions(&mut scenes, transitions, frame_rate)?;
-    let film = FilmRequest {
+    let is_larger = size.film.0 > clips.width || size.film.1 > clips.height;
+    let mut film = FilmRequest {
         model: model.id.clone(),
         keyframes,
         scenes,
@@ -170,10 +162,13 @@ pub fn resolve_film_request(
         height: size.film.1,
         clips,
         interpolation,
-        upscaling: upscaling(parameters.upscale.as_deref(), networks)?,
+        interpolation_network: None,
+        upscaling: upscaling(parameters.upscale.as_deref(), is_larger, networks)?,
+        upscaling_network: None,
         codec,
         audio: None,
     };
+    film.name_networks(networks);
     let seconds = frame_rate.seconds_of(film.frames());
     if seconds > MOST_FILM_SECONDS {
         return refuse("scenes", format!("last {seconds:.0} seconds together; at most {MOST_FILM_SECONDS} are allowed"));
@@ -265,16 +260,16 @@ fn interpolation(
     is_exact: bool,
     rate: FrameRate,
     clip_fps: u32,
-    networks: InstalledNetworks,
+    networks: &InstalledNetworks,
 ) -> Result<Interpolation, ParameterError> {
     let is_needed = !is_exact && (rate.denominator() != 1 || rate.numerator() != clip_fps);
     match asked.unwrap_or("auto") {
-        "rife" if !networks.rife => {
+        "rife" if networks.rife.is_none() => {
             refuse("interpolation", "'rife' is not configured on this server; allowed: auto, minterpolate".to_owned())
         }
         "auto" | "rife" | "minterpolate" if !is_needed => Ok(Interpolation::None),
         "rife" => Ok(Interpolation::Rife),
-        "auto" if networks.rife => Ok(Interpolation::Rife),
+        "auto" if networks.rife.is_some() => Ok(Interpolation::Rife),
         "auto" | "minterpolate" => Ok(Interpolation::MotionCompensated),
         other => {
             let shown: String = other.chars().take(32).collect();
@@ -283,13 +278,14 @@ fn interpolation(
     }
 }
 
-fn upscaling(asked: Option<&str>, networks: InstalledNetworks) -> Result<Upscaling, ParameterError> {
+/// How a size is raised; `auto` asks for a network only where it `is_larger`.
+fn upscaling(asked: Option<&str>, is_larger: bool, networks: &InstalledNetworks) -> Result<Upscaling, ParameterError> {
     match asked.unwrap_or("auto") {
-        "realesrgan" if !networks.realesrgan => {
+        "realesrgan" if networks.realesrgan.is_none() => {
             refuse("upscale", "'realesrgan' is not configured on this server; allowed: auto, lanczos".to_owned())
         }
         "realesrgan" => Ok(Upscaling::RealEsrgan),
-        "auto" if networks.realesrgan => Ok(Upscaling::RealEsrgan),
+        "auto" if is_larger && networks.realesrgan.is_some() => Ok(Upscaling::RealEsrgan),
         "auto" | "lanczos" => Ok(Upscaling::Lanczos),
         other => {
             let shown: String = other.chars().take(32).collect();

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use rstest::rstest;
 
 use super::*;
-use crate::domain::ModelKind;
+use crate::domain::{ModelKind, NetworkIdentity};
 
 fn limits(side_multiple: u32, default: (u32, u32)) -> ModelLimits {
     ModelLimits {
@@ -61,7 +61,7 @@ fn film(scenes: Vec<SceneParameters>) -> FilmParameters {
 
 fn resolve(parameters: FilmParameters) -> Result<FilmRequest, ParameterError> {
     let (video, image) = (model(ModelKind::Video), model(ModelKind::Image));
-    resolve_film_request(parameters, &video, Some(&image), InstalledNetworks::default(), 40)
+    resolve_film_request(parameters, &video, Some(&image), &InstalledNetworks::default(), 40)
 }
 
 #[test]
@@ -186,12 +186,12 @@ fn refusals_name_the_field_and_the_range(#[case] change: fn(&mut FilmParameters)
 #[test]
 fn without_an_image_model_a_prompt_is_not_enough() {
     let video = model(ModelKind::Video);
-    let error = resolve_film_request(film(vec![scene(1.0)]), &video, None, InstalledNetworks::default(), 1).unwrap_err();
+    let error = resolve_film_request(film(vec![scene(1.0)]), &video, None, &InstalledNetworks::default(), 1).unwrap_err();
     assert_eq!(error.field, "scenes[0].image");
     let with_image = SceneParameters { image_size: Some((64, 64)), ..scene(1.0) };
-    resolve_film_request(film(vec![with_image]), &video, None, InstalledNetworks::default(), 1).unwrap();
+    resolve_film_request(film(vec![with_image]), &video, None, &InstalledNetworks::default(), 1).unwrap();
     let image = model(ModelKind::Image);
-    let error = resolve_film_request(film(vec![scene(1.0)]), &image, None, InstalledNetworks::default(), 1).unwrap_err();
+    let error = resolve_film_request(film(vec![scene(1.0)]), &image, None, &InstalledNetworks::default(), 1).unwrap_err();
     assert_eq!(error.to_string(), "model 'sdxl' makes pictures, not films");
 }
 
@@ -243,4 +243,22 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn networks_that_are_installed_are_used_where_they_are_needed_and_named() {
+    let network = |digit: &str| Some(NetworkIdentity { sha256: digit.repeat(64), precision: "f32".to_owned() });
+    let installed = InstalledNetworks { rife: network("1"), realesrgan: network("2") };
+    let made = |width: i128, height: i128| {
+        let (video, image) = (model(ModelKind::Video), model(ModelKind::Image));
+        let mut parameters = film(vec![scene(1.0)]);
+        (parameters.size.width, parameters.size.height) = (Some(width), Some(height));
+        resolve_film_request(parameters, &video, Some(&image), &installed, 40).unwrap()
+    };
+    let larger = made(512, 288);
+    assert_eq!((larger.interpolation, larger.upscaling), (Interpolation::Rife, Upscaling::RealEsrgan));
+    assert_eq!((&larger.interpolation_network, &larger.upscaling_network), (&installed.rife, &installed.realesrgan));
+    let same = made(256, 144);
+    assert_eq!((same.upscaling, &same.upscaling_network), (Upscaling::Lanczos, &None), "nothing is enlarged");
+    assert_eq!(same.interpolation_network, installed.rife);
 }

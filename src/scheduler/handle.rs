@@ -116,7 +116,7 @@ impl Scheduler {
         let outlook = Outlook::new(&waiting.view, &fleet, &self.shared.models, now);
         let tasks = plan(request).into_iter().filter_map(|task| match task.place {
             Place::Device { batch, .. } => Some((batch, task.work)),
-            Place::Host => None,
+            Place::Host { .. } => None,
         });
         let parallel = fleet.devices.iter().filter(|device| device.accepts).count().min(fleet.max_concurrent).max(1);
         let spread = if request.film().is_some() { parallel as f64 } else { 1.0 };

@@ -36,10 +36,12 @@ impl HostQueue {
         self.tasks.values().map(|task| (task.task, task.queued))
     }
 
-    /// The task that runs next: of those that are due the one of the highest rank, which grows with age and priority.
-    pub(super) fn first(&self, now: UnixMs) -> Option<&QueuedTask> {
+    /// The task that runs next: of those that are due the one of the highest rank, which grows with age and priority. While one runs
+    /// that is alone of its kind, it is none of those.
+    pub(super) fn first(&self, now: UnixMs, one_alone_runs: bool) -> Option<&QueuedTask> {
         let due = self.tasks.values().filter(|task| ageing::is_due(task.run_after, now));
-        due.min_by_key(|task| (ageing::rank(task.created, task.priority), task.task))
+        let admitted = due.filter(|task| !(task.alone && one_alone_runs));
+        admitted.min_by_key(|task| (ageing::rank(task.created, task.priority), task.task))
     }
 
     /// When a task that still pauses may start.
@@ -82,12 +84,33 @@ mod tests {
         let now = UnixMs(3000);
         assert_eq!(queue.next_due(now), Some(UnixMs(9000)));
         let mut order = Vec::new();
-        while let Some(first) = queue.first(now).map(|task| task.task) {
+        while let Some(first) = queue.first(now, false).map(|task| task.task) {
             order.push(first);
             queue.remove(first);
         }
         assert_eq!(order, [urgent.task, old.task, new.task]);
-        assert_eq!(queue.first(UnixMs(9000)).map(|task| task.task), Some(pausing.task));
+        assert_eq!(queue.first(UnixMs(9000), false).map(|task| task.task), Some(pausing.task));
+    }
+
+    #[test]
+    fn one_that_is_alone_waits_for_the_other_and_lets_the_rest_pass() {
+        let cheap = |created| task(created, 0, None);
+        let dear = |created| QueuedTask { alone: true, ..task(created, 0, None) };
+        for (waiting, one_alone_runs, expected) in [
+            (vec![dear(0), cheap(1000)], false, Some(0)),
+            (vec![dear(0), cheap(1000)], true, Some(1)),
+            (vec![cheap(0), dear(1000)], true, Some(0)),
+            (vec![dear(0), dear(1000)], false, Some(0)),
+            (vec![dear(0), dear(1000)], true, None),
+            (vec![], false, None),
+        ] {
+            let mut queue = HostQueue::default();
+            for task in &waiting {
+                queue.insert(task.clone());
+            }
+            let first = queue.first(UnixMs(2000), one_alone_runs).map(|task| task.task);
+            assert_eq!(first, expected.map(|index: usize| waiting[index].task), "{waiting:?}");
+        }
     }
 
     #[test]
@@ -99,7 +122,7 @@ mod tests {
         queue.insert(second);
         queue.set_priority(first.job, 7);
         queue.insert(first.clone());
-        assert_eq!(queue.first(UnixMs(5)).map(|task| task.priority), Some(7));
+        assert_eq!(queue.first(UnixMs(5), false).map(|task| task.priority), Some(7));
         queue.insert(QueuedTask { queued: UnixMs(6), ..first.clone() });
         assert_eq!(queue.tasks().count(), 2);
         queue.remove_job(first.job);

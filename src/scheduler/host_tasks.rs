@@ -12,14 +12,15 @@ use tokio::time::Instant;
 
 use super::dispatcher::Shared;
 use super::task_run::{Conclusion, blame, conclude};
-use crate::domain::plan::plan;
+use crate::domain::plan::{Place, plan};
 use crate::domain::{ErrorCode, JobError, Progress, Spent, TaskId};
 use crate::execution::film::{self, FilmError, FilmTask, HostProgress};
 use crate::execution::results::Attempt;
 use crate::jobs::RunningTask;
 use crate::jobs::store::{Outcome, Release, StoreError};
 
-/// Most tasks at once: an encoder uses several threads itself.
+/// Most tasks at once: an encoder uses several threads itself. Of those that networks finish there is one, since these take gigabytes; the
+/// other place is for what takes little.
 const MOST_TOGETHER: usize = 2;
 /// The pause after the store failed.
 const STORE_PAUSE: Duration = Duration::from_millis(500);
@@ -29,6 +30,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(1);
 /// Claims and runs until the scheduler stops.
 pub(super) async fn run_until_stopped(shared: Arc<Shared>) {
     let places = Arc::new(Semaphore::new(MOST_TOGETHER));
+    let place_alone = Arc::new(Semaphore::new(1));
     while !shared.stop.is_cancelled() {
         // Registered before the queue is looked at, so that what arrives meanwhile wakes the wait.
         let mut arrived = std::pin::pin!(shared.host_work.notified());
@@ -38,17 +40,25 @@ pub(super) async fn run_until_stopped(shared: Arc<Shared>) {
             place = places.clone().acquire_owned() => place,
         };
         let Ok(place) = place else { return };
-        match claim_first(&shared).await {
+        let one_alone_runs = place_alone.available_permits() == 0;
+        match claim_first(&shared, one_alone_runs).await {
             Ok(Some(task)) => {
+                // There is one: only this loop takes it, and has not chosen such a task without it.
+                let alone = is_alone(&task).then(|| place_alone.clone().try_acquire_owned());
                 let running = shared.clone();
                 shared.tasks.spawn(async move {
-                    run(running, task).await;
-                    drop(place);
+                    let was_alone = alone.is_some();
+                    run(running.clone(), task).await;
+                    drop((place, alone));
+                    if was_alone {
+                        // Another one may have waited for it.
+                        running.host_work.notify_one();
+                    }
                 });
             }
             Ok(None) => {
                 drop(place);
-                let pause = until_next_due(&shared);
+                let pause = until_next_due(&shared, one_alone_runs);
                 tokio::select! {
                     () = shared.stop.cancelled() => {}
                     () = arrived => {}
@@ -67,21 +77,26 @@ pub(super) async fn run_until_stopped(shared: Arc<Shared>) {
     }
 }
 
-fn until_next_due(shared: &Shared) -> Duration {
+fn until_next_due(shared: &Shared, one_alone_runs: bool) -> Duration {
     let now = shared.clock().now();
     let waiting = shared.waiting.lock();
-    if waiting.host.first(now).is_some() {
+    if waiting.host.first(now, one_alone_runs).is_some() {
         return Duration::ZERO;
     }
     let due = waiting.host.next_due(now);
     due.map_or(LONGEST_WAIT, |due| Duration::from_millis(u64::try_from(due.0 - now.0).unwrap_or(0).max(1)).min(LONGEST_WAIT))
 }
 
+/// Whether no other such task may run beside this one.
+fn is_alone(task: &RunningTask) -> bool {
+    task.alone || task.planned.place == Place::Host { alone: true }
+}
+
 /// Claims the task whose turn it is; `None` when nothing is due, or somebody else was faster.
-async fn claim_first(shared: &Shared) -> Result<Option<RunningTask>, StoreError> {
+async fn claim_first(shared: &Shared, one_alone_runs: bool) -> Result<Option<RunningTask>, StoreError> {
     let first: Option<(TaskId, _)> = {
         let waiting = shared.waiting.lock();
-        waiting.host.first(shared.clock().now()).map(|task| (task.task, task.job))
+        waiting.host.first(shared.clock().now(), one_alone_runs).map(|task| (task.task, task.job))
     };
     let Some(first) = first else { return Ok(None) };
     let claimed = shared.parts.runner.claim(&[first], shared.parts.options.lease).await?;

@@ -223,7 +223,7 @@ pub(in crate::api) async fn retry_task(
         })?,
         None => submission::absent_seed(&principal, None)?,
     };
-    let retry = Retry { scene: request.scene, seed };
+    let retry = Retry { scene: request.scene, seed, networks: state.settings.networks.clone() };
     let job = submission::retry(&state, &principal, parse_task_id(&id)?, retry).await?;
     Ok((StatusCode::ACCEPTED, Json(AcceptedTask::new(&state, &job))))
 }

@@ -45,8 +45,7 @@ pub(super) fn make(
     };
     let scenes = made.iter().enumerate().map(scene).collect::<Result<Vec<_>, FilmError>>()?;
     let audio = film.audio.as_ref().map(|audio| storage.local_path(&audio.key)).transpose()?;
-    let settings =
-        VideoSettings { encoder, ..VideoSettings::new(film.width, film.height, film.frame_rate) }.with_codec(film.codec);
+    let settings = VideoSettings::new(film.width, film.height, film.frame_rate).with_codec(film.codec);
     let mut document = manifest(task, now);
     let metadata = FilmMetadata {
         title: film.scenes.first().map(|scene| scene.prompt.chars().take(MOST_TITLE).collect()),
@@ -55,9 +54,12 @@ pub(super) fn make(
     let key = attempt.key(0);
     let draft = storage.draft(&key)?;
     let total = u32::try_from(film.frames()).unwrap_or(u32::MAX);
-    let parts = video::Film { scenes: &scenes, settings: &settings, audio: audio.as_deref(), metadata: &metadata };
     let interrupted = || progress.is_interrupted();
-    let written = video::assemble(&draft, &parts, &mut |done, _| (progress.told)(done as u32, total), &interrupted)?;
+    let written = encoded(encoder, |encoder| {
+        let settings = VideoSettings { encoder, ..settings.clone() };
+        let parts = video::Film { scenes: &scenes, settings: &settings, audio: audio.as_deref(), metadata: &metadata };
+        video::assemble(&draft, &parts, &mut |done, _| (progress.told)(done as u32, total), &interrupted)
+    })?;
 
     let (file, at) = shown(&draft, film.codec, &scenes, film.frames() / 2);
     let thumbnail = video::thumbnail(file, at, THUMBNAIL_SIDE, &interrupted)?;
@@ -113,6 +115,21 @@ pub(super) fn make(
     Ok((JobResult { artifacts: vec![artifact], manifest: document }, spent))
 }
 
+/// What `encode` gives. Where nobody minds which encoder it is, one that fails on the way, as a GPU's may that runs out of memory or of
+/// sessions, is followed by the processor's, once.
+fn encoded<T>(
+    preference: EncoderPreference,
+    mut encode: impl FnMut(EncoderPreference) -> Result<T, MediaError>,
+) -> Result<T, MediaError> {
+    match encode(preference) {
+        Err(error @ MediaError::Failed { .. }) if preference == EncoderPreference::Auto => {
+            tracing::warn!(%error, "A film is encoded once more, by the processor: {error}");
+            encode(EncoderPreference::Software)
+        }
+        encoded => encoded,
+    }
+}
+
 /// What is to be said of a film that the GPU should have encoded and did not.
 fn refusal(preference: EncoderPreference, codec: VideoCodec, used: &str) -> Option<String> {
     let has_gpu_encoder = matches!(codec, VideoCodec::H264 | VideoCodec::H265);
@@ -150,11 +167,35 @@ mod tests {
     #[test]
     fn an_encoder_that_was_not_used_is_mentioned() {
         let [hardware, software] = [EncoderPreference::Hardware, EncoderPreference::Software];
+        assert_eq!(refusal(EncoderPreference::Auto, VideoCodec::H264, "libx264"), None, "nobody minds");
         assert_eq!(refusal(software, VideoCodec::H264, "libx264"), None);
         assert_eq!(refusal(hardware, VideoCodec::H264, "h264_nvenc"), None);
         assert_eq!(refusal(hardware, VideoCodec::Gif, "gif"), None, "no GPU has one");
         let refused = refusal(hardware, VideoCodec::H265, "libx265").unwrap();
         assert!(refused.contains("libx265 on the processor"), "{refused}");
+    }
+
+    #[test]
+    fn the_processor_takes_over_once_where_nobody_minds() {
+        use EncoderPreference::{Auto, Hardware, Software};
+        let failed = || MediaError::Failed { doing: "encoding", reason: "out of memory".to_owned() };
+        let full = || MediaError::StorageFull { file: "film.mp4".to_owned() };
+        for (preference, error, expected) in [
+            (Auto, failed as fn() -> MediaError, vec![Auto, Software]),
+            (Auto, full, vec![Auto]),
+            (Auto, || MediaError::Interrupted, vec![Auto]),
+            (Hardware, failed, vec![Hardware]),
+            (Software, failed, vec![Software]),
+        ] {
+            let mut asked = Vec::new();
+            let outcome = encoded(preference, |encoder| {
+                asked.push(encoder);
+                if encoder == Software && preference == Auto { Ok(()) } else { Err(error()) }
+            });
+            assert_eq!((outcome.is_ok(), &asked), (expected.len() == 2, &expected), "{preference:?}, {}", error());
+        }
+        assert!(matches!(encoded(Auto, |_| Err::<(), _>(failed())), Err(MediaError::Failed { .. })));
+        assert_eq!(encoded(Auto, Ok).unwrap(), Auto);
     }
 
     #[test]

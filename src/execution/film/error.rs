@@ -30,6 +30,18 @@ pub enum FilmError {
         /// The key that names its weights.
         key: &'static str,
     },
+    /// This server's network is not the one that the film was accepted with.
+    #[error("this server's {network} is another one than the film was accepted with; retry the film to make it with that of now")]
+    OtherNetwork {
+        /// Which.
+        network: &'static str,
+    },
+    /// The weights of a network are not those that the server started with.
+    #[error("the weights of {network} were replaced since this server started; restart it, then retry the film")]
+    Replaced {
+        /// Which.
+        network: &'static str,
+    },
     /// The weights of a network cannot be used.
     #[error("the weights of {network} cannot be read; the server's log says why")]
     Weights {
@@ -72,7 +84,9 @@ impl FilmError {
             }
             Self::Media(MediaError::Setting { .. } | MediaError::NotAudio { .. })
             | Self::Network { source: framewright_engine::Error::Request { .. }, .. } => ErrorCode::InvalidRequest,
-            Self::NotConfigured { .. } | Self::Weights { .. } => ErrorCode::ModelUnavailable,
+            Self::NotConfigured { .. } | Self::OtherNetwork { .. } | Self::Replaced { .. } | Self::Weights { .. } => {
+                ErrorCode::ModelUnavailable
+            }
             Self::Network { .. } => ErrorCode::DeviceFailed,
             Self::Media(_) | Self::NotHere(_) | Self::Interrupted => ErrorCode::Internal,
         }

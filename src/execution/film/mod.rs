@@ -20,7 +20,7 @@ use crate::storage::ArtifactStorage;
 
 pub use clip::{last_frame, store_clip};
 pub use error::FilmError;
-pub use tools::FilmTools;
+pub use tools::{FilmTools, NetworkFile};
 
 /// Who stops the work, and who hears how far it is.
 pub struct HostProgress<'a> {

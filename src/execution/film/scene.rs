@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::clip::Chain;
 use super::error::FilmError;
-use super::networks::{Betweens, Enlarger};
+use super::networks::{Betweens, Enlarger, Studio};
 use super::{FilmTask, FilmTools, HostProgress};
 use crate::domain::camera::{CameraPath, CameraScript};
 use crate::domain::film::Interpolation;
@@ -29,8 +29,8 @@ fn enlarges_source(film: &FilmRequest, source_frames: u32, made: u32) -> bool {
     source_frames <= made && u64::from(film.width) * u64::from(film.height) <= MOST_ENLARGED_PIXELS
 }
 
-/// Makes a scene of the clips that the tasks before have left. Memory: a dozen frames, and that of the networks that it needs, one after the
-/// other.
+/// Makes a scene of the clips that the tasks before have left. Memory: a dozen frames, the weights of the networks that it needs, and what
+/// one of these takes to compute: before another one's turn its activations go back to the system, but for two frames' features.
 pub(super) fn make(
     index: usize,
     task: &FilmTask<'_>,
@@ -58,7 +58,8 @@ pub(super) fn make(
         .with_codec(SCENE_CODEC);
     let mut writer = VideoWriter::create(&draft, &settings, &FilmMetadata::default())?;
     let is_interrupted = || progress.is_interrupted();
-    let enlarger = || Enlarger::new(tools, progress.interrupt);
+    let studio = Studio::new(film, tools, progress.interrupt);
+    let enlarger = || Enlarger::new(&studio);
     let is_early = enlarges_source(film, source_frames, made);
     let mut early = (film.is_enlarged() && is_early).then(enlarger);
     let mut late = (film.is_enlarged() && !is_early).then(enlarger);
@@ -89,7 +90,7 @@ pub(super) fn make(
         timing: SourceTiming::At { from: FrameRate::new(film.clips.fps, 1).unwrap_or(FrameRate::FILM), to: film.frame_rate },
         motion: true,
     };
-    let mut betweens = Betweens::new(tools, progress.interrupt);
+    let mut betweens = Betweens::new(&studio);
     let interpolation = match film.interpolation {
         Interpolation::None => {
             for _ in 0..made {

@@ -146,7 +146,7 @@ pub struct QueuedTask {
     pub queued: UnixMs,
     /// Not before this time (a retry's pause).
     pub run_after: Option<UnixMs>,
-    /// It shall not share a worker with other tasks: one of a group that lost its worker.
+    /// It shall not share a worker with other tasks: one of a group that lost its worker. A host's task: not run beside another such one.
     pub alone: bool,
 }
 

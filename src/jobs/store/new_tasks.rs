@@ -39,7 +39,7 @@ impl NewTaskRow {
     pub(super) fn waiting(position: u32, planned: &PlannedTask, job: &Job) -> Self {
         let (is_host, batch, rows, alone) = match &planned.place {
             Place::Device { batch, rows, alone } => (false, batch.clone(), *rows, *alone),
-            Place::Host => (true, BatchKey { model: job.request.model().clone(), width: 0, height: 0 }, 1, false),
+            Place::Host { alone } => (true, BatchKey { model: job.request.model().clone(), width: 0, height: 0 }, 1, *alone),
         };
         Self {
             id: TaskId::generate(),

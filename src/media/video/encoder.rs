@@ -128,7 +128,7 @@ fn candidates(settings: &VideoSettings) -> Vec<Candidate> {
             ],
         )
     };
-    let wants_gpu = settings.encoder == EncoderPreference::Hardware;
+    let wants_gpu = settings.encoder != EncoderPreference::Software;
     match settings.codec {
         VideoCodec::H264 => {
             let hardware = wants_gpu.then(|| on_gpu("h264_nvenc", "high", 21.0));
@@ -236,9 +236,12 @@ mod tests {
 
     #[test]
     fn hardware_is_tried_first_and_software_is_always_there() {
-        let settings = VideoSettings { encoder: EncoderPreference::Hardware, ..VideoSettings::new(256, 256, FrameRate::FILM) };
-        let names: Vec<&str> = candidates(&settings).iter().map(|candidate| candidate.name).collect();
-        assert_eq!(names, ["h264_nvenc", "libx264"]);
+        for encoder in [EncoderPreference::Hardware, EncoderPreference::Auto] {
+            let settings = VideoSettings { encoder, ..VideoSettings::new(256, 256, FrameRate::FILM) };
+            let names: Vec<&str> = candidates(&settings).iter().map(|candidate| candidate.name).collect();
+            assert_eq!(names, ["h264_nvenc", "libx264"]);
+        }
+        let settings = VideoSettings::new(256, 256, FrameRate::FILM);
         let settings = VideoSettings { encoder: EncoderPreference::Software, ..settings.with_codec(VideoCodec::H265) };
         let names: Vec<&str> = candidates(&settings).iter().map(|candidate| candidate.name).collect();
         assert_eq!(names, ["libx265"]);

@@ -10,7 +10,9 @@ pub enum EncoderPreference {
     /// An encoder on the CPU: the same file on every machine.
     #[default]
     Software,
-    /// NVENC where the codec, the libraries and the machine have it, else the CPU. The writer says which one it became.
+    /// NVENC where the codec, the libraries and the machine have it, else the CPU; nobody minds which. The writer says which one it became.
+    Auto,
+    /// The same, and whoever gets the film is told where it became the CPU.
     Hardware,
 }
 

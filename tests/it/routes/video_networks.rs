@@ -3,18 +3,20 @@
 use std::path::Path;
 
 use axum::http::StatusCode;
-use framewright::execution::film::FilmTools;
+use framewright::execution::film::{FilmTools, NetworkFile};
 use framewright::media::video::EncoderPreference;
+use framewright_engine::ops::Precision;
 use serde_json::{Value, json};
 
 use crate::harness::{Options, TestServer};
 
 /// Networks of random weights.
 fn networks() -> FilmTools {
-    let fixture = |name: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/engine/tests/fixtures").join(name);
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/engine/tests/fixtures");
+    let file = |name: &str| Some(NetworkFile::look_at(&fixtures.join(name)).unwrap());
     FilmTools {
-        interpolation_model: Some(fixture("interpolate/saved/flownet.pkl")),
-        upscaling_model: Some(fixture("upscale/saved/compact.pth")),
+        interpolation_model: file("interpolate/saved/flownet.pkl"),
+        upscaling_model: file("upscale/saved/compact.pth"),
         ..FilmTools::default()
     }
 }
@@ -100,6 +102,14 @@ async fn what_is_not_configured_is_refused_and_never_replaced() {
     let failed = made(&other, &film(&json!({}))).await;
     assert_eq!((&failed["status"], &failed["error"]["code"]), (&json!("failed"), &json!("model_unavailable")), "{failed:#}");
     assert!(failed["error"]["message"].as_str().unwrap().contains("is not configured on this server"), "{failed:#}");
+    // Or one that has another: here the same weights in another precision.
+    let in_bf16 = server(&networks(), FilmTools { precision: Precision::Bf16, ..networks() }).await;
+    let failed = made(&in_bf16, &film(&json!({}))).await;
+    assert_eq!((&failed["status"], &failed["error"]["code"]), (&json!("failed"), &json!("model_unavailable")), "{failed:#}");
+    assert!(
+        failed["error"]["message"].as_str().unwrap().contains("is another one than the film was accepted with"),
+        "{failed:#}"
+    );
 }
 
 #[tokio::test]

@@ -154,6 +154,7 @@ pub(crate) fn distance(given: &[f32], expected: &[f32]) -> (f64, f64) {
 
 /// Prints both measures of [`distance`], and fails unless they are within `tolerance`.
 #[track_caller]
+#[expect(clippy::print_stdout, reason = "how close it came is read from the output of a run")]
 pub(crate) fn assert_close(what: &str, given: &[f32], expected: &[f32], tolerance: f64) {
     assert_eq!(given.len(), expected.len(), "{what}: number of values");
     assert!(given.iter().all(|value| value.is_finite()), "{what}: not finite");

@@ -93,7 +93,7 @@ pub(in crate::api) async fn remix_video(
             scene.camera.clone_from(&camera);
         }
     }
-    let new = submit_derived(&state, &principal, &job, film.into(), Vec::new()).await.map_err(in_openai_words)?;
+    let new = submit_derived(&state, &principal, &job, film, Vec::new()).await.map_err(in_openai_words)?;
     Ok(Json(VideoObject::of_film(&new)?))
 }
 
@@ -137,7 +137,7 @@ pub(in crate::api) async fn extend_video(
         transition: Transition::Cut,
     });
     let picture = NewInput { purpose: InputPurpose::Scene(index), bytes: last_picture(&state, &job).await? };
-    let new = submit_derived(&state, &principal, &job, film.into(), vec![picture]).await.map_err(in_openai_words)?;
+    let new = submit_derived(&state, &principal, &job, film, vec![picture]).await.map_err(in_openai_words)?;
     Ok(Json(VideoObject::of_film(&new)?))
 }
 

@@ -48,7 +48,7 @@ pub(super) fn generate(arguments: &VideoArguments, order: Order, output: &FilmFi
         parameters,
         &model.description,
         image_model.as_ref().map(|model| &model.description),
-        tools.installed(),
+        &tools.installed(),
         getrandom::u64().or_fail()?,
     )
     .map_err(|error| arguments.refused(&error))?;

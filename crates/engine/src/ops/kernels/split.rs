@@ -63,7 +63,7 @@ impl Kernel for SplitMatrixUnit {
         unsafe { amx::MatrixUnit::begin() }
     }
 
-    unsafe fn prepare<'a>(arena: &Arc<Arena>, rows: Rows<'a, f32>) -> Result<Halves> {
+    unsafe fn prepare(arena: &Arc<Arena>, rows: Rows<'_, f32>) -> Result<Halves> {
         let tiles = rows.count.div_ceil(TILE_ROWS);
         let depth = rows.segments.iter().map(|segment| segment.length).sum::<usize>();
         let steps = depth.div_ceil(TILE_CHANNELS);
@@ -203,6 +203,7 @@ unsafe fn split_row(input: *const f32, target: &mut [f32]) {
 }
 
 /// The arguments of a product of one or two tiles of positions with a panel.
+#[derive(Clone, Copy)]
 struct Product {
     inputs: *const f32,
     panel: *const f32,
