@@ -47,7 +47,7 @@ impl Answer {
 
     /// How the request failed, of which this is the answer; `None`: it did not.
     pub fn failure(&self) -> Option<Failure> {
-        (!self.is_success()).then_some(Failure::Answered { status: self.status, says_when: self.retry_after.is_some() })
+        (!self.is_success()).then_some(Failure::Answered { status: self.status })
     }
 
     /// The body as JSON.

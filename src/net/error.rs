@@ -135,8 +135,7 @@ impl FetchError {
             Self::Url(_) | Self::NoAddress { is_refused: true, .. } | Self::Client(_) => Failure::Refused,
             Self::NoAddress { .. } | Self::Unreachable { .. } => Failure::NotSent,
             Self::Interrupted { .. } | Self::Slow { .. } | Self::Stalled { .. } => Failure::OutcomeUnknown,
-            Self::Status { status, retry_after, .. } => Failure::Answered { status: *status, says_when: retry_after.is_some() },
-            Self::UnexpectedRedirect { status, .. } => Failure::Answered { status: *status, says_when: false },
+            Self::Status { status, .. } | Self::UnexpectedRedirect { status, .. } => Failure::Answered { status: *status },
             Self::Redirect { .. }
             | Self::TooManyRedirects { .. }
             | Self::TooLarge { .. }

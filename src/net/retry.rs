@@ -32,8 +32,6 @@ pub enum Failure {
     Answered {
         /// The HTTP status.
         status: u16,
-        /// Whether the answer said when to come again.
-        says_when: bool,
     },
     /// It was answered with success, and the answer was not what it should be: too large, not JSON.
     Unusable,
@@ -45,11 +43,10 @@ impl Failure {
         let is_harmless = repetition == Repetition::Harmless;
         match self {
             // 425: not looked at on purpose. 429: turned away at the door.
-            Self::NotSent | Self::Answered { status: 425 | 429, .. } => true,
-            // A server that says when to come again has turned the request away; a bare 503 is also what proxies make of a connection that
-            // broke behind them.
-            Self::Answered { status: 503, says_when } => says_when || is_harmless,
-            Self::OutcomeUnknown | Self::Answered { status: 408 | 500 | 502 | 504, .. } => is_harmless,
+            Self::NotSent | Self::Answered { status: 425 | 429 } => true,
+            // 503, with `Retry-After` or without, is also what proxies make of a connection that broke behind them: the server may have
+            // taken the request.
+            Self::OutcomeUnknown | Self::Answered { status: 408 | 500 | 502 | 503 | 504 } => is_harmless,
             Self::Refused | Self::Unusable | Self::Answered { .. } => false,
         }
     }
@@ -104,26 +101,25 @@ mod tests {
 
     #[test]
     fn a_post_of_unknown_outcome_is_never_sent_again() {
-        let answered = |status, says_when| Failure::Answered { status, says_when };
+        let answered = |status| Failure::Answered { status };
         for (failure, harmless, harmful) in [
             (Failure::Refused, false, false),
             (Failure::Unusable, false, false),
             (Failure::NotSent, true, true),
             (Failure::OutcomeUnknown, true, false),
-            (answered(400, false), false, false),
-            (answered(401, true), false, false),
-            (answered(404, false), false, false),
-            (answered(408, false), true, false),
-            (answered(410, false), false, false),
-            (answered(425, false), true, true),
-            (answered(429, false), true, true),
-            (answered(500, true), true, false),
-            (answered(501, false), false, false),
-            (answered(502, true), true, false),
-            (answered(503, false), true, false),
-            (answered(503, true), true, true),
-            (answered(504, true), true, false),
-            (answered(302, false), false, false),
+            (answered(400), false, false),
+            (answered(401), false, false),
+            (answered(404), false, false),
+            (answered(408), true, false),
+            (answered(410), false, false),
+            (answered(425), true, true),
+            (answered(429), true, true),
+            (answered(500), true, false),
+            (answered(501), false, false),
+            (answered(502), true, false),
+            (answered(503), true, false),
+            (answered(504), true, false),
+            (answered(302), false, false),
         ] {
             assert_eq!(failure.may_be_sent_again(Repetition::Harmless), harmless, "{failure:?}");
             assert_eq!(failure.may_be_sent_again(Repetition::Harmful), harmful, "{failure:?}");

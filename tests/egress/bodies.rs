@@ -175,11 +175,11 @@ async fn other_statuses_are_errors_with_a_hint() {
     ] {
         let error = fetch(Reply::new(&format!("HTTP/1.1 {status} X\nContent-Length: 0"), ""), capped()).await.unwrap_err();
         assert_eq!(error.to_string(), format!("'127.83.21.8' answered {status}{hint}"));
-        assert_eq!(error.failure(), Failure::Answered { status, says_when: false });
+        assert_eq!(error.failure(), Failure::Answered { status });
     }
     let reply = Reply::new("HTTP/1.1 503 X\nRetry-After: 120\nContent-Length: 0", "");
     let error = fetch(reply, capped()).await.unwrap_err();
-    assert_eq!(error.failure(), Failure::Answered { status: 503, says_when: true });
+    assert_eq!(error.failure(), Failure::Answered { status: 503 });
     assert_eq!(error.retry_after(framewright::domain::UnixMs(0)), Some(Duration::from_mins(2)));
 }
 

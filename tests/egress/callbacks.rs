@@ -67,6 +67,8 @@ async fn what_became_of_a_post_decides_whether_it_is_sent_again() {
     for (reply, harmless, harmful) in [
         (Reply::new("HTTP/1.1 429 X\nRetry-After: 1\nContent-Length: 0", ""), true, true),
         (Reply::new("HTTP/1.1 503 X\nContent-Length: 0", ""), true, false),
+        // Proxies write this for a server that took the request, too.
+        (Reply::new("HTTP/1.1 503 X\nRetry-After: 1\nContent-Length: 0", ""), true, false),
         (Reply::new("HTTP/1.1 400 X\nContent-Length: 0", ""), false, false),
         // No answer, half an answer, and one that is too large.
         (Reply::Bytes(Vec::new()), true, false),
