@@ -6,6 +6,7 @@ use bytes::{Bytes, BytesMut};
 use reqwest::Response;
 use reqwest::header::CONTENT_ENCODING;
 
+use super::deadline::Deadline;
 use super::error::FetchError;
 use super::limits::Limits;
 
@@ -42,6 +43,19 @@ impl BoundedBody {
         let too_large = || FetchError::TooLarge { host: self.host.clone(), max_bytes: self.max_bytes };
         self.room = self.room.checked_sub(part.len() as u64).ok_or_else(too_large)?;
         Ok(Some(part))
+    }
+
+    /// What has come by the end, by `deadline` or until something goes wrong, and whether it is the whole.
+    pub(super) async fn read_what_comes(mut self, deadline: Deadline) -> (Bytes, bool) {
+        let mut come = BytesMut::new();
+        let host = self.host.clone();
+        loop {
+            match deadline.bound(&host, self.next()).await {
+                Ok(Some(part)) => come.extend_from_slice(&part),
+                Ok(None) => return (come.freeze(), true),
+                Err(_) => return (come.freeze(), false),
+            }
+        }
     }
 
     /// The whole. Memory grows with what has come, not with what was stated.

@@ -22,7 +22,7 @@ pub enum FetchError {
     NoAddress {
         /// The name.
         host: String,
-        /// Whether the name has addresses, and they are refused.
+        /// Whether the name has addresses, and they are refused. For the log: it changes nothing of what a user sees.
         is_refused: bool,
         /// The cause, with addresses.
         #[source]
@@ -111,6 +111,18 @@ pub enum FetchError {
         /// The host.
         host: String,
     },
+    /// A body that is needed, of which only a part came, or nothing.
+    #[error("'{host}' answered with a body that could not be read whole")]
+    NotWhole {
+        /// The host.
+        host: String,
+    },
+    /// A text that would lead to another path than the one that is meant. Nothing was sent.
+    #[error("'{host}' is not asked for an id that is empty, '.', '..' or holds control characters")]
+    PathSegment {
+        /// The host.
+        host: String,
+    },
     /// An answer that should be JSON and is not, or not the JSON that was expected.
     #[error("'{host}' answered with something else than the expected JSON")]
     NotJson {
@@ -132,7 +144,8 @@ impl FetchError {
     /// How it failed, as far as sending the request again is concerned.
     pub fn failure(&self) -> Failure {
         match self {
-            Self::Url(_) | Self::NoAddress { is_refused: true, .. } | Self::Client(_) => Failure::Refused,
+            Self::Url(_) | Self::PathSegment { .. } | Self::Client(_) => Failure::Refused,
+            // Refused names too: who sees how often a link is tried could tell them from unknown ones.
             Self::NoAddress { .. } | Self::Unreachable { .. } => Failure::NotSent,
             Self::Interrupted { .. } | Self::Slow { .. } | Self::Stalled { .. } => Failure::OutcomeUnknown,
             Self::Status { status, .. } | Self::UnexpectedRedirect { status, .. } => Failure::Answered { status: *status },
@@ -140,6 +153,7 @@ impl FetchError {
             | Self::TooManyRedirects { .. }
             | Self::TooLarge { .. }
             | Self::Encoded { .. }
+            | Self::NotWhole { .. }
             | Self::NotJson { .. }
             | Self::Disk(_) => Failure::Unusable,
         }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use reqwest::header::{ACCEPT_ENCODING, HeaderMap, HeaderValue};
+
 /// How much of an answer is read, and how long it may take. Each holds whatever the other side says or does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -17,3 +19,8 @@ pub struct Limits {
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// What requests call themselves.
 pub(super) const USER_AGENT: &str = concat!("framewright/", env!("CARGO_PKG_VERSION"));
+
+/// Headers of every request. A server that is not told what is taken may take its choice (RFC 9110, 12.5.3); bodies are never unpacked here.
+pub(super) fn default_headers() -> HeaderMap {
+    HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static("identity"))])
+}

@@ -7,12 +7,16 @@
 //! - [`retry`]: which requests are sent again, and when.
 //! - [`webhook_signature`]: how receivers of callbacks know them to be ours.
 //!
+//! What is globally routable counts as public, also where it is ours: this machine's own public address, and neighbours that have global
+//! IPv6 addresses, are not refused. Services there that are not for all need a firewall of their own.
+//!
 //! Nothing here knows what is fetched, or for which job. Nothing is sent again, redirected or unpacked behind a caller's back. Memory and
 //! disk grow with bytes that have come, up to the caller's limit, never with a length that a server states.
 
 pub mod address;
 mod answer;
 mod body;
+mod deadline;
 pub mod egress;
 mod error;
 mod limits;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use tokio::fs::{self, File};
 use tokio::io::AsyncWriteExt;
+use uuid::Uuid;
 
 /// What is added to a file's name until it is whole; the storage knows it, and removes what was left.
 const UNFINISHED: &str = ".partial";
@@ -20,13 +21,18 @@ pub(super) struct PartialFile {
 }
 
 impl PartialFile {
-    /// Begins a file, over what an earlier try may have left.
+    /// Begins a file under a name that no other try has.
     pub(super) async fn create(path: &Path) -> io::Result<Self> {
+        let path = path.to_owned();
         let mut temporary = path.as_os_str().to_owned();
-        temporary.push(UNFINISHED);
+        temporary.push(format!(".{}{UNFINISHED}", Uuid::now_v7().simple()));
         let temporary = PathBuf::from(temporary);
-        let file = File::create(&temporary).await?;
-        Ok(Self { file, temporary, path: path.to_owned(), length_bytes: 0, is_kept: false })
+        // The thread that opens the file makes its guard too: a caller that goes meanwhile leaves no file.
+        let create = tokio::task::spawn_blocking(move || {
+            let file = std::fs::OpenOptions::new().write(true).create_new(true).open(&temporary)?;
+            Ok(Self { file: File::from_std(file), temporary, path, length_bytes: 0, is_kept: false })
+        });
+        create.await?
     }
 
     /// Adds bytes at the end.
@@ -52,7 +58,7 @@ impl PartialFile {
 impl Drop for PartialFile {
     fn drop(&mut self) {
         if !self.is_kept {
-            // What cannot be removed is overwritten by the next try.
+            // What cannot be removed is left to the storage.
             let _ = std::fs::remove_file(&self.temporary);
         }
     }

@@ -22,9 +22,9 @@ pub enum Repetition {
 /// How a request failed, as far as sending it again is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
-    /// It was refused before it was sent, by the egress policy or by what it says; it would be again.
+    /// It was refused before it was sent, by what it says; it would be again.
     Refused,
-    /// It never left: no address, no connection, no TLS.
+    /// It never left: no address that may be called, no connection, no TLS.
     NotSent,
     /// It left, wholly or in part, and nobody knows what became of it: the connection broke, or no answer came in time.
     OutcomeUnknown,

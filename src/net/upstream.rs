@@ -9,9 +9,10 @@ use reqwest::redirect::Policy;
 use reqwest::{Client, RequestBuilder};
 use url::Url;
 
-use super::answer::Answer;
+use super::answer::{Answer, NeededBody};
+use super::deadline::Deadline;
 use super::error::FetchError;
-use super::limits::{CONNECT_TIMEOUT, Limits, USER_AGENT};
+use super::limits::{CONNECT_TIMEOUT, Limits, USER_AGENT, default_headers};
 
 /// The largest head of an answer, bytes.
 const MAX_HEAD_BYTES: u32 = 64 << 10;
@@ -26,9 +27,9 @@ pub struct Upstream {
 /// Why a server cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum UpstreamError {
-    /// Not an address of an API.
+    /// Not an address of an API; what is shown of it.
     #[error(
-        "'{0}' is not the address of an API; write https://host or https://host/path, without name, password, query and fragment"
+        "{0} is not the address of an API; write https://host or https://host/path, without name, password, query and fragment"
     )]
     Base(String),
     /// The HTTP client cannot be built.
@@ -47,11 +48,13 @@ impl Upstream {
                 && url.query().is_none()
                 && url.fragment().is_none()
         };
-        // A password that was written into the address by mistake is not repeated.
-        let shown = || UpstreamError::Base(base.rsplit('@').next().unwrap_or_default().chars().take(200).collect());
-        let base = Url::parse(base).ok().filter(is_plain).ok_or_else(shown)?;
+        let base = Url::parse(base).map_err(|_| UpstreamError::Base("the text".to_owned()))?;
+        if !is_plain(&base) {
+            return Err(UpstreamError::Base(shown(&base)));
+        }
         let client = Client::builder()
             .user_agent(USER_AGENT)
+            .default_headers(default_headers())
             .no_proxy()
             .redirect(Policy::none())
             // What is sent again is the caller's decision: a second POST may be a second charge.
@@ -72,7 +75,7 @@ impl Upstream {
         self.base.host_str().unwrap_or_default()
     }
 
-    /// Asks for `path`, one text a segment, below the base.
+    /// Asks for `path`, one text a segment, below the base. The body of a success comes whole; that of another status as far as it does.
     pub async fn get(
         &self,
         path: &[&str],
@@ -80,36 +83,47 @@ impl Upstream {
         headers: HeaderMap,
         limits: &Limits,
     ) -> Result<Answer, FetchError> {
-        let mut url = self.at(path);
+        let mut url = self.at(path)?;
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
         }
         self.send(self.client.get(url).headers(headers), limits).await
     }
 
-    /// Sends JSON to `path`, one text a segment, below the base.
+    /// Sends JSON to `path`, one text a segment, below the base. The answer is as that of [`get`](Self::get).
     pub async fn post_json(&self, path: &[&str], headers: HeaderMap, json: Bytes, limits: &Limits) -> Result<Answer, FetchError> {
-        let request = self.client.post(self.at(path)).headers(headers);
-        self.send(request.header(CONTENT_TYPE, HeaderValue::from_static("application/json")).body(json), limits).await
+        let mut headers = headers;
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        self.send(self.client.post(self.at(path)?).headers(headers).body(json), limits).await
     }
 
-    /// The address of a path. Segments are encoded, so that an id that came from outside stays one segment of this server's.
-    fn at(&self, path: &[&str]) -> Url {
+    /// The address of a path. Segments are encoded, so that an id that came from outside stays one segment of this server's; what the
+    /// writer of links drops (`.`, `..`, line ends and the like) or what would be another path without it (nothing) is refused.
+    fn at(&self, path: &[&str]) -> Result<Url, FetchError> {
+        let is_segment = |text: &&str| !matches!(*text, "" | "." | "..") && !text.chars().any(char::is_control);
+        if !path.iter().all(is_segment) {
+            return Err(FetchError::PathSegment { host: self.host().to_owned() });
+        }
         let mut url = self.base.clone();
         // Only addresses without a host have no segments.
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.pop_if_empty().extend(path);
         }
-        url
+        Ok(url)
     }
 
     async fn send(&self, request: RequestBuilder, limits: &Limits) -> Result<Answer, FetchError> {
         let host = self.host();
-        let exchange = async {
-            let response = request.send().await.map_err(|error| FetchError::of_transport(host, error))?;
-            Answer::read(response, host, limits).await
-        };
-        let slow = |_| FetchError::Slow { host: host.to_owned(), limit: limits.total };
-        tokio::time::timeout(limits.total, exchange).await.map_err(slow)?
+        let deadline = Deadline::of(limits);
+        let sent = async { request.send().await.map_err(|error| FetchError::of_transport(host, error)) };
+        Answer::read(deadline.bound(host, sent).await?, host, limits, deadline, NeededBody::OfSuccess).await
+    }
+}
+
+/// What an error repeats of an address: keys and passwords that were written into it by mistake stay out of logs.
+fn shown(base: &Url) -> String {
+    match base.host_str() {
+        Some(host) if matches!(base.scheme(), "http" | "https") => format!("'{}://{host}'", base.scheme()),
+        _ => "the text".to_owned(),
     }
 }

@@ -39,6 +39,9 @@ pub struct InvalidWebhookSecret;
 /// Why a message is not taken for the sender's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SignatureError {
+    /// The id would leave open where it ends: `a.1` at 2 and `a` at 1 with `2.` before the body are signed as one text.
+    #[error("webhook-id is empty or holds a full stop")]
+    Id,
     /// The time is not a whole number.
     #[error("webhook-timestamp is not a number of seconds")]
     Timestamp,
@@ -58,9 +61,9 @@ impl WebhookSecret {
     }
 
     /// The value of [`SIGNATURE_HEADER`] for a message with this id, sent at `timestamp_seconds` since the Unix epoch.
-    pub fn sign(&self, id: &str, timestamp_seconds: i64, body: &[u8]) -> String {
-        let hash = self.hash(id, &timestamp_seconds.to_string(), body).map(|hash| hash.finalize().into_bytes());
-        format!("{VERSION},{}", hash.map(|bytes| BASE64_STANDARD.encode(bytes)).unwrap_or_default())
+    pub fn sign(&self, id: &str, timestamp_seconds: i64, body: &[u8]) -> Result<String, SignatureError> {
+        let hash = self.hash(id, &timestamp_seconds.to_string(), body)?;
+        Ok(format!("{VERSION},{}", BASE64_STANDARD.encode(hash.finalize().into_bytes())))
     }
 
     /// Whether a message with these headers was signed with this secret, not long before or after `now`. `signatures` may hold several,
@@ -70,7 +73,7 @@ impl WebhookSecret {
         if seconds.abs_diff(now.seconds()) > TOLERANCE_SECONDS {
             return Err(SignatureError::Stale);
         }
-        let hash = self.hash(id, timestamp, body).ok_or(SignatureError::Mismatch)?;
+        let hash = self.hash(id, timestamp, body)?;
         let given = signatures.split(' ').take(MAX_SIGNATURES).filter_map(|signature| signature.split_once(','));
         let mut decoded =
             given.filter(|(version, _)| *version == VERSION).filter_map(|(_, text)| BASE64_STANDARD.decode(text).ok());
@@ -79,13 +82,16 @@ impl WebhookSecret {
         if fits { Ok(()) } else { Err(SignatureError::Mismatch) }
     }
 
-    /// `None` never happens: HMAC takes keys of any length.
-    fn hash(&self, id: &str, timestamp: &str, body: &[u8]) -> Option<Hmac<Sha256>> {
-        let mut hash = Hmac::<Sha256>::new_from_slice(self.0.expose_secret()).ok()?;
+    fn hash(&self, id: &str, timestamp: &str, body: &[u8]) -> Result<Hmac<Sha256>, SignatureError> {
+        if id.is_empty() || id.contains('.') {
+            return Err(SignatureError::Id);
+        }
+        // HMAC takes keys of any length: this never fails.
+        let mut hash = Hmac::<Sha256>::new_from_slice(self.0.expose_secret()).map_err(|_| SignatureError::Mismatch)?;
         for part in [id.as_bytes(), b".", timestamp.as_bytes(), b".", body] {
             hash.update(part);
         }
-        Some(hash)
+        Ok(hash)
     }
 }
 
@@ -124,7 +130,7 @@ mod tests {
     fn published_vectors_are_met() {
         for (secret, id, seconds, body, signature) in VECTORS {
             let secret = WebhookSecret::parse(secret).unwrap();
-            assert_eq!(secret.sign(id, seconds, body.as_bytes()), signature);
+            assert_eq!(secret.sign(id, seconds, body.as_bytes()).unwrap(), signature);
             let now = UnixMs(seconds * 1000);
             assert_eq!(secret.verify(id, &seconds.to_string(), signature, body.as_bytes(), now), Ok(()));
         }
@@ -155,6 +161,15 @@ mod tests {
             assert_eq!(verify(id, &seconds, signature, body, UnixMs(now.0 + offset_ms)), expected, "{offset_ms}");
         }
         assert_eq!(verify(id, &i64::MIN.to_string(), signature, body, now), Err(SignatureError::Stale));
+    }
+
+    #[test]
+    fn ids_end_where_they_end() {
+        let secret = WebhookSecret::parse(VECTORS[0].0).unwrap();
+        for bad in ["", ".", "a.1", "msg."] {
+            assert_eq!(secret.sign(bad, 1, b"{}"), Err(SignatureError::Id), "{bad}");
+            assert_eq!(secret.verify(bad, "1", "v1,", b"{}", UnixMs(1000)), Err(SignatureError::Id), "{bad}");
+        }
     }
 
     #[test]
@@ -193,7 +208,7 @@ mod tests {
             body in prop::collection::vec(any::<u8>(), 0..200), other in "\\PC{0,80}",
         ) {
             let secret = WebhookSecret::parse(&format!("{SECRET_PREFIX}{}", BASE64_STANDARD.encode(key))).unwrap();
-            let signature = secret.sign(&id, seconds, &body);
+            let signature = secret.sign(&id, seconds, &body).unwrap();
             let (text, now) = (seconds.to_string(), UnixMs(seconds * 1000));
             prop_assert_eq!(secret.verify(&id, &text, &signature, &body, now), Ok(()));
             prop_assert!(other == signature || secret.verify(&id, &text, &other, &body, now).is_err());

@@ -192,13 +192,23 @@ async fn a_file_that_cannot_be_written_is_the_disks_failure() {
     let error = egress.get_to_file(&url, &LIMITS, &directory.path().join("absent/picture")).await.unwrap_err();
     assert!(matches!(error, FetchError::Disk(_)), "{error:?}");
 
-    // What an earlier try left is written over, and an earlier file is replaced whole.
+    // What another try left or is about to write is its own, and an earlier file is replaced whole.
     let path = directory.path().join("picture");
     std::fs::write(&path, "earlier").unwrap();
-    std::fs::write(directory.path().join("picture.partial"), "what an earlier try left, and it is longer").unwrap();
+    let other = directory.path().join("picture.partial");
+    std::fs::write(&other, "another try's").unwrap();
     assert_eq!(egress.get_to_file(&url, &LIMITS, &path).await.unwrap().length_bytes, 7);
     assert_eq!(std::fs::read(&path).unwrap(), b"picture");
-    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
+    assert_eq!(std::fs::read(&other).unwrap(), b"another try's");
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 2);
+}
+
+#[tokio::test]
+async fn bodies_are_not_shown() {
+    let server = Server::start((FRIEND, 0), |_| Reply::ok("picture")).await.unwrap();
+    let egress = egress(&["127.83.21.8/32"], &Names::of(&[]));
+    let download = egress.get(&egress.policy().check(&server.url("/")).unwrap(), &LIMITS).await.unwrap();
+    assert_eq!(format!("{download:?}"), r#"Download(7 bytes, Some("image/png"))"#);
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! Callbacks: sent once, signed, never redirected.
 
+use std::time::Duration;
+
 use framewright::domain::UnixMs;
 use framewright::net::retry::{Failure, Repetition};
 use framewright::net::webhook_signature::{ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER, WebhookSecret};
@@ -21,8 +23,9 @@ async fn post(server: &Server, headers: HeaderMap, limits: &Limits) -> Result<An
 async fn a_receiver_gets_the_body_and_can_tell_who_sent_it() {
     let server = Server::start((FRIEND, 0), |_| Reply::ok(r#"{"challenge":"1a3b"}"#)).await.unwrap();
     let secret = WebhookSecret::parse("whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD").unwrap();
-    let signature = secret.sign("msg_1", 1_700_000_000, BODY.as_bytes());
+    let signature = secret.sign("msg_1", 1_700_000_000, BODY.as_bytes()).unwrap();
     let mut headers = HeaderMap::new();
+    headers.insert("content-type", "text/plain".parse().unwrap());
     for (name, value) in [(ID_HEADER, "msg_1"), (TIMESTAMP_HEADER, "1700000000"), (SIGNATURE_HEADER, &signature)] {
         headers.insert(name, value.parse().unwrap());
     }
@@ -39,6 +42,8 @@ async fn a_receiver_gets_the_body_and_can_tell_who_sent_it() {
         lines.find(|(given, _)| given.eq_ignore_ascii_case(name)).unwrap_or_else(|| panic!("{name}: {head}")).1
     };
     assert_eq!(header("content-type"), "application/json");
+    assert_eq!(head.to_ascii_lowercase().matches("content-type").count(), 1, "{head}");
+    assert_eq!(header("accept-encoding"), "identity");
     assert!(header("user-agent").starts_with("framewright/"));
     let verified = secret.verify(
         header(ID_HEADER),
@@ -70,10 +75,9 @@ async fn what_became_of_a_post_decides_whether_it_is_sent_again() {
         // Proxies write this for a server that took the request, too.
         (Reply::new("HTTP/1.1 503 X\nRetry-After: 1\nContent-Length: 0", ""), true, false),
         (Reply::new("HTTP/1.1 400 X\nContent-Length: 0", ""), false, false),
-        // No answer, half an answer, and one that is too large.
+        // No answer, and half a head.
         (Reply::Bytes(Vec::new()), true, false),
-        (Reply::new("HTTP/1.1 200 OK\nContent-Length: 90", "abc"), true, false),
-        (Reply::Flood(response("HTTP/1.1 200 OK\nConnection: close", b"")), false, false),
+        (Reply::Bytes(b"HTTP/1.1 200 OK\r\nContent-Le".to_vec()), true, false),
     ] {
         let server = Server::start((FRIEND, 0), move |_| reply.clone()).await.unwrap();
         let failure = match post(&server, HeaderMap::new(), &limits).await {
@@ -85,9 +89,36 @@ async fn what_became_of_a_post_decides_whether_it_is_sent_again() {
         assert_eq!(server.requests().len(), 1, "nothing is sent again by itself: {failure:?}");
     }
     let server = Server::start((FRIEND, 0), |_| Reply::Stall(Vec::new())).await.unwrap();
-    let short = Limits { total: std::time::Duration::from_millis(100), ..LIMITS };
+    let short = Limits { total: Duration::from_millis(100), ..LIMITS };
     let failure = post(&server, HeaderMap::new(), &short).await.unwrap_err().failure();
     assert!(!failure.may_be_sent_again(Repetition::Harmful), "{failure:?}");
+}
+
+#[tokio::test]
+async fn the_status_stands_whatever_becomes_of_the_body() {
+    let limits = Limits { max_bytes: 100, total: Duration::from_secs(2), ..LIMITS };
+    let bodies: [fn(u16) -> Reply; 6] = [
+        |status| Reply::Flood(response(&format!("HTTP/1.1 {status} X\nRetry-After: 7\nConnection: close"), b"")),
+        |status| Reply::new(&format!("HTTP/1.1 {status} X\nRetry-After: 7\nContent-Length: 90"), "{}"),
+        |status| Reply::new(&format!("HTTP/1.1 {status} X\nRetry-After: 7\nContent-Length: 900"), "{}"),
+        |status| Reply::new(&format!("HTTP/1.1 {status} X\nRetry-After: 7\nContent-Encoding: gzip\nContent-Length: 2"), "{}"),
+        |status| Reply::Stall(response(&format!("HTTP/1.1 {status} X\nRetry-After: 7\nContent-Length: 90"), b"{}")),
+        |status| Reply::new(&format!("HTTP/1.1 {status} X\nRetry-After: 7\nTransfer-Encoding: chunked"), "2\r\n{}\r\nno number"),
+    ];
+    for (number, body) in bodies.into_iter().enumerate() {
+        for (status, failure) in [(200, None), (410, Some(410)), (429, Some(429)), (500, Some(500))] {
+            let server = Server::start((FRIEND, 0), move |_| body(status)).await.unwrap();
+            let answer = post(&server, HeaderMap::new(), &limits).await.unwrap();
+            assert_eq!((answer.status, answer.is_whole), (status, false), "{number}");
+            assert_eq!(answer.failure(), failure.map(|status| Failure::Answered { status }), "{number}");
+            assert_eq!(answer.retry_after(UnixMs(0)), Some(Duration::from_secs(7)), "{number}");
+            assert!(answer.body.len() <= 100, "{number}");
+            let error = answer.json::<serde_json::Value>().unwrap_err();
+            assert!(matches!(error, FetchError::NotWhole { .. }), "{number}: {error:?}");
+            assert_eq!(error.failure(), Failure::Unusable);
+            assert!(!format!("{answer:?}").contains("{}"), "{answer:?}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -13,6 +13,8 @@ mod redirects;
 #[cfg(test)]
 mod server;
 #[cfg(test)]
+mod silence;
+#[cfg(test)]
 mod surroundings;
 #[cfg(test)]
 mod upstream;

@@ -1,5 +1,6 @@
 //! The client for what users name.
 
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -12,10 +13,11 @@ use super::error::UrlRefusal;
 use super::policy::{EgressPolicy, Reach};
 use super::resolver::{NameLookup, SystemLookup, VettedResolver};
 use super::url::UserUrl;
-use crate::net::answer::Answer;
+use crate::net::answer::{Answer, NeededBody};
 use crate::net::body::BoundedBody;
+use crate::net::deadline::Deadline;
 use crate::net::error::{FetchError, retry_after_of};
-use crate::net::limits::{CONNECT_TIMEOUT, Limits, USER_AGENT};
+use crate::net::limits::{CONNECT_TIMEOUT, Limits, USER_AGENT, default_headers};
 use crate::net::partial_file::PartialFile;
 
 /// Redirects that are followed.
@@ -34,12 +36,19 @@ pub struct Egress {
 }
 
 /// What a link led to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Download {
     /// The whole body.
     pub bytes: Bytes,
     /// What the server calls it; nothing that it must be.
     pub content_type: Option<String>,
+}
+
+impl fmt::Debug for Download {
+    /// Without the body.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Download({} bytes, {:?})", self.bytes.len(), self.content_type)
+    }
 }
 
 /// What a link led to, in a file.
@@ -54,7 +63,7 @@ pub struct SavedDownload {
 impl Egress {
     /// A client with the system's name service.
     pub fn new(policy: EgressPolicy) -> Result<Self, FetchError> {
-        Self::with_lookup(policy, Arc::new(SystemLookup))
+        Self::with_lookup(policy, Arc::new(SystemLookup::default()))
     }
 
     /// A client with another name service.
@@ -77,33 +86,36 @@ impl Egress {
             let (body, content_type) = self.open(url, limits).await?;
             Ok(Download { bytes: body.read().await?, content_type })
         };
-        within(url, limits, fetch).await
+        Deadline::of(limits).bound(url.host(), fetch).await
     }
 
-    /// Fetches a link into a file, following redirects. The file gets its name once it is whole and on the disk; until then it has `.partial`
-    /// added to it, which an error removes.
+    /// Fetches a link into a file, following redirects. The file gets its name once it is whole and on the disk; until then it has another
+    /// one that ends in `.partial`, and an error removes it.
     pub async fn get_to_file(&self, url: &UserUrl, limits: &Limits, path: &Path) -> Result<SavedDownload, FetchError> {
-        let fetch = async {
-            let (mut body, content_type) = self.open(url, limits).await?;
-            let mut file = PartialFile::create(path).await.map_err(FetchError::Disk)?;
+        let deadline = Deadline::of(limits);
+        let (mut body, content_type) = deadline.bound(url.host(), self.open(url, limits)).await?;
+        // Not bounded: given up half-way, it would leave a file.
+        let mut file = PartialFile::create(path).await.map_err(FetchError::Disk)?;
+        let fill = async {
             while let Some(part) = body.next().await? {
                 file.write(&part).await.map_err(FetchError::Disk)?;
             }
-            Ok((file, content_type))
+            Ok(())
         };
-        let (file, content_type) = within(url, limits, fetch).await?;
+        deadline.bound(url.host(), fill).await?;
         Ok(SavedDownload { length_bytes: file.keep().await.map_err(FetchError::Disk)?, content_type })
     }
 
-    /// Sends JSON, with headers such as a webhook's. Redirects are refused; any other status is the caller's to judge.
+    /// Sends JSON, with headers such as a webhook's. Redirects are refused; any other status is the caller's to judge, and stands
+    /// whatever becomes of the body.
     pub async fn post_json(&self, url: &UserUrl, headers: HeaderMap, json: Bytes, limits: &Limits) -> Result<Answer, FetchError> {
-        let send = async {
-            let url = self.policy.check_url(url.url().clone())?;
-            let request = self.client(&url).post(url.url().clone()).headers(headers);
-            let request = request.header(CONTENT_TYPE, HeaderValue::from_static("application/json")).body(json);
-            Answer::read(send(request, &url).await?, url.host(), limits).await
-        };
-        within(url, limits, send).await
+        let url = self.policy.check_url(url.url().clone())?;
+        let deadline = Deadline::of(limits);
+        let mut headers = headers;
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        let request = self.client(&url).post(url.url().clone()).headers(headers).body(json);
+        let response = deadline.bound(url.host(), send(request, &url)).await?;
+        Answer::read(response, url.host(), limits, deadline, NeededBody::Never).await
     }
 
     /// The body that a link leads to, over at most [`MAX_REDIRECTS`] redirects, and its type.
@@ -134,6 +146,7 @@ impl Egress {
 fn build(resolver: VettedResolver, reach: Reach) -> reqwest::Result<Client> {
     Client::builder()
         .user_agent(USER_AGENT)
+        .default_headers(default_headers())
         .dns_resolver(resolver)
         .no_proxy()
         .redirect(Policy::none())
@@ -153,12 +166,6 @@ fn build(resolver: VettedResolver, reach: Reach) -> reqwest::Result<Client> {
 
 async fn send(request: RequestBuilder, url: &UserUrl) -> Result<Response, FetchError> {
     request.send().await.map_err(|error| FetchError::of_transport(url.host(), error))
-}
-
-/// The time that a request may take in all.
-async fn within<T>(url: &UserUrl, limits: &Limits, work: impl Future<Output = Result<T, FetchError>>) -> Result<T, FetchError> {
-    let slow = |_| FetchError::Slow { host: url.host().to_owned(), limit: limits.total };
-    tokio::time::timeout(limits.total, work).await.map_err(slow)?
 }
 
 fn is_followed(status: StatusCode) -> bool {
