@@ -17,6 +17,8 @@ mod silence;
 #[cfg(test)]
 mod surroundings;
 #[cfg(test)]
+mod tls;
+#[cfg(test)]
 mod upstream;
 
 #[cfg(test)]
