@@ -15,6 +15,7 @@ pub mod execution;
 pub mod jobs;
 pub mod media;
 pub mod models;
+pub mod net;
 pub mod providers;
 pub mod quota;
 pub mod scheduler;

@@ -1,11 +1,16 @@
-//! `egress:` — which private addresses the server may call on a user's behalf. Nothing is fetched for users in this version, so the
-//! section is checked and said to have no effect.
+//! `egress:` — which networks that are not of the public internet the server may call on a user's behalf.
 
-use std::net::IpAddr;
-
+use ipnet::IpNet;
 use serde::Deserialize;
 
 use super::Notice;
+
+/// What the server may call on a user's behalf.
+#[derive(Clone, Debug, Default)]
+pub struct EgressConfig {
+    /// Networks that are opened beside the public internet, also to plain HTTP and to every port.
+    pub allow: Vec<IpNet>,
+}
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -14,25 +19,35 @@ pub(super) struct EgressSection {
 }
 
 impl EgressSection {
-    pub(super) fn resolve(&self, notices: &mut Vec<Notice>) {
-        if !self.allow.is_empty() {
+    pub(super) fn resolve(self, notices: &mut Vec<Notice>) -> EgressConfig {
+        let allow: Vec<IpNet> = self.allow.into_iter().map(|network| network.0).collect();
+        if !allow.is_empty() {
+            // Goes with the first request field that takes a link.
             notices.push(Notice::no_effect("egress.allow"));
         }
+        if let Some(network) = allow.iter().find(|network| network.prefix_len() == 0) {
+            notices.push(Notice::warning(format!(
+                "egress.allow: {network} lets users reach this machine and everything beside it; name the networks that they need"
+            )));
+        }
+        EgressConfig { allow }
     }
 }
 
-/// `address/prefix`, checked only.
+/// `address/prefix`.
 #[derive(Debug, Deserialize)]
 #[serde(try_from = "String")]
-struct Network;
+struct Network(IpNet);
 
 impl TryFrom<String> for Network {
     type Error = String;
     fn try_from(text: String) -> Result<Self, String> {
-        text.split_once('/')
-            .and_then(|(address, prefix)| Some((address.parse::<IpAddr>().ok()?, prefix.parse::<u8>().ok()?)))
-            .filter(|(address, prefix)| *prefix <= if address.is_ipv4() { 32 } else { 128 })
-            .map(|_| Self)
-            .ok_or_else(|| format!("egress.allow: '{text}' is not a network; write 10.0.0.0/8 or fd00::/8"))
+        let network: IpNet = text.parse().map_err(|_| {
+            format!("egress.allow: '{text}' is not a network; write 10.0.0.0/8 or fd00::/8, one address as 10.0.0.7/32")
+        })?;
+        if network.trunc() != network {
+            return Err(format!("egress.allow: '{text}' is an address within a network; write {}", network.trunc()));
+        }
+        Ok(Self(network))
     }
 }

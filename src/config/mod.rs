@@ -36,6 +36,7 @@ pub use auth::AuthConfig;
 pub use compute::{ComputeConfig, ComputePrecision, CpuKernels};
 pub use database::{DatabaseConfig, DatabaseLocation};
 pub use devices::{FakeConfig, Machine, PoolConfig, Workers};
+pub use egress::EgressConfig;
 pub use environment::Environment;
 pub use error::ConfigError;
 pub use log::{LogConfig, LogFormat};
@@ -82,6 +83,8 @@ pub struct Config {
     pub video: VideoConfig,
     /// Where results are kept.
     pub storage: StorageConfig,
+    /// What may be called on a user's behalf.
+    pub egress: EgressConfig,
     /// Where jobs and keys are kept.
     pub database: DatabaseConfig,
     /// Signs links; made and kept in the data directory when absent.
@@ -164,7 +167,7 @@ impl Config {
         if data_dir.as_os_str().is_empty() {
             return Err(ConfigError::setting("--data-dir", "is empty"));
         }
-        file.egress.resolve(&mut notices);
+        let egress = file.egress.resolve(&mut notices);
         if environment.secret_key.as_ref().is_some_and(|key| key.expose_secret().len() < 16) {
             notices.push(Notice::warning(
                 "SECRET_KEY: shorter than 16 characters; links and tokens, an administrator's too, can be forged by guessing it",
@@ -194,6 +197,7 @@ impl Config {
             models,
             video: file.video.resolve()?,
             storage: file.storage.resolve(&data_dir),
+            egress,
             database: file.database.resolve(environment.database_url.as_ref(), &data_dir)?,
             secret_key: environment.secret_key,
             log: file.log.resolve(environment.log),

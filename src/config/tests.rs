@@ -63,7 +63,11 @@ fn what_cannot_be_honoured_is_refused_with_its_place() {
         ("storage: { bucket: b }", 1, "storage.bucket"),
         ("storage: { type: tape }", 1, "tape"),
         ("defaults: { image: '../etc' }", 1, "model '../etc'"),
-        ("egress: { allow: [10.0.0.0/40] }", 1, "egress.allow: '10.0.0.0/40'"),
+        ("egress: { allow: [10.0.0.0/40] }", 1, "egress.allow: '10.0.0.0/40' is not a network; write 10.0.0.0/8"),
+        ("egress: { allow: ['fd00::/129'] }", 1, "egress.allow: 'fd00::/129' is not a network"),
+        ("egress: { allow: [localhost] }", 1, "egress.allow: 'localhost' is not a network"),
+        ("egress:\n  allow: [10.0.0.1]", 2, "egress.allow: '10.0.0.1' is not a network"),
+        ("egress: { allow: [10.0.0.1/8] }", 1, "egress.allow: '10.0.0.1/8' is an address within a network; write 10.0.0.0/8"),
         ("gpu_pool: { max_concurrent: -1 }", 1, "max_concurrent: must be a whole number"),
         ("gpu_pool: { max_batch: 65 }", 1, "max_batch: must be a whole number of 1 to 64"),
         ("model_cache: { max_ram_gb: -3 }", 1, "max_ram_gb: must be above 0"),
@@ -96,8 +100,24 @@ fn what_has_no_effect_yet_is_said() {
             .unwrap();
     let notices: Vec<_> = config.notices.iter().map(|notice| (notice.is_warning, notice.text.as_str())).collect();
     assert_eq!(notices, [(true, "egress.allow: has no effect yet in this version")]);
+    let allowed: Vec<String> = config.egress.allow.iter().map(ToString::to_string).collect();
+    assert_eq!(allowed, ["10.0.0.0/8", "fd00::/8"]);
     assert_eq!(config.models.default_image.unwrap().as_str(), "demo-sdxl");
     assert_eq!(config.models.default_video.unwrap().as_str(), "demo-svd");
+}
+
+#[test]
+fn opening_everything_is_warned_of() {
+    for everything in ["0.0.0.0/0", "::/0"] {
+        let config = resolve(&format!("egress: {{ allow: ['{everything}'] }}"), MACHINE).unwrap();
+        let expected = format!("egress.allow: {everything} lets users reach this machine");
+        assert!(
+            config.notices.iter().any(|notice| notice.is_warning && notice.text.starts_with(&expected)),
+            "{:?}",
+            config.notices
+        );
+    }
+    assert!(resolve("", MACHINE).unwrap().egress.allow.is_empty());
 }
 
 #[test]
