@@ -62,7 +62,8 @@ impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for OptionalJ
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
-        if request.headers().get(CONTENT_TYPE).is_none() && request.body().is_end_stream() {
+        // Whatever a client calls the type of nothing.
+        if request.body().is_end_stream() {
             return Ok(Self(T::default()));
         }
         JsonBody::from_request(request, state).await.map(|JsonBody(body)| Self(body))

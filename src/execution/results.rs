@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::{FinishedPicture, RunFacts, TaskOutput};
-use crate::domain::film::ClipRequest;
+use crate::domain::film::{ClipRequest, FilmRequest};
 use crate::domain::plan::{TaskRole, plan};
 use crate::domain::{Artifact, ImageRequest, Job, JobId, JobRequest, Sha256Digest, UnixMs, VideoCodec};
 use crate::media::a1111::Infotext;
@@ -20,8 +20,12 @@ pub const THUMBNAIL_SIDE: u32 = 256;
 
 /// How clips are kept: lossless, since more is made of them.
 pub const CLIP_CODEC: VideoCodec = VideoCodec::Ffv1;
-/// How scenes are kept: far better than a film is encoded in the end.
-pub const SCENE_CODEC: VideoCodec = VideoCodec::H264;
+
+/// How the scenes of a film are kept: far better than it is encoded in the end. H.264 has no odd sides; animations may.
+pub fn scene_codec(film: &FilmRequest) -> VideoCodec {
+    let is_even = film.width.is_multiple_of(2) && film.height.is_multiple_of(2);
+    if is_even { VideoCodec::H264 } else { VideoCodec::Ffv1 }
+}
 
 /// Who made a picture, in its key.
 const PROVIDER: &str = "local";
@@ -58,7 +62,7 @@ impl Attempt {
             JobRequest::Film(film) => match plan(&job.request).get(position as usize).map(|task| task.role) {
                 Some(TaskRole::Keyframe { .. }) => Files::Part("png"),
                 Some(TaskRole::Clip { .. }) => Files::Part(CLIP_CODEC.extension()),
-                Some(TaskRole::Scene { .. }) => Files::Part(SCENE_CODEC.extension()),
+                Some(TaskRole::Scene { .. }) => Files::Part(scene_codec(film).extension()),
                 Some(TaskRole::Film) => Files::Film(film.codec),
                 Some(TaskRole::Pictures) | None => Files::Nothing,
             },

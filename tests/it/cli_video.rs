@@ -193,4 +193,10 @@ fn scenes_become_a_film_of_their_length_in_every_container() {
     // FFmpeg writes animated WebP and does not read it: each frame is a chunk of its own.
     let webp = std::fs::read(directory.path().join("a.webp")).unwrap();
     assert_eq!(webp.windows(4).filter(|window| window == b"ANMF").count(), 18);
+    // Of what halves no colours, sides may be odd.
+    let odd = ["--prompt", "x", "--image-model", IMAGE_MODEL, "--device", "fake", "--duration", "0.5", "--output", "odd.gif"];
+    let output = video(directory.path(), VIDEO_MODEL, &[odd.as_slice(), &["--width", "97", "--height", "65"]].concat());
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let film = facts(&directory.path().join("odd.gif"));
+    assert_eq!((film.codec.as_str(), film.width, film.height), ("gif", 97, 65));
 }

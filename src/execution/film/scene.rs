@@ -11,7 +11,7 @@ use super::{FilmTask, FilmTools, HostProgress};
 use crate::domain::camera::{CameraPath, CameraScript};
 use crate::domain::film::Interpolation;
 use crate::domain::{Artifact, FilmRequest, FrameRate, JobResult, Spent, VideoFacts};
-use crate::execution::results::{Attempt, SCENE_CODEC, THUMBNAIL_SIDE, file_sha256};
+use crate::execution::results::{Attempt, THUMBNAIL_SIDE, file_sha256, scene_codec};
 use crate::media::camera;
 use crate::media::video::{
     self, Between, FilmMetadata, Fit, Frame, MediaError, RateConversion, SourceTiming, VideoSettings, VideoWriter,
@@ -54,8 +54,9 @@ pub(super) fn make(
 
     let key = attempt.key(0);
     let draft = storage.draft(&key)?;
+    let codec = scene_codec(film);
     let settings = VideoSettings { quality: SCENE_QUALITY, ..VideoSettings::new(film.width, film.height, film.frame_rate) }
-        .with_codec(SCENE_CODEC);
+        .with_codec(codec);
     let mut writer = VideoWriter::create(&draft, &settings, &FilmMetadata::default())?;
     let is_interrupted = || progress.is_interrupted();
     let studio = Studio::new(film, tools, progress.interrupt);
@@ -135,7 +136,7 @@ pub(super) fn make(
     let spent = Spent { storage_bytes: (written.bytes + thumbnail.len() as u64) as i64, ..Spent::default() };
     let artifact = Artifact {
         thumbnail_key: thumbnail_key(&key),
-        media_type: SCENE_CODEC.media_type().to_owned(),
+        media_type: codec.media_type().to_owned(),
         width: film.width,
         height: film.height,
         bytes: written.bytes,
@@ -145,7 +146,7 @@ pub(super) fn make(
             frames: written.frames,
             frame_rate: film.frame_rate,
             duration_ms: (film.frame_rate.seconds_of(written.frames) * 1000.0).round() as i64,
-            codec: SCENE_CODEC.name().to_owned(),
+            codec: codec.name().to_owned(),
             sprite_sheet_key: None,
         }),
         key,

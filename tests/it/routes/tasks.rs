@@ -1,6 +1,7 @@
 //! `/api/v1/tasks`.
 
-use axum::http::{Method, StatusCode};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderValue, Method, StatusCode};
 use framewright::domain::ErrorCode;
 use framewright::execution::FakeFailure;
 use insta::assert_json_snapshot;
@@ -141,6 +142,8 @@ async fn an_ended_task_is_tried_again() {
     assert_eq!(task["result"]["outputs"][0]["seed"], 7);
     assert!(task["started_at"].is_string() && task["finished_at"].is_string(), "{task}");
 
-    let refused = server.send(server.request(Method::POST, &format!("/api/v1/tasks/{again}/retry"), None)).await;
+    let mut nothing = server.request(Method::POST, &format!("/api/v1/tasks/{again}/retry"), None);
+    nothing.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let refused = server.send(nothing).await;
     assert_eq!((refused.status, &refused.json()["code"]), (StatusCode::CONFLICT, &json!("not_retryable")));
 }
