@@ -14,6 +14,7 @@ mod models;
 mod options;
 mod serve;
 mod server_client;
+mod stop;
 
 use std::ffi::OsString;
 use std::io::Write;

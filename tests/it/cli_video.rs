@@ -141,6 +141,50 @@ fn models_of_another_kind_are_refused() {
     }
 }
 
+#[cfg(unix)]
+#[test]
+fn a_film_that_is_stopped_leaves_nothing_behind() {
+    use rustix::process::{Pid, Signal, kill_process};
+
+    let directory = place();
+    let temporary = directory.path().join("temporary");
+    std::fs::create_dir(&temporary).unwrap();
+    for signal in [Signal::INT, Signal::TERM] {
+        let child = Command::new(env!("CARGO_BIN_EXE_framewright"))
+            .args(["generate", "video", "--model", VIDEO_MODEL, "--image", "first.png", "--duration", "3000", "--device", "fake"])
+            .current_dir(directory.path())
+            .env_clear()
+            .env("HOME", directory.path().join("home"))
+            .env("TMPDIR", &temporary)
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // A clip of the film is there: it has begun.
+        let begun = || walk(&temporary).any(|path| path.extension().is_some_and(|extension| extension == "mkv"));
+        let started = std::time::Instant::now();
+        while !begun() {
+            assert!(started.elapsed().as_secs() < 60, "the film did not begin");
+            std::thread::yield_now();
+        }
+        kill_process(Pid::from_raw(child.id() as i32).unwrap(), signal).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+        assert_eq!(std::fs::read_dir(&temporary).unwrap().count(), 0);
+    }
+    assert!(!directory.path().join("output.mp4").exists());
+}
+
+/// Every file below a directory; what goes away meanwhile is passed over.
+#[cfg(unix)]
+fn walk(directory: &Path) -> Box<dyn Iterator<Item = std::path::PathBuf>> {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    Box::new(entries.flat_map(|entry| {
+        let path = entry.path();
+        if path.is_dir() { walk(&path) } else { Box::new(std::iter::once(path)) }
+    }))
+}
+
 fn facts(path: &Path) -> VideoFacts {
     probe(path, &|| false).unwrap()
 }

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::anyhow;
-use framewright_engine::ops::Interrupt;
 use framewright_engine::vision::RgbPicture;
 
 use super::files::{FinishedPicture, OutputFile};
@@ -14,6 +13,7 @@ use super::{ImageArguments, InitImage, parameters, refused, report};
 use crate::app::compute;
 use crate::cli::failure::{Failure, OrFail, Outcome};
 use crate::cli::models::FoundModel;
+use crate::cli::stop;
 use crate::config::{Config, Environment};
 use crate::domain::{Clock, DeviceName, ErrorCode, ImageRequest, ModelKind, PreviewDemand, SystemClock, TaskId};
 use crate::execution::results::encode_pictures;
@@ -57,6 +57,8 @@ fn run(
     init_image: Option<InitImage>,
     work_directory: &Path,
 ) -> Outcome<TaskOutput> {
+    let runtime = crate::cli::runtime()?;
+    let interrupt = stop::on_signal(&runtime)?;
     let task = DeviceTask {
         id: TaskId::generate(),
         unload: Vec::new(),
@@ -65,11 +67,11 @@ fn run(
         model_directory: model.directory.clone(),
         model_fingerprint: files_fingerprint(&model.directory),
         init_image: init_image.map(|image| Arc::new(picture(image))),
-        interrupt: Interrupt::default(),
+        interrupt,
         previews: PreviewDemand::default(),
     };
     let progress = ProgressDisplay::start("loading the model");
-    crate::cli::runtime()?.block_on(async {
+    runtime.block_on(async {
         let executor = first_executor(config)?;
         let made = attend(&*executor, task, &progress).await;
         executor.shut_down().await;

@@ -130,22 +130,27 @@ impl Studio<'_> {
         let mut finished: BTreeMap<u32, JobResult> = BTreeMap::new();
         let progress = ProgressDisplay::start("loading the model");
         let mut frames_written = 0;
-        crate::cli::runtime()?.block_on(async {
+        let runtime = crate::cli::runtime()?;
+        let interrupt = crate::cli::stop::on_signal(&runtime)?;
+        runtime.block_on(async {
             let executor = first_executor(self.config)?;
             for (position, planned) in plan.iter().enumerate() {
+                if interrupt.is_cancelled() {
+                    return Err(Failure::Other(anyhow!("stopped")));
+                }
                 let position = position as u32;
                 progress.task(&title(film, planned.role));
                 let task = FilmTask { film, plan: &plan, position, finished: &finished };
                 let attempt = Attempt::new(&job, position, 1);
                 let result = if let Some(work) = work_of(film, planned.role) {
-                    let made = self.on_device(&*executor, &task, planned, work.clone(), &progress).await?;
+                    let made = self.on_device(&*executor, &task, planned, work.clone(), &interrupt, &progress).await?;
                     if let (Some(directory), TaskRole::Clip { clip, .. }) = (self.frames, planned.role) {
                         frames_written = write_frames(directory, &made, clip > 0, frames_written)?;
                     }
                     self.keep(&attempt, work, made)?
                 } else {
                     let told = |done: u32, of: u32| progress.steps(done.into(), of.into());
-                    let host = HostProgress { interrupt: &Interrupt::default(), told: &told };
+                    let host = HostProgress { interrupt: &interrupt, told: &told };
                     film::make(&task, &attempt, &self.storage, &self.tools, SystemClock.now(), &host).or_fail()?.0
                 };
                 finished.insert(position, result);
@@ -167,6 +172,7 @@ impl Studio<'_> {
         task: &FilmTask<'_>,
         planned: &PlannedTask,
         work: DeviceWork,
+        interrupt: &Interrupt,
         progress: &ProgressDisplay,
     ) -> Outcome<TaskOutput> {
         let model = self.model_of(&work)?;
@@ -190,7 +196,7 @@ impl Studio<'_> {
             model_directory: model.directory.clone(),
             model_fingerprint: files_fingerprint(&model.directory),
             init_image,
-            interrupt: Interrupt::default(),
+            interrupt: interrupt.clone(),
             previews: PreviewDemand::default(),
         };
         attend(executor, task, progress).await
