@@ -113,13 +113,22 @@ fn json_error(path: &str, error: &serde_json::Error) -> ApiError {
     // The text quotes the value, which may be the whole body, and ends with what was expected and where.
     let expected = text.rsplit_once(", expected ").map(|(_, rest)| rest.split(" at line ").next().unwrap_or(rest));
     let problem = match expected {
-        Some(expected) => format!("must be {expected}"),
+        Some(expected) => format!("must be {}", in_words(expected)),
         None => text.split(" at line ").next().unwrap_or(&text).to_owned(),
     };
     if path == "." {
         ApiError::new(ErrorKind::InvalidValue, format!("the body {problem}"))
     } else {
         ApiError::invalid(path.to_owned(), problem)
+    }
+}
+
+/// What was expected, without the names of Rust's types.
+fn in_words(expected: &str) -> &str {
+    match expected {
+        "f32" | "f64" => "a number",
+        "i8" | "i16" | "i32" | "i64" | "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number",
+        other => other,
     }
 }
 
@@ -217,6 +226,17 @@ mod tests {
     fn json_refusals(#[case] body: &str, #[case] expected: Option<(ErrorKind, Option<&str>)>) {
         let seen = parse_json::<Body>(body.as_bytes()).err();
         assert_eq!(seen.as_ref().map(|error| (error.kind(), error.field())), expected, "{seen:?}");
+    }
+
+    #[test]
+    fn types_are_named_in_words() {
+        #[derive(Debug, Deserialize)]
+        struct Lasting {
+            #[expect(dead_code, reason = "only its type matters")]
+            duration: f64,
+        }
+        let error = parse_json::<Lasting>(br#"{"duration":"2"}"#).unwrap_err();
+        assert_eq!(error.message(), "duration must be a number");
     }
 
     #[test]

@@ -102,7 +102,10 @@ pub(in crate::api) struct SceneRequest {
 
 /// How a scene is followed.
 #[derive(Debug, Deserialize, ToSchema)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "must be a word (cut, crossfade, fade) or an object with 'type' and, if need be, 'duration' in seconds"
+)]
 pub(in crate::api) enum TransitionRequest {
     /// Its name.
     Name(String),

@@ -73,7 +73,9 @@ impl SafetensorsFile {
         file.read_exact_at(&mut field, 0).map_err(unreadable)?;
         let header_bytes = u64::from_le_bytes(field);
         if header_bytes > MAX_HEADER_BYTES || header_bytes > length_bytes - LENGTH_FIELD {
-            return Err(broken(format!("its header claims {header_bytes} bytes, the file has {length_bytes}")));
+            return Err(broken(format!(
+                "it is no safetensors file, or a damaged one: its header claims {header_bytes} bytes of {length_bytes}"
+            )));
         }
         let mut text = vec![0; header_bytes as usize];
         file.read_exact_at(&mut text, LENGTH_FIELD).map_err(unreadable)?;

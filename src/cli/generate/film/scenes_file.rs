@@ -49,7 +49,10 @@ struct SceneEntry {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "must be a word (cut, crossfade, fade) or an object with 'type' and, if need be, 'duration' in seconds"
+)]
 enum TransitionEntry {
     Name(String),
     Timed {
