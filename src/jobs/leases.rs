@@ -53,7 +53,7 @@ pub(super) struct Leases {
 /// What renewals came to, beside those that went well.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Answers {
-    /// Claims that turned out to be lost.
+    /// Claims that turned out to be lost, of tasks that nobody had asked to stop.
     pub(super) lost: u64,
     /// Claims that are to be renewed again soon.
     pub(super) busy: u64,
@@ -113,8 +113,9 @@ impl Leases {
                 Renewed::Busy => count.busy += 1,
                 Renewed::Lost => {
                     held.lost.cancel();
+                    // The other tasks of a job that was cancelled end with the first one that stops: that is no loss.
+                    count.lost += u64::from(!held.stop.is_cancelled());
                     all.remove(&task);
-                    count.lost += 1;
                 }
             }
         }
@@ -190,6 +191,17 @@ mod tests {
         assert_eq!(leases.due().1, Some(deadline(asked, LEASE)), "nobody knows whether this one could be renewed");
         leases.let_go(&claims[4].fence);
         assert_eq!(leases.due().1, Some(deadline(later, LEASE)));
+    }
+
+    #[test]
+    fn what_was_asked_to_stop_is_given_up_without_a_complaint() {
+        let (leases, asked) = (Leases::default(), Instant::now());
+        let claim = held(asked);
+        leases.hold([claim.clone()]);
+        claim.stop.cancel();
+        let renewal = Renewal { fence: claim.fence.clone(), progress: Progress::default() };
+        assert_eq!(leases.renewed(&[renewal], &[Renewed::Lost], asked, LEASE), Answers::default());
+        assert!(claim.lost.is_cancelled() && !leases.holds(claim.fence.task));
     }
 
     #[test]

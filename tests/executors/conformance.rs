@@ -1,10 +1,10 @@
 //! What every executor promises, whatever its worker runs in.
 
 use framewright::domain::{DeviceName, ErrorCode};
-use framewright::execution::{ExecutorHealth, ExecutorUnavailable, Report, TaskFailure, WorkerKind};
+use framewright::execution::{ExecutorHealth, ExecutorStatus, ExecutorUnavailable, Report, TaskFailure, WorkerKind};
 use rstest::rstest;
 
-use crate::stage::{finish, open, options, pixels, request, run, task, wait_for_health, wait_for_step};
+use crate::stage::{finish, open, options, pixels, request, run, task, wait_for_step};
 
 fn code(failure: TaskFailure) -> ErrorCode {
     match failure {
@@ -107,8 +107,10 @@ async fn a_crash_ends_every_task_on_the_worker_and_the_next_worker_goes_on(#[cas
             other => panic!("{other:?}"),
         }
     }
-    wait_for_health(&executor, |health| *health == ExecutorHealth::Ready).await;
-    assert_eq!(executor.status().borrow().restarts, 1);
+    // The tasks' ends may be heard of before the worker's.
+    let mut status = executor.status();
+    let is_back = |status: &ExecutorStatus| status.restarts > 0 && status.health == ExecutorHealth::Ready;
+    assert_eq!(status.wait_for(is_back).await.unwrap().restarts, 1);
     run(&executor, task("x", 1, place.path())).await.unwrap();
     executor.shut_down().await;
 }
