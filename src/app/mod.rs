@@ -10,6 +10,7 @@ mod http;
 mod parts;
 pub mod shares;
 mod shutdown;
+pub(crate) mod signals;
 pub mod stores;
 pub mod tenant_files;
 
@@ -134,7 +135,7 @@ pub async fn serve(config: Config, out: &mut (dyn Write + Send)) -> Result<(), S
     };
     let address = config.server.listen;
     let listener = TcpListener::bind(address).await.map_err(|source| ServeError::Bind { address, source })?;
-    let mut signals = shutdown::Signals::new().map_err(|source| ServeError::Io { action: "cannot handle signals", source })?;
+    let mut signals = signals::Signals::new().map_err(|source| ServeError::Io { action: "cannot handle signals", source })?;
 
     let parts = Parts::build(&config, tools, &data_directory).await?;
     announce(&config, &parts, &listener, out).await?;

@@ -1,58 +1,17 @@
 //! The end of a server, in phases.
 
-use std::io;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::parts::Parts;
+use super::signals::Signals;
 
 /// How long running jobs may go on after the first signal. What is not done by then is interrupted and runs again at the next start.
 const DRAIN: Duration = Duration::from_secs(30);
 /// How long answers may take to reach their clients once jobs have ended.
 const LAST_ANSWERS: Duration = Duration::from_secs(5);
-
-/// SIGINT and SIGTERM.
-#[derive(Debug)]
-pub(super) struct Signals {
-    #[cfg(unix)]
-    interrupt: tokio::signal::unix::Signal,
-    #[cfg(unix)]
-    terminate: tokio::signal::unix::Signal,
-}
-
-impl Signals {
-    /// Catches the signals from now on.
-    #[cfg(unix)]
-    pub(super) fn new() -> io::Result<Self> {
-        use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
-    }
-
-    /// The next one.
-    #[cfg(unix)]
-    pub(super) async fn wait(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
-    }
-
-    /// Ctrl-C is all there is.
-    #[cfg(not(unix))]
-    pub(super) fn new() -> io::Result<Self> {
-        Ok(Self {})
-    }
-
-    /// The next one.
-    #[cfg(not(unix))]
-    pub(super) async fn wait(&mut self) {
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    }
-}
 
 /// Takes the server down. A second signal cuts the drain short.
 pub(super) async fn run(parts: &Parts, http: &TaskTracker, close_http: &CancellationToken, signals: &mut Signals) {

@@ -4,6 +4,7 @@ use framewright_engine::ops::Interrupt;
 use tokio::runtime::Runtime;
 
 use super::failure::{OrFail, Outcome};
+use crate::app::signals::Signals;
 
 /// What is cancelled when the program is asked to end, by SIGINT or SIGTERM. The work looks at it many times a second, and fails.
 pub(super) fn on_signal(runtime: &Runtime) -> Outcome<Interrupt> {
@@ -16,42 +17,4 @@ pub(super) fn on_signal(runtime: &Runtime) -> Outcome<Interrupt> {
         asked.cancel();
     });
     Ok(interrupt)
-}
-
-#[cfg(unix)]
-struct Signals {
-    interrupt: tokio::signal::unix::Signal,
-    terminate: tokio::signal::unix::Signal,
-}
-
-#[cfg(unix)]
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
-    }
-
-    async fn wait(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
-    }
-}
-
-/// Ctrl-C is all there is.
-#[cfg(not(unix))]
-struct Signals;
-
-#[cfg(not(unix))]
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self)
-    }
-
-    async fn wait(&mut self) {
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    }
 }

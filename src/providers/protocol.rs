@@ -65,11 +65,15 @@ pub trait Provider: Send + Sync {
     /// Reads the answer to a poll. Fails with [`ProviderFailure`] where the poll failed, not the task.
     fn read_polled(&self, task: &RemoteTask, known: Known, response: &WireResponse<'_>) -> Result<Polled, ProviderFailure>;
 
-    /// The call that makes a link of a result which is a file's id; none where it is a link. The link may be asked for anew.
-    fn fetch(&self, result: &RemoteResult, now: UnixMs) -> Option<WireRequest>;
+    /// The call that makes a link of a result which is a file's id; none where it is a link, as with most. The link may be asked for anew.
+    fn fetch(&self, _result: &RemoteResult, _now: UnixMs) -> Option<WireRequest> {
+        None
+    }
 
     /// Reads the answer to [`Self::fetch`]: the result, with a link. Fails with [`ProviderFailure`].
-    fn read_fetched(&self, result: &RemoteResult, response: &WireResponse<'_>) -> Result<RemoteResult, ProviderFailure>;
+    fn read_fetched(&self, result: &RemoteResult, _response: &WireResponse<'_>) -> Result<RemoteResult, ProviderFailure> {
+        Ok(result.clone())
+    }
 
     /// The call that cancels a task which waits; none where the provider has no such call. Then we stop following the task, and it may be
     /// billed all the same.

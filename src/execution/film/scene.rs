@@ -113,7 +113,7 @@ pub(super) fn make(
     };
     let enlarged = early.or(late);
     let written = writer.finish()?;
-    let thumbnail = video::thumbnail(&draft, u64::from(scene.frames) / 2, THUMBNAIL_SIDE, &|| progress.is_interrupted())?;
+    let thumbnail = video::thumbnail(&draft, u64::from(scene.frames) / 2, THUMBNAIL_SIDE, &is_interrupted)?;
     let sha256 = file_sha256(&draft).map_err(FilmError::Frame)?;
     storage.keep(&key)?;
     storage.put_together(&[(thumbnail_key(&key).as_str(), &thumbnail)])?;

@@ -15,7 +15,7 @@ mod tests;
 use super::body::is_identifier;
 use super::capabilities::{Following, Model};
 use super::failure::ProviderFailure;
-use super::outcome::{Cancellation, Created, Polled, RemoteResult};
+use super::outcome::{Cancellation, Created, Polled};
 use super::protocol::{CreateOptions, Known, Provider, RemoteTask};
 use super::validate::{RequestRefusal, Validated};
 use super::wire::{Account, AccountError, Method, WireRequest, WireResponse, check_name};
@@ -124,14 +124,6 @@ impl Provider for Aliyun {
 
     fn read_polled(&self, _task: &RemoteTask, known: Known, response: &WireResponse<'_>) -> Result<Polled, ProviderFailure> {
         response::polled(known, response)
-    }
-
-    fn fetch(&self, _result: &RemoteResult, _now: UnixMs) -> Option<WireRequest> {
-        None
-    }
-
-    fn read_fetched(&self, result: &RemoteResult, _response: &WireResponse<'_>) -> Result<RemoteResult, ProviderFailure> {
-        Ok(result.clone())
     }
 
     fn cancel(&self, task: &RemoteTask, _known: Known, _now: UnixMs) -> Option<WireRequest> {

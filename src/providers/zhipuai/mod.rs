@@ -18,7 +18,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::body::is_identifier;
 use super::capabilities::{Following, Model};
 use super::failure::ProviderFailure;
-use super::outcome::{Cancellation, Created, Polled, RemoteResult};
+use super::outcome::{Cancellation, Created, Polled};
 use super::protocol::{CreateOptions, Known, Provider, RemoteTask};
 use super::validate::{RequestRefusal, Validated};
 use super::wire::{Account, AccountError, Method, WireRequest, WireResponse};
@@ -110,14 +110,6 @@ impl Provider for Zhipuai {
 
     fn read_polled(&self, _task: &RemoteTask, known: Known, response: &WireResponse<'_>) -> Result<Polled, ProviderFailure> {
         response::polled(known, response)
-    }
-
-    fn fetch(&self, _result: &RemoteResult, _now: UnixMs) -> Option<WireRequest> {
-        None
-    }
-
-    fn read_fetched(&self, result: &RemoteResult, _response: &WireResponse<'_>) -> Result<RemoteResult, ProviderFailure> {
-        Ok(result.clone())
     }
 
     fn cancel(&self, _task: &RemoteTask, _known: Known, _now: UnixMs) -> Option<WireRequest> {
