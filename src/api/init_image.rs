@@ -44,11 +44,6 @@ impl Default for InitImageDecoder {
 }
 
 impl InitImageDecoder {
-    /// Decodes the value of `field`.
-    pub(super) async fn decode(&self, field: impl Into<String>, text: String) -> Result<InitImage, ApiError> {
-        self.decode_file(field, OrderedFile::Text(text)).await
-    }
-
     /// Decodes a file that came as `field`.
     pub(super) async fn decode_file(&self, field: impl Into<String>, file: OrderedFile) -> Result<InitImage, ApiError> {
         let field = field.into();

@@ -5,6 +5,7 @@ use axum::http::request::Parts;
 use sha2::{Digest, Sha256};
 
 use super::error::ApiError;
+use super::film_submission::OrderedFile;
 use super::init_image::InitImage;
 use super::model_choice::model_of_request;
 use super::state::ApiState;
@@ -22,7 +23,7 @@ pub(super) struct Submission {
     /// The picture's parameters; the size of the initial picture is filled in here.
     pub(super) parameters: ImageParameters,
     /// The picture to start from, as the client sent it.
-    pub(super) init_image: Option<String>,
+    pub(super) init_image: Option<OrderedFile>,
     /// Higher goes first; what the policies grant is added here.
     pub(super) priority: i32,
     /// The client's `Idempotency-Key`.
@@ -55,7 +56,7 @@ impl<'a> Commission<'a> {
     pub(super) async fn fill_in(&self, state: &ApiState, submission: Submission) -> Result<NewJob, ApiError> {
         let Submission { mut parameters, init_image, priority, idempotency_key } = submission;
         let init_image = match init_image {
-            Some(text) => Some(state.init_images.decode("init_image", text).await?),
+            Some(file) => Some(state.init_images.decode_file("init_image", file).await?),
             None => None,
         };
         parameters.init_image_size = init_image.as_ref().map(|picture| picture.size);

@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 use super::task_document::rounded_seconds;
 use crate::api::error::{ApiError, ErrorKind, Problem};
 use crate::api::extract::{Caller, JsonBody};
+use crate::api::film_submission::OrderedFile;
 use crate::api::state::ApiState;
 use crate::api::submission::{Commission, IdempotencyKey, Submission, forecast_accepted};
 use crate::api::whole_number::{WholeNumber, priority_within};
@@ -152,7 +153,7 @@ impl GenerateImageRequest {
                 init_image_size: None,
                 strength: self.strength,
             },
-            init_image: self.init_image,
+            init_image: self.init_image.map(OrderedFile::Text),
             priority,
             idempotency_key,
         };
