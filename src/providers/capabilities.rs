@@ -296,7 +296,7 @@ pub struct Following {
     pub deadline_seconds: u32,
     /// How long a result's link is sure to live, seconds. Where that is not known, an hour.
     pub link_seconds: u32,
-    /// Whether a task can be cancelled before it runs. None can be cancelled while it does.
+    /// Whether a task can be cancelled before it runs. Whether it can while it runs, [`super::Provider::cancel`] says by having a call.
     pub cancels_queued: bool,
     /// Whether a create carries an id of ours by which the provider knows it again.
     pub knows_our_id: bool,

@@ -82,7 +82,7 @@ pub enum ResultKind {
 pub enum ResultSource {
     /// Behind a link, which opens for whoever has it. It is fetched with no credential, since its host is another than the provider's.
     Link(SecretString),
-    /// Behind an id, which [`super::Provider::fetch`] makes a link of.
+    /// Behind an id or an address, which [`super::Provider::fetch`] makes links of.
     File(String),
 }
 

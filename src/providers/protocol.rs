@@ -3,7 +3,7 @@
 use super::capabilities::{Following, Model};
 use super::failure::ProviderFailure;
 use super::outcome::{Cancellation, Created, Polled, RemoteResult, Underway};
-use super::request::GenerationRequest;
+use super::request::{GenerationKind, GenerationRequest};
 use super::validate::{RequestRefusal, Validated, validate};
 use super::wire::{WireRequest, WireResponse};
 use crate::domain::UnixMs;
@@ -24,6 +24,8 @@ pub struct RemoteTask {
     pub id: String,
     /// The model's name, as it was asked for: some providers have other routes for other models.
     pub model: String,
+    /// What is made from what: some have other routes for other kinds.
+    pub kind: GenerationKind,
 }
 
 /// What is known of a task before a poll's answer is read.
@@ -65,14 +67,16 @@ pub trait Provider: Send + Sync {
     /// Reads the answer to a poll. Fails with [`ProviderFailure`] where the poll failed, not the task.
     fn read_polled(&self, task: &RemoteTask, known: Known, response: &WireResponse<'_>) -> Result<Polled, ProviderFailure>;
 
-    /// The call that makes a link of a result which is a file's id; none where it is a link, as with most. The link may be asked for anew.
+    /// The call that makes links of a result which is a [`ResultSource::File`](super::ResultSource::File); none for others. The links may
+    /// be asked for anew.
     fn fetch(&self, _result: &RemoteResult, _now: UnixMs) -> Option<WireRequest> {
         None
     }
 
-    /// Reads the answer to [`Self::fetch`]: the result, with a link. Fails with [`ProviderFailure`].
-    fn read_fetched(&self, result: &RemoteResult, _response: &WireResponse<'_>) -> Result<RemoteResult, ProviderFailure> {
-        Ok(result.clone())
+    /// Reads the answer to [`Self::fetch`]: what the result stood for, at least one. Fails with [`ProviderFailure`], of the class
+    /// [`FailureClass::TaskFailed`](super::FailureClass::TaskFailed) or one about the request where the task failed after all.
+    fn read_fetched(&self, result: &RemoteResult, _response: &WireResponse<'_>) -> Result<Vec<RemoteResult>, ProviderFailure> {
+        Ok(vec![result.clone()])
     }
 
     /// The call that cancels a task which waits; none where the provider has no such call. Then we stop following the task, and it may be

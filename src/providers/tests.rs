@@ -63,9 +63,14 @@ pub(super) fn smallest(mode: &capabilities::Mode) -> GenerationRequest {
     request
 }
 
-/// A task of a model.
+/// A task of a model, for a film from a prompt.
 pub(super) fn task(model: &str) -> RemoteTask {
-    RemoteTask { id: "0385dc79-5ff8-4d82-bcb6-000000000000".to_owned(), model: model.to_owned() }
+    task_of(model, GenerationKind::TextToVideo)
+}
+
+/// A task of a model and a kind.
+pub(super) fn task_of(model: &str, kind: GenerationKind) -> RemoteTask {
+    RemoteTask { id: "0385dc79-5ff8-4d82-bcb6-000000000000".to_owned(), model: model.to_owned(), kind }
 }
 
 /// A task that was waiting, some polls ago.
@@ -419,7 +424,7 @@ fn task_ids_that_no_provider_gives_are_not_polled() {
     for provider in providers() {
         for id in ["", "..", "a/../b", "a?b=c", "a#b", "a b", "é"] {
             for model in ["MiniMax-H3", "MiniMax-Hailuo-02"] {
-                let task = RemoteTask { id: id.to_owned(), model: model.to_owned() };
+                let task = RemoteTask { id: id.to_owned(), ..task(model) };
                 assert_eq!(provider.poll(&task, NOW).unwrap_err().code, "bad_task_id");
                 assert!(provider.cancel(&task, Known { state: Underway::Queued, polls: 0 }, NOW).is_none());
             }

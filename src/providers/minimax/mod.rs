@@ -134,8 +134,8 @@ impl Provider for Minimax {
         }
     }
 
-    fn read_fetched(&self, result: &RemoteResult, response: &WireResponse<'_>) -> Result<RemoteResult, ProviderFailure> {
-        response::fetched(result, response)
+    fn read_fetched(&self, result: &RemoteResult, response: &WireResponse<'_>) -> Result<Vec<RemoteResult>, ProviderFailure> {
+        response::fetched(result, response).map(|result| vec![result])
     }
 
     fn cancel(&self, task: &RemoteTask, known: Known, _now: UnixMs) -> Option<WireRequest> {

@@ -233,7 +233,7 @@ fn a_file_id_is_a_text_or_a_number_and_its_link_is_one_more_call() {
             let answer = json!({ "file": { "file_id": file_id, "bytes": 5_896_337, "filename": "output_aigc.mp4",
                 "download_url": "https://host/x.mp4" }, "base_resp": { "status_code": 0, "status_msg": "success" } })
             .to_string();
-            let fetched = minimax().read_fetched(&results[0], &answered(200, answer.as_bytes())).unwrap();
+            let fetched = minimax().read_fetched(&results[0], &answered(200, answer.as_bytes())).unwrap().remove(0);
             assert_eq!(fetched.source, ResultSource::link("https://host/x.mp4"));
             assert_eq!(fetched.size, results[0].size);
             assert!(minimax().fetch(&fetched, NOW).is_none(), "a link is fetched without a key");

@@ -35,8 +35,8 @@ fn read_everywhere(status: u16, body: &[u8]) {
     let file = RemoteResult { source: ResultSource::File("7".to_owned()), kind: ResultKind::Video, seconds: None, size: None };
     for provider in providers() {
         for model in ["wan2.7-t2v", "cogvideox-3", "cogview-4", "MiniMax-Hailuo-02", "MiniMax-H3"] {
-            if let Ok(Created::Accepted { task, .. }) = provider.read_created(model, &response) {
-                let task = RemoteTask { id: task, model: model.to_owned() };
+            if let Ok(Created::Accepted { task: id, .. }) = provider.read_created(model, &response) {
+                let task = RemoteTask { id, ..task(model) };
                 assert!(provider.poll(&task, NOW).is_ok(), "a task that was read can be polled");
             }
             match provider.read_polled(&task(model), RUNNING, &response) {

@@ -213,7 +213,7 @@ fn a_task_is_polled_by_its_id_and_never_by_our_own() {
         json!({ "model": "cogvideox-2", "id": "8868902201637896192", "request_id": "654321", "task_status": "PROCESSING" });
     let Ok(Created::Accepted { task: id, state }) = created(200, &body) else { panic!("not accepted") };
     assert_eq!((id.as_str(), state), ("8868902201637896192", Underway::Queued));
-    let task = RemoteTask { id, model: "cogvideox-2".to_owned() };
+    let task = RemoteTask { id, ..task("cogvideox-2") };
     insta::assert_snapshot!("poll", shown(&zhipuai().poll(&task, NOW).unwrap()));
     let without_id = json!({ "request_id": "654321", "task_status": "PROCESSING" });
     assert_eq!(created(200, &without_id).unwrap_err().class, OutcomeUnknown);
