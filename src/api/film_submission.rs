@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::error::ApiError;
 use super::init_image::InitImage;
+use super::linked_file::{LinkedFiles, is_link};
 use super::model_choice::model_of_request;
 use super::state::ApiState;
 use super::submission::{Commission, absent_seed};
@@ -37,7 +38,7 @@ pub(super) struct FilmOrder {
 /// A file as a client sent it.
 #[derive(Clone, Debug)]
 pub(super) enum OrderedFile {
-    /// Base64, bare or in a data URL.
+    /// Base64, bare or in a data URL; or a link.
     Text(String),
     /// Its bytes.
     Bytes(Bytes),
@@ -62,7 +63,7 @@ impl Commission<'_> {
         }
         if let Some(audio) = audio {
             parameters.has_audio = true;
-            inputs.push(NewInput { purpose: InputPurpose::Audio, bytes: checked_audio(audio).await? });
+            inputs.push(NewInput { purpose: InputPurpose::Audio, bytes: checked_audio(audio, &state.linked_files).await? });
         }
         let needs_keyframes = parameters.scenes.iter().any(|scene| scene.image_size.is_none());
         let image_model = if needs_keyframes {
@@ -90,8 +91,14 @@ impl Commission<'_> {
 }
 
 /// The bytes of a sound track that can be decoded.
-async fn checked_audio(file: OrderedFile) -> Result<Bytes, ApiError> {
+async fn checked_audio(file: OrderedFile, linked_files: &LinkedFiles) -> Result<Bytes, ApiError> {
     const FIELD: &str = "audio";
+    let file = match file {
+        OrderedFile::Text(link) if is_link(&link) => {
+            OrderedFile::Bytes(linked_files.fetch(FIELD, &link, MOST_AUDIO_BYTES as u64).await?)
+        }
+        sent => sent,
+    };
     let checking = tokio::task::spawn_blocking(move || {
         let bytes = match file {
             OrderedFile::Bytes(bytes) => bytes,

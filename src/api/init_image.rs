@@ -1,4 +1,4 @@
-//! The picture to start from, as clients send it: base64, bare or in a data URL.
+//! The picture to start from, as clients send it: base64, bare or in a data URL, or a link.
 
 use std::sync::Arc;
 
@@ -9,8 +9,9 @@ use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use bytes::Bytes;
 use tokio::sync::Semaphore;
 
-use super::error::{ApiError, ErrorKind};
+use super::error::ApiError;
 use super::film_submission::OrderedFile;
+use super::linked_file::{LinkedFiles, MOST_LINKED_BYTES, is_link};
 use crate::media::decode::decode_image;
 use crate::media::encode::{PngText, encode_png};
 
@@ -31,23 +32,26 @@ pub struct InitImage {
     pub size: (u32, u32),
 }
 
-/// Decodes users' pictures off the async threads, a few at a time. Cheap to clone.
+/// Fetches users' pictures where they are links, and decodes them off the async threads, a few at a time. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct InitImageDecoder {
     permits: Arc<Semaphore>,
-}
-
-impl Default for InitImageDecoder {
-    fn default() -> Self {
-        Self { permits: Arc::new(Semaphore::new(DECODED_AT_A_TIME)) }
-    }
+    linked_files: LinkedFiles,
 }
 
 impl InitImageDecoder {
-    /// Decodes a file that came as `field`.
+    /// A decoder of pictures that are sent, or linked to.
+    pub fn new(linked_files: LinkedFiles) -> Self {
+        Self { permits: Arc::new(Semaphore::new(DECODED_AT_A_TIME)), linked_files }
+    }
+
+    /// Decodes a file that came as `field`, or that it links to.
     pub(super) async fn decode_file(&self, field: impl Into<String>, file: OrderedFile) -> Result<InitImage, ApiError> {
         let field = field.into();
         let file = match file {
+            OrderedFile::Text(link) if is_link(&link) => {
+                OrderedFile::Bytes(self.linked_files.fetch(&field, &link, MOST_LINKED_BYTES).await?)
+            }
             OrderedFile::Text(text) => OrderedFile::Text(base64_of(&field, text)?),
             OrderedFile::Bytes(bytes) => OrderedFile::Bytes(bytes),
         };
@@ -65,15 +69,7 @@ impl InitImageDecoder {
 
 /// The base64 part of a data URL, or the whole text.
 fn base64_of(field: &str, text: String) -> Result<String, ApiError> {
-    let lower: String = text.chars().take(8).collect::<String>().to_ascii_lowercase();
-    if lower.starts_with("http://") || lower.starts_with("https://") {
-        return Err(ApiError::about(
-            ErrorKind::UnsupportedField,
-            field.to_owned(),
-            "is a link, and this server fetches nothing; send the picture itself as base64 or as a data URL",
-        ));
-    }
-    if !lower.starts_with("data:") {
+    if !text.chars().take(5).collect::<String>().eq_ignore_ascii_case("data:") {
         return Ok(text);
     }
     match text.split_once(',') {
@@ -100,6 +96,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
+    use crate::api::error::ErrorKind;
 
     #[rstest]
     #[case("aGVsbG8=", "aGVsbG8=")]
@@ -110,8 +107,6 @@ mod tests {
     }
 
     #[rstest]
-    #[case("https://example.com/a.png", ErrorKind::UnsupportedField)]
-    #[case("HTTP://169.254.169.254/", ErrorKind::UnsupportedField)]
     #[case("data:image/png,abc", ErrorKind::InvalidValue)]
     #[case("data:", ErrorKind::InvalidValue)]
     fn other_texts_are_refused(#[case] text: &str, #[case] kind: ErrorKind) {

@@ -5,6 +5,7 @@
 
 pub mod error;
 pub mod init_image;
+pub mod linked_file;
 pub mod links;
 pub mod router;
 pub mod state;

@@ -8,11 +8,13 @@ use tokio_util::task::TaskTracker;
 use url::Url;
 
 use super::init_image::InitImageDecoder;
+use super::linked_file::LinkedFiles;
 use super::links::LinkSigner;
 use super::tokens::TokenVerifier;
 use crate::domain::{Clock, InstalledNetworks, ModelId, ModelKind};
 use crate::jobs::JobService;
 use crate::models::ModelCatalog;
+use crate::net::egress::Egress;
 use crate::scheduler::Scheduler;
 use crate::storage::ArtifactStorage;
 use crate::telemetry::Metrics;
@@ -43,7 +45,11 @@ pub struct ApiState {
     pub settings: Arc<ApiSettings>,
     /// Where "now" comes from.
     pub clock: Arc<dyn Clock>,
-    /// Decodes pictures that users send, a few at a time.
+    /// The way to whatever users name by a link.
+    pub egress: Egress,
+    /// Fetches files that users link to, a few at a time.
+    pub linked_files: LinkedFiles,
+    /// Decodes pictures that users send or link to, a few at a time.
     pub init_images: InitImageDecoder,
     /// Work that outlives its request (a cancellation on behalf of a client that hung up); wait for it before the database closes.
     pub background: TaskTracker,

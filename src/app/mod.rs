@@ -27,6 +27,7 @@ use crate::config::{Config, ConfigError, DatabaseLocation, LogFormat};
 use crate::database::DatabaseError;
 use crate::execution::DeviceError;
 use crate::jobs::store::StoreError;
+use crate::net::FetchError;
 use crate::storage::StorageError;
 use crate::telemetry::logging::{self, LoggingError};
 use crate::telemetry::metrics::MetricsError;
@@ -90,6 +91,9 @@ pub enum ServeError {
     /// The job table cannot be read or written.
     #[error(transparent)]
     Jobs(#[from] StoreError),
+    /// The client for users' links cannot be set up.
+    #[error(transparent)]
+    Egress(#[from] FetchError),
     /// The metrics cannot be set up.
     #[error(transparent)]
     Metrics(#[from] MetricsError),

@@ -9,6 +9,7 @@ use super::data_directory::DataDirectory;
 use super::shares::TenantShares;
 use super::{ServeError, compute, stores, tenant_files};
 use crate::api::init_image::InitImageDecoder;
+use crate::api::linked_file::LinkedFiles;
 use crate::api::{ApiSettings, ApiState, LinkSigner, TokenVerifier};
 use crate::config::Config;
 use crate::config::tenants::TenantFiles;
@@ -18,6 +19,7 @@ use crate::execution::film::FilmTools;
 use crate::execution::open_executors;
 use crate::jobs::{self, JobService, JobServiceOptions, StoreClock};
 use crate::models::ModelCatalog;
+use crate::net::egress::{Egress, EgressPolicy};
 use crate::scheduler::{Scheduler, SchedulerParts};
 use crate::storage::ArtifactStorage;
 use crate::telemetry::Metrics;
@@ -43,6 +45,8 @@ impl Parts {
         // Broken files are found before anything is opened.
         let (tenant_files, policies) = TenantFiles::open(config.tenants_directory.as_deref())?;
         let networks = films.installed();
+        let egress = Egress::new(EgressPolicy::new(config.egress.allow.clone()).closed_to(config.egress.deny.clone()))?;
+        let linked_files = LinkedFiles::new(egress.clone());
         let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"))?);
         let base_path = &config.storage.base_path;
         let storage =
@@ -101,7 +105,9 @@ impl Parts {
             metrics,
             settings: Arc::new(settings),
             clock,
-            init_images: InitImageDecoder::default(),
+            egress,
+            init_images: InitImageDecoder::new(linked_files.clone()),
+            linked_files,
             background: TaskTracker::new(),
             shutdown: CancellationToken::new(),
         };

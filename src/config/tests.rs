@@ -67,6 +67,7 @@ fn what_cannot_be_honoured_is_refused_with_its_place() {
         ("egress: { allow: ['fd00::/129'] }", 1, "egress.allow: 'fd00::/129' is not a network"),
         ("egress: { allow: [localhost] }", 1, "egress.allow: 'localhost' is not a network"),
         ("egress:\n  allow: [10.0.0.1]", 2, "egress.allow: '10.0.0.1' is not a network"),
+        ("egress: { deny: [8.8.8.8] }", 1, "egress.deny: '8.8.8.8' is not a network"),
         ("egress: { allow: [10.0.0.1/8] }", 1, "egress.allow: '10.0.0.1/8' is an address within a network; write 10.0.0.0/8"),
         ("gpu_pool: { max_concurrent: -1 }", 1, "max_concurrent: must be a whole number"),
         ("gpu_pool: { max_batch: 65 }", 1, "max_batch: must be a whole number of 1 to 64"),
@@ -94,14 +95,17 @@ fn what_cannot_be_honoured_is_refused_with_its_place() {
 }
 
 #[test]
-fn what_has_no_effect_yet_is_said() {
-    let config =
-        resolve("egress: { allow: ['10.0.0.0/8', 'fd00::/8'] }\ndefaults: { image: demo-sdxl, video: demo-svd }\n", MACHINE)
-            .unwrap();
+fn opened_and_closed_networks_are_read() {
+    let config = resolve(
+        "egress: { allow: ['10.0.0.0/8', 'fd00::/8'], deny: ['10.0.0.7/32'] }\ndefaults: { image: demo-sdxl, video: demo-svd }\n",
+        MACHINE,
+    )
+    .unwrap();
     let notices: Vec<_> = config.notices.iter().map(|notice| (notice.is_warning, notice.text.as_str())).collect();
-    assert_eq!(notices, [(true, "egress.allow: has no effect yet in this version")]);
+    assert_eq!(notices, []);
     let allowed: Vec<String> = config.egress.allow.iter().map(ToString::to_string).collect();
     assert_eq!(allowed, ["10.0.0.0/8", "fd00::/8"]);
+    assert_eq!(config.egress.deny, ["10.0.0.7/32".parse().unwrap()]);
     assert_eq!(config.models.default_image.unwrap().as_str(), "demo-sdxl");
     assert_eq!(config.models.default_video.unwrap().as_str(), "demo-svd");
 }

@@ -157,6 +157,40 @@ fn is_isatap(address: Ipv6Addr) -> bool {
     matches!(fifth, 0 | 0x0200) && sixth == 0x5efe
 }
 
+/// Networks that the operator closed, whatever else they are.
+#[derive(Clone, Debug, Default)]
+pub struct ClosedNetworks(Vec<IpNet>);
+
+impl ClosedNetworks {
+    /// The networks of `egress.deny`.
+    pub fn new(networks: Vec<IpNet>) -> Self {
+        Self(networks)
+    }
+
+    /// Whether one of the networks holds the address. An IPv4 network holds whatever leads to its addresses, tunnels included: what is
+    /// closed is the machine, by whatever way.
+    pub fn hold(&self, address: IpAddr) -> bool {
+        let inside = match address {
+            IpAddr::V4(_) => None,
+            IpAddr::V6(address) => ipv4_inside(address).map(IpAddr::V4),
+        };
+        self.0.iter().any(|network| network.contains(&address) || inside.is_some_and(|inside| network.contains(&inside)))
+    }
+}
+
+/// The IPv4 address within a mapped, a compatible, a NAT64 or a 6to4 one.
+fn ipv4_inside(address: Ipv6Addr) -> Option<Ipv4Addr> {
+    const COMPATIBLE: Ipv6Net = v6(0, 0, 0, 96);
+    const SIX_TO_FOUR: Ipv6Net = v6(0x2002, 0, 0, 16);
+    if SIX_TO_FOUR.contains(&address) {
+        let [_, high, low, ..] = address.segments();
+        return Some(Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low)));
+    }
+    address
+        .to_ipv4_mapped()
+        .or_else(|| (NAT64.contains(&address) || COMPATIBLE.contains(&address)).then(|| last_32_bits(address)))
+}
+
 /// Networks that the operator opened, though they are not of the public internet.
 #[derive(Clone, Debug, Default)]
 pub struct OpenNetworks(Vec<IpNet>);

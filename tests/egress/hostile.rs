@@ -294,6 +294,7 @@ fn why(refusal: &UrlRefusal) -> Why {
         UrlRefusal::Characters => Why::Characters,
         UrlRefusal::Malformed => Why::Malformed,
         UrlRefusal::TooLong { .. } => Why::TooLong,
+        UrlRefusal::Closed { .. } => panic!("nothing is closed"),
         UrlRefusal::Downgrade { .. } => panic!("no redirect"),
     }
 }

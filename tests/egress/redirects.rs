@@ -1,7 +1,7 @@
 //! Redirects: each is judged as if a user had given it, and none takes anything along.
 
 use framewright::net::FetchError;
-use framewright::net::egress::{MAX_REDIRECTS, UrlRefusal};
+use framewright::net::egress::{Egress, EgressPolicy, MAX_REDIRECTS, UrlRefusal};
 use framewright::net::retry::Failure;
 
 use crate::names::Names;
@@ -146,4 +146,28 @@ async fn a_name_that_changes_its_mind_between_redirects_gains_nothing() {
     let error = egress.get(&url, &LIMITS).await.unwrap_err();
     assert!(matches!(error, FetchError::NoAddress { is_refused: true, .. }), "{error:?}");
     assert_eq!((friend.connections().await, victim.connections().await), (1, 0));
+}
+
+#[tokio::test]
+async fn what_the_operator_closed_is_not_called_though_it_is_opened() {
+    let victim = Server::start((VICTIM, 0), |_| Reply::ok("secret")).await.unwrap();
+    let port = victim.address.port();
+    let friend = Server::start((FRIEND, 0), move |target| match target {
+        "/address" => Reply::redirect(302, &format!("http://127.83.21.9:{port}/")),
+        "/name" => Reply::redirect(302, &format!("http://victim.test:{port}/")),
+        _ => Reply::ok("picture"),
+    })
+    .await
+    .unwrap();
+    let policy = EgressPolicy::new(vec!["127.83.21.0/24".parse().unwrap()]).closed_to(vec!["127.83.21.9/32".parse().unwrap()]);
+    let egress = Egress::with_lookup(policy, Names::of(&[("victim.test", "127.83.21.8 127.83.21.9")])).unwrap();
+    assert!(matches!(egress.policy().check(&victim.url("/")), Err(UrlRefusal::Closed { .. })));
+    let get = async |target: &str| egress.get(&egress.policy().check(&friend.url(target)).unwrap(), &LIMITS).await;
+    let address = get("/address").await.unwrap_err();
+    assert!(matches!(address, FetchError::Redirect { reason: UrlRefusal::Closed { .. }, .. }), "{address:?}");
+    let name = get("/name").await.unwrap_err();
+    assert!(matches!(name, FetchError::NoAddress { is_refused: true, .. }), "{name:?}");
+    assert!(causes(&name).contains("127.83.21.9, which egress.deny closes") && !name.to_string().contains("127.83"), "{name:?}");
+    assert_eq!(get("/picture").await.unwrap().bytes, "picture");
+    assert_eq!(victim.connections().await, 0);
 }

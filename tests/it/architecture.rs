@@ -39,6 +39,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "models",
             "storage",
             "media",
+            "net",
             "telemetry",
             "domain",
         ],

@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode};
+use framewright::api::init_image::InitImageDecoder;
+use framewright::api::linked_file::LinkedFiles;
 use framewright::api::{ApiSettings, ApiState, LinkSigner, TokenVerifier, router};
 use framewright::app::shares::TenantShares;
 use framewright::database::Database;
@@ -15,6 +17,7 @@ use framewright::execution::film::FilmTools;
 use framewright::execution::{Executor, ExecutorOptions, FakeControl, FakeFailure, ThreadExecutor};
 use framewright::jobs::{self, JobService, JobServiceOptions, Previews};
 use framewright::models::ModelCatalog;
+use framewright::net::egress::{Egress, EgressPolicy, NameLookup};
 use framewright::scheduler::{Scheduler, SchedulerOptions, SchedulerParts};
 use framewright::storage::ArtifactStorage;
 use framewright::telemetry::Metrics;
@@ -50,6 +53,23 @@ impl Clock for ManualClock {
     }
 }
 
+/// A name service that knows no names: tests need no network.
+#[derive(Debug)]
+pub(crate) struct NoNames;
+
+#[async_trait::async_trait]
+impl NameLookup for NoNames {
+    async fn lookup(&self, _: &str) -> std::io::Result<Vec<std::net::IpAddr>> {
+        Err(std::io::Error::other("no such name"))
+    }
+}
+
+/// A client that may call these networks alone.
+pub(crate) fn egress(allow: &[&str]) -> Egress {
+    let policy = EgressPolicy::new(allow.iter().map(|network| network.parse().unwrap()).collect());
+    Egress::with_lookup(policy, Arc::new(NoNames)).unwrap()
+}
+
 /// A server under test. Everything goes when it is dropped.
 pub(crate) struct TestServer {
     pub(crate) router: Router,
@@ -77,6 +97,8 @@ pub(crate) struct Options {
     /// A directory of models beside the bundled one.
     pub(crate) models_dir: Option<PathBuf>,
     pub(crate) settings: ApiSettings,
+    /// Where users' links may lead.
+    pub(crate) egress: Egress,
 }
 
 impl Default for Options {
@@ -89,6 +111,7 @@ impl Default for Options {
             policies: TenantPolicies::default(),
             films: FilmTools::default(),
             models_dir: None,
+            egress: egress(&[]),
             settings: ApiSettings {
                 public_url: None,
                 auth_enabled: true,
@@ -145,6 +168,7 @@ impl TestServer {
         let scheduler = Scheduler::start(parts).await.unwrap();
         let (_, user_key) = keys.create(NewKey::for_user("anna".parse().unwrap())).await.unwrap();
         let secret = SecretString::from(SECRET_KEY);
+        let linked_files = LinkedFiles::new(options.egress.clone());
         let state = ApiState {
             jobs,
             scheduler,
@@ -157,7 +181,9 @@ impl TestServer {
             metrics,
             settings: Arc::new(options.settings),
             clock: clock.clone(),
-            init_images: framewright::api::init_image::InitImageDecoder::default(),
+            egress: options.egress,
+            init_images: InitImageDecoder::new(linked_files.clone()),
+            linked_files,
             background: TaskTracker::new(),
             shutdown: CancellationToken::new(),
         };

@@ -11,4 +11,6 @@ mod harness;
 #[cfg(test)]
 mod hostile_models;
 #[cfg(test)]
+mod outside;
+#[cfg(test)]
 mod routes;

@@ -50,7 +50,7 @@ pub(in crate::api) struct GenerateImageRequest {
     /// How many pictures.
     #[schema(value_type = Option<u32>)]
     num_images: Option<WholeNumber>,
-    /// The picture to start from: base64 of a PNG, JPEG or WebP file, or a data URL.
+    /// The picture to start from: base64 of a PNG, JPEG or WebP file, a data URL, or a link.
     init_image: Option<String>,
     /// How much of it is noised away: above 0, at most 1.
     strength: Option<f64>,

@@ -39,7 +39,7 @@ pub(in crate::api) struct GenerateVideoRequest {
     prompt: Option<String>,
     /// Of a film of one scene: what it must not show.
     negative_prompt: Option<String>,
-    /// Of a film of one scene: the picture that it begins with: base64 of a PNG, JPEG or WebP file, or a data URL.
+    /// Of a film of one scene: the picture that it begins with: base64 of a PNG, JPEG or WebP file, a data URL, or a link.
     image: Option<String>,
     /// Of a film of one scene: seconds; absent: one clip, as the model makes it, with nothing interpolated.
     duration: Option<f64>,
@@ -85,7 +85,7 @@ pub(in crate::api) struct SceneRequest {
     negative_prompt: Option<String>,
     /// Seconds. The film has round(duration × fps) frames of it.
     duration: Option<f64>,
-    /// The picture that it begins with: base64 or a data URL; absent: one is made from the prompt.
+    /// The picture that it begins with: base64, a data URL or a link; absent: one is made from the prompt.
     image: Option<String>,
     /// Its seed.
     #[schema(value_type = Option<u64>)]
@@ -144,7 +144,7 @@ pub(in crate::api) struct VideoConfig {
     interpolation: Option<String>,
     /// `h264`, `h265`, `vp9`, `av1`, `gif`, `webp`.
     codec: Option<String>,
-    /// A sound track: base64 of a WAV, MP3, FLAC, AAC, M4A, Ogg or Opus file, or a data URL. It is cut to the film's length.
+    /// A sound track: base64 of a WAV, MP3, FLAC, AAC, M4A, Ogg or Opus file, a data URL, or a link. It is cut to the film's length.
     audio: Option<String>,
 }
 

@@ -54,6 +54,12 @@ pub enum UrlRefusal {
         /// What it is.
         restriction: Restriction,
     },
+    /// An address of a network that the operator closed.
+    #[error("'{host}' is not called by this server")]
+    Closed {
+        /// The address.
+        host: String,
+    },
     /// From a link with TLS to one without.
     #[error("'{host}' would be called without TLS after a link with TLS")]
     Downgrade {
@@ -83,6 +89,12 @@ pub enum LookupError {
         /// What it is.
         restriction: Restriction,
     },
+    /// An address of a network that the operator closed.
+    #[error("the name leads to {address}, which egress.deny closes")]
+    Closed {
+        /// The address.
+        address: IpAddr,
+    },
     /// A public address, where only opened networks may be called: without TLS, or at another port.
     #[error(
         "the name leads to {address}, which egress.allow does not open, and the link is without TLS or has a port of its own"
@@ -96,7 +108,7 @@ pub enum LookupError {
 impl LookupError {
     /// Whether the name has addresses that are refused.
     pub fn is_refused(&self) -> bool {
-        matches!(self, Self::Restricted { .. } | Self::NotOpened { .. })
+        matches!(self, Self::Restricted { .. } | Self::Closed { .. } | Self::NotOpened { .. })
     }
 }
 

@@ -7,7 +7,7 @@
 //! - Redirects are followed by this module's own loop, which judges each link as if a user had given it. Nothing of a request but its
 //!   method goes along.
 //! - No proxy of the surroundings is used: it would look up names itself.
-//! - `egress.allow` opens networks, and for them plain HTTP and all ports.
+//! - `egress.allow` opens networks, and for them plain HTTP and all ports; `egress.deny` closes networks, public and opened ones too.
 
 mod client;
 mod error;

@@ -7,7 +7,7 @@ use url::Url;
 
 use super::error::{LookupError, UrlRefusal};
 use super::url::{Parts, UserUrl, check_text};
-use crate::net::address::{OpenNetworks, restriction};
+use crate::net::address::{ClosedNetworks, OpenNetworks, restriction};
 
 /// Ports of HTTPS on the public internet: the usual one, and the usual other one. A server that called all ports for its users could be
 /// used to look for others' open ports, and to speak to services that are no web servers.
@@ -22,16 +22,23 @@ pub enum Reach {
     Opened,
 }
 
-/// The rules: HTTPS to the public internet, and whatever the operator opened.
+/// The rules: HTTPS to the public internet, and whatever the operator opened; nothing that the operator closed.
 #[derive(Clone, Debug, Default)]
 pub struct EgressPolicy {
     open: OpenNetworks,
+    closed: ClosedNetworks,
 }
 
 impl EgressPolicy {
     /// The public internet, and `allow`.
     pub fn new(allow: Vec<IpNet>) -> Self {
-        Self { open: OpenNetworks::new(allow) }
+        Self { open: OpenNetworks::new(allow), closed: ClosedNetworks::default() }
+    }
+
+    /// The same without the networks of `deny`, also where they are public or opened.
+    #[must_use]
+    pub fn closed_to(self, deny: Vec<IpNet>) -> Self {
+        Self { closed: ClosedNetworks::new(deny), ..self }
     }
 
     /// Judges a link that a user gave, without looking up its name.
@@ -54,6 +61,9 @@ impl EgressPolicy {
     pub(super) fn check_url(&self, url: Url) -> Result<UserUrl, UrlRefusal> {
         let parts = Parts::of(&url)?;
         let reach = if parts.is_encrypted && PORTS.contains(&parts.port) { Reach::World } else { Reach::Opened };
+        if parts.address.is_some_and(|address| self.closed.hold(address)) {
+            return Err(UrlRefusal::Closed { host: parts.host });
+        }
         if let Some(address) = parts.address
             && !self.open.hold(address)
             && let Some(restriction) = restriction(address)
@@ -76,6 +86,9 @@ impl EgressPolicy {
     pub fn check_addresses(&self, addresses: &[IpAddr], reach: Reach) -> Result<(), LookupError> {
         if addresses.is_empty() {
             return Err(LookupError::Empty);
+        }
+        if let Some(&address) = addresses.iter().find(|address| self.closed.hold(**address)) {
+            return Err(LookupError::Closed { address });
         }
         addresses.iter().filter(|address| !self.open.hold(**address)).try_for_each(|&address| {
             match (restriction(address), reach) {
@@ -143,6 +156,31 @@ mod tests {
             assert!(policy.check(text).is_err(), "{text}");
         }
         assert!(self::policy(&[]).check("http://minio:9000/").is_err());
+    }
+
+    #[test]
+    fn closed_networks_are_not_called_by_any_way() {
+        let closed: Vec<IpNet> =
+            ["8.8.8.8/32", "10.1.2.0/24", "2606:4700::/32"].iter().map(|text| text.parse().unwrap()).collect();
+        let policy = policy(&["10.1.0.0/16", "::/0"]).closed_to(closed);
+        for text in [
+            "https://8.8.8.8/",
+            "https://134744072/",
+            "https://[::ffff:8.8.8.8]/",
+            "https://[64:ff9b::8.8.8.8]/",
+            "https://[2002:808:808::1]/",
+            "https://[::8.8.8.8]/",
+            "http://10.1.2.3:9000/",
+            "https://[2606:4700:4700::1111]/",
+        ] {
+            assert!(matches!(policy.check(text), Err(UrlRefusal::Closed { .. })), "{text}");
+            let Ok(address) = text.split('/').nth(2).unwrap().trim_matches(['[', ']']).parse::<IpAddr>() else { continue };
+            let both = [address, "10.1.3.3".parse().unwrap()];
+            assert!(matches!(policy.check_addresses(&both, Reach::World), Err(LookupError::Closed { .. })), "{text}");
+        }
+        for text in ["https://8.8.4.4/", "http://10.1.3.3:9000/", "https://[64:ff9b::8.8.4.4]/"] {
+            assert!(policy.check(text).is_ok(), "{text}");
+        }
     }
 
     #[test]

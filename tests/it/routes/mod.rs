@@ -6,6 +6,7 @@ mod bad_input;
 mod content;
 mod events;
 mod images;
+mod links;
 mod models;
 mod openai_images;
 mod openai_videos;

@@ -218,7 +218,7 @@ fn check_refusal(answer: &Answer, field: &str, words: &str) {
 #[case::thin(json!({"prompt": "x", "duration": 1, "video_config": {"resolution": "100:1"}}), "size", "too thin")]
 #[case::camera(json!({"scenes": [{"prompt": "x", "duration": 1, "camera": "Fly away"}]}), "scenes[0].camera", "Pan left")]
 #[case::liar(json!({"image": "iVBORw0KGgo="}), "scenes[0].image", "cannot be used")]
-#[case::link(json!({"image": "http://169.254.169.254/a.png"}), "scenes[0].image", "fetches nothing")]
+#[case::link(json!({"image": "http://169.254.169.254/a.png"}), "scenes[0].image", "'169.254.169.254' is not called")]
 #[case::audio(json!({"prompt": "x", "video_config": {"audio": "bm90IGF1ZGlv"}}), "audio", "cannot be used")]
 #[case::image_model(json!({"prompt": "x", "model": "demo-sdxl"}), "model", "makes pictures, not films")]
 #[case::video_model(json!({"prompt": "x", "image_model": "demo-svd"}), "image_model", "makes films, not pictures")]

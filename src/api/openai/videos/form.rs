@@ -29,7 +29,7 @@ pub(in crate::api) struct CreateVideoRequest {
     pub(super) prompt: Option<String>,
     /// What it must not show.
     pub(super) negative_prompt: Option<String>,
-    /// The picture that it begins with: `{"image_url": "data:image/png;base64,…"}`; in a form, a file.
+    /// The picture that it begins with: `{"image_url": "data:image/png;base64,…"}` or a link; in a form, a file.
     #[schema(value_type = Option<Object>)]
     pub(super) input_reference: Option<InputReference>,
     /// How long, a number or a text; absent: one clip, as the model makes it.
@@ -71,7 +71,7 @@ pub(in crate::api) struct CreateVideoRequest {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::api) struct InputReference {
-    /// A data URL.
+    /// A data URL or a link.
     image_url: Option<String>,
     /// Not supported: this server keeps no files of clients.
     file_id: Option<String>,
@@ -191,7 +191,8 @@ impl VideoForm {
             (Some(bytes), _) => Some(OrderedFile::Bytes(bytes)),
             (None, Some(InputReference { image_url: Some(url), file_id: None })) => Some(OrderedFile::Text(url)),
             (None, Some(_)) => {
-                let message = "must be a file in a form, or {\"image_url\": a data URL}; this server keeps no files of clients";
+                let message =
+                    "must be a file in a form, or {\"image_url\": a data URL or a link}; this server keeps no files of clients";
                 return Err(ApiError::about(ErrorKind::UnsupportedField, FILE, message));
             }
             (None, None) => None,
