@@ -17,14 +17,19 @@ const MOST_PROMPT_CHARACTERS: usize = 8192;
 /// Most results of one task that are looked at.
 pub(super) const MOST_RESULTS: usize = 16;
 
-/// The answer's JSON object. Fails with [`ProviderFailure`].
+/// The answer's JSON object, of at most [`MOST_BODY_BYTES`]. Fails with [`ProviderFailure`].
 pub(super) fn object(call: Call, response: &WireResponse<'_>) -> Result<Value, ProviderFailure> {
+    object_within(MOST_BODY_BYTES, call, response)
+}
+
+/// The JSON object of an answer that may have more bytes than most: as many as its call allowed. Fails with [`ProviderFailure`].
+pub(super) fn object_within(most_bytes: usize, call: Call, response: &WireResponse<'_>) -> Result<Value, ProviderFailure> {
     let unreadable = |why: &str| {
         let failure = ProviderFailure::unreadable(call, response.status, why);
         failure.after(response.retry_after_seconds())
     };
-    if response.body.len() > MOST_BODY_BYTES {
-        return Err(unreadable(&format!("the answer is longer than {MOST_BODY_BYTES} bytes")));
+    if response.body.len() > most_bytes {
+        return Err(unreadable(&format!("the answer is longer than {most_bytes} bytes")));
     }
     match serde_json::from_slice::<Value>(response.body) {
         Ok(value) if value.is_object() => Ok(value),
@@ -174,6 +179,14 @@ mod tests {
         ] {
             assert_eq!(link(&value), None, "{value}");
         }
+    }
+
+    #[test]
+    fn an_answer_with_pictures_may_be_longer() {
+        let long = format!("{{\"a\":\"{}\"}}", "x".repeat(MOST_BODY_BYTES));
+        let response = WireResponse { status: 200, headers: &[], body: long.as_bytes() };
+        assert!(object_within(2 * MOST_BODY_BYTES, Call::Repeatable, &response).is_ok());
+        assert!(object(Call::Repeatable, &response).is_err());
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::request::{GenerationKind, PictureFormat, PictureRole};
 pub const OWN_PROMPT_BOUND: usize = 10_000;
 
 /// A model and what can be asked of it.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Model {
     /// Its name at the provider.
     pub name: &'static str,
@@ -28,6 +28,17 @@ impl Model {
         let undated = without_date(name);
         std::iter::once(&self.name).chain(self.aliases).any(|known| *known == name || *known == undated)
     }
+}
+
+/// A list that the configuration tells, for as long as the process lives, as the tables in the code do: models are told once, at the start,
+/// and whoever checked a request holds on to their rules.
+pub fn kept<T>(values: Vec<T>) -> &'static [T] {
+    if values.is_empty() { &[] } else { values.leak() }
+}
+
+/// A text that the configuration tells, kept as [`kept`] keeps lists.
+pub fn kept_text(text: String) -> &'static str {
+    text.leak()
 }
 
 /// A name without the `-yyyy-mm-dd` behind it.

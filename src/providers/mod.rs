@@ -4,11 +4,12 @@
 //! [`ProviderFailure`]. No connection, no clock, no settings. Whoever sends the calls keeps the rest:
 //!
 //! - it follows no redirect with a credential, and asks no private address for a result;
+//! - it fetches a result with [`Provider::download`] where there is such a call, and else its link, without a credential;
 //! - it polls a task with the account that made it;
 //! - it never sends a create again unless [`FailureClass::may_create_again`] allows it.
 //!
 //! Invariants: what a model cannot express is refused before a call is written; no body makes a reader panic or allocate beyond a small
-//! multiple of [`MOST_BODY_BYTES`]; what stands in a URL was checked to mean nothing there; credentials and signed links do not show
+//! multiple of [`WireRequest::most_answer_bytes`]; what stands in a URL was checked to mean nothing there; credentials and signed links do not show
 //! themselves.
 
 pub mod aliyun;
@@ -19,6 +20,7 @@ mod fields;
 mod frame;
 pub mod minimax;
 mod outcome;
+mod payload;
 mod protocol;
 mod request;
 mod validate;
@@ -31,7 +33,8 @@ mod tests;
 pub use failure::{Action, FailureClass, KeyConsequence, ProviderFailure, SameKey};
 pub use frame::{Frame, FrameError, PixelSize, Ratio, Tier};
 pub use outcome::{Cancellation, Created, Finished, Polled, RemoteResult, ResultKind, ResultSource, Underway, Usage};
+pub use payload::{Part, Payload};
 pub use protocol::{CreateOptions, Known, Provider, RemoteTask, create, model};
 pub use request::{GenerationKind, GenerationRequest, Picture, PictureFormat, PictureRole, PictureSource};
 pub use validate::{FrameChoice, RequestRefusal, Validated, validate};
-pub use wire::{Account, AccountError, HeaderText, MOST_BODY_BYTES, Method, WireRequest, WireResponse};
+pub use wire::{Account, AccountError, HeaderText, MOST_BODY_BYTES, MOST_PICTURES_BODY_BYTES, Method, WireRequest, WireResponse};

@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::failure::ProviderFailure;
@@ -37,6 +40,8 @@ pub enum Polled {
     Underway {
         /// How far it is; what it was before, where the provider's word is not known.
         state: Underway,
+        /// How much of it is done, percent, where the provider says it.
+        progress_percent: Option<u8>,
         /// That word, to be logged once.
         unknown_word: Option<String>,
     },
@@ -46,6 +51,22 @@ pub enum Polled {
     Failed(ProviderFailure),
     /// It was cancelled.
     Cancelled,
+}
+
+/// Most characters of a word that nobody knows.
+const MOST_WORD_CHARACTERS: usize = 40;
+
+impl Polled {
+    /// A task that has not ended.
+    pub(super) fn underway(state: Underway) -> Self {
+        Self::Underway { state, progress_percent: None, unknown_word: None }
+    }
+
+    /// A task of which an unknown word is said, which was in `state` before.
+    pub(super) fn unknown(state: Underway, word: &str) -> Self {
+        let word = word.chars().take(MOST_WORD_CHARACTERS).collect();
+        Self::Underway { state, progress_percent: None, unknown_word: Some(word) }
+    }
 }
 
 /// Results, at least one.
@@ -82,14 +103,36 @@ pub enum ResultKind {
 pub enum ResultSource {
     /// Behind a link, which opens for whoever has it. It is fetched with no credential, since its host is another than the provider's.
     Link(SecretString),
-    /// Behind an id or an address, which [`super::Provider::fetch`] makes links of.
+    /// Behind an id or an address, which [`super::Provider::fetch`] makes links of, or [`super::Provider::download`] a call for the
+    /// file.
     File(String),
+    /// Here: it came with the answer.
+    Inline {
+        /// The media type, as the provider says it. What the bytes are is for whoever decodes them to see.
+        media_type: Option<String>,
+        /// The file.
+        bytes: Bytes,
+    },
 }
 
 impl ResultSource {
     /// A link.
     pub fn link(link: impl Into<String>) -> Self {
         Self::Link(SecretString::from(link.into()))
+    }
+
+    /// A file that stands in an answer as base64, with or without the head of a `data:` URL. What is no base64, or empty, is none.
+    pub fn inline(text: &str) -> Option<Self> {
+        let (media_type, encoded) = match text.strip_prefix("data:") {
+            Some(rest) => {
+                let (head, encoded) = rest.split_once(',')?;
+                let media_type = head.strip_suffix(";base64")?.split(';').next().unwrap_or_default().to_ascii_lowercase();
+                (Some(media_type).filter(|media_type| !media_type.is_empty()), encoded)
+            }
+            None => (None, text),
+        };
+        let bytes = BASE64_STANDARD.decode(encoded).ok().filter(|bytes| !bytes.is_empty())?;
+        Some(Self::Inline { media_type, bytes: bytes.into() })
     }
 }
 
@@ -98,17 +141,21 @@ impl PartialEq for ResultSource {
         match (self, other) {
             (Self::Link(one), Self::Link(another)) => one.expose_secret() == another.expose_secret(),
             (Self::File(one), Self::File(another)) => one == another,
+            (Self::Inline { media_type, bytes }, Self::Inline { media_type: other_media_type, bytes: other_bytes }) => {
+                media_type == other_media_type && bytes == other_bytes
+            }
             _ => false,
         }
     }
 }
 
 impl fmt::Debug for ResultSource {
-    /// Without the link: it is signed.
+    /// Without the link: it is signed. Without the bytes: they are many.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Link(_) => formatter.write_str("Link"),
             Self::File(id) => write!(formatter, "File({id})"),
+            Self::Inline { bytes, .. } => write!(formatter, "Inline({} bytes)", bytes.len()),
         }
     }
 }
@@ -142,4 +189,30 @@ pub enum Cancellation {
     TooLate,
     /// It had ended, and its result is gone.
     Removed,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_base64_with_or_without_a_head() {
+        let file = |media_type: Option<&str>| {
+            Some(ResultSource::Inline { media_type: media_type.map(ToOwned::to_owned), bytes: Bytes::from_static(&[1, 2, 3]) })
+        };
+        assert_eq!(ResultSource::inline("AQID"), file(None));
+        assert_eq!(ResultSource::inline("data:image/PNG;base64,AQID"), file(Some("image/png")));
+        assert_eq!(ResultSource::inline("data:image/png;x=y;base64,AQID"), file(Some("image/png")));
+        assert_eq!(ResultSource::inline("data:;base64,AQID"), file(None));
+        for text in ["", "A", "AQID!", "data:image/png,AQID", "data:image/png;base64", "data:image/png;base64,", "https://host/"]
+        {
+            assert_eq!(ResultSource::inline(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn neither_links_nor_bytes_show_themselves() {
+        let shown = format!("{:?} {:?}", ResultSource::link("https://host/?Signature=s"), ResultSource::inline("AQID"));
+        assert_eq!(shown, "Link Some(Inline(3 bytes))");
+    }
 }

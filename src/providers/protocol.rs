@@ -41,10 +41,10 @@ pub struct Known {
 /// cancelled with the one that made them.
 pub trait Provider: Send + Sync {
     /// Its name in settings and messages.
-    fn name(&self) -> &'static str;
+    fn name(&self) -> &str;
 
-    /// Its models.
-    fn models(&self) -> &'static [Model];
+    /// Its models, of tables or of the configuration.
+    fn models(&self) -> &[Model];
 
     /// How its tasks are followed. Of `model`, since generations of a provider's wire differ.
     fn following(&self, model: &str) -> Following;
@@ -79,6 +79,13 @@ pub trait Provider: Send + Sync {
         Ok(vec![result.clone()])
     }
 
+    /// The call whose answer's body is a result itself, where that is to be had with the account's credential alone; none where its link
+    /// opens for whoever has it, as with most. The body is a film or a picture of any length: [`WireRequest::most_answer_bytes`] is no
+    /// bound of it.
+    fn download(&self, _result: &RemoteResult, _now: UnixMs) -> Option<WireRequest> {
+        None
+    }
+
     /// The call that cancels a task which waits; none where the provider has no such call. Then we stop following the task, and it may be
     /// billed all the same.
     fn cancel(&self, task: &RemoteTask, known: Known, now: UnixMs) -> Option<WireRequest>;
@@ -88,7 +95,7 @@ pub trait Provider: Send + Sync {
 }
 
 /// The model of a name among a provider's.
-pub fn model(provider: &dyn Provider, name: &str) -> Option<&'static Model> {
+pub fn model<'a>(provider: &'a dyn Provider, name: &str) -> Option<&'a Model> {
     provider.models().iter().find(|model| model.is_called(name))
 }
 

@@ -40,7 +40,7 @@ pub(super) fn shown(request: &WireRequest) -> String {
             HeaderText::Secret(_) => format!("{name}: ({} hidden bytes)", value.expose().len()),
         })
         .collect();
-    let body = request.body.as_ref().map(|body| format!("\n\n{}", serde_json::to_string_pretty(body).unwrap()));
+    let body = request.json().map(|body| format!("\n\n{}", serde_json::to_string_pretty(body).unwrap()));
     format!("{} {}\n{}{}", request.method.as_str(), request.url, headers.join("\n"), body.unwrap_or_default())
 }
 
@@ -102,7 +102,7 @@ fn every_mode_of_every_model_takes_its_smallest_request() {
         let call = written(provider, model.name, &smallest(mode));
         assert_eq!(call.method, Method::Post);
         assert_eq!(call.headers[0].1.expose(), "Bearer an-id.a-secret", "{}", model.name);
-        assert_eq!(call.body.as_ref().unwrap()["model"], json!(model.name));
+        assert_eq!(call.json().unwrap()["model"], json!(model.name));
         assert!(!shown(&call).contains("a-secret") && !format!("{call:?}").contains("a-secret"));
         modes += 1;
     });
@@ -166,7 +166,7 @@ fn a_prompt_may_have_as_many_characters_as_the_table_says_and_not_one_more() {
         if mode.prompt.required {
             assert!(refused(provider, model.name, &request).starts_with("prompt: "), "{}", model.name);
         } else {
-            let body = written(provider, model.name, &request).body.unwrap();
+            let body = written(provider, model.name, &request).json().unwrap().clone();
             assert!(!body.to_string().contains("\"prompt\"") && !body.to_string().contains("\"text\""), "{body}");
         }
     });
@@ -198,7 +198,7 @@ fn every_length_of_the_table_is_sent_and_no_other() {
         for seconds in 0..=20 {
             request.seconds = Some(seconds);
             if allowed.contains(&seconds) {
-                let text = written(provider, model.name, &request).body.unwrap().to_string();
+                let text = written(provider, model.name, &request).json().unwrap().to_string();
                 assert_eq!(text.contains(&format!("\"duration\":{seconds}")), sent, "{text}");
             } else {
                 let message = refused(provider, model.name, &request);
@@ -405,7 +405,7 @@ fn camera_commands_are_for_models_that_know_them() {
         let mut request = smallest(mode);
         request.prompt = "a man reads [Push in], then [固定]; [sic]".to_owned();
         if mode.camera {
-            let body = written(provider, model.name, &request).body.unwrap();
+            let body = written(provider, model.name, &request).json().unwrap().clone();
             assert_eq!(body["prompt"], json!(request.prompt), "commands stay in the prompt as they were written");
         } else {
             let message = refused(provider, model.name, &request);

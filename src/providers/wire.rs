@@ -1,13 +1,18 @@
 //! A call to a provider, and its answer, as values. Whoever sends them is elsewhere.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use url::Url;
 
-/// Most bytes of an answer that are read. Answers carry links and words, never pictures: real ones have a few KiB.
+use super::payload::{Part, Payload};
+
+/// Most bytes of an answer that are read, unless its call says otherwise. Answers carry links and words: real ones have a few KiB.
 pub const MOST_BODY_BYTES: usize = 1 << 20;
+/// Most bytes of an answer that carries pictures, be it as base64. A picture of 4096x4096 pixels that cannot be compressed has 48 MiB.
+pub const MOST_PICTURES_BODY_BYTES: usize = 64 << 20;
 
 /// An HTTP method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +21,8 @@ pub enum Method {
     Get,
     /// Makes something.
     Post,
+    /// Sets something, and at some providers cancels.
+    Put,
     /// Cancels, and at some providers removes.
     Delete,
 }
@@ -26,6 +33,7 @@ impl Method {
         match self {
             Self::Get => "GET",
             Self::Post => "POST",
+            Self::Put => "PUT",
             Self::Delete => "DELETE",
         }
     }
@@ -58,39 +66,85 @@ pub struct WireRequest {
     /// Where to.
     pub url: Url,
     /// Names, in the provider's spelling, and values.
-    pub headers: Vec<(&'static str, HeaderText)>,
-    /// The body, JSON, if there is one; `Content-Type` is among the headers then.
-    pub body: Option<Value>,
+    pub headers: Vec<(Cow<'static, str>, HeaderText)>,
+    /// The body, if there is one; `Content-Type` is among the headers then.
+    pub body: Option<Payload>,
+    /// Most bytes of the answer that are read.
+    pub most_answer_bytes: usize,
 }
 
 impl WireRequest {
-    /// A call without a body.
+    /// A call without a body, with its credential in `Authorization`.
     pub(super) fn new(method: Method, url: Url, authorization: SecretString) -> Self {
-        Self { method, url, headers: vec![("Authorization", HeaderText::Secret(authorization))], body: None }
+        Self::unsigned(method, url).with_secret_header("Authorization", authorization)
+    }
+
+    /// A call without a body and without a credential.
+    pub fn unsigned(method: Method, url: Url) -> Self {
+        Self { method, url, headers: Vec::new(), body: None, most_answer_bytes: MOST_BODY_BYTES }
     }
 
     /// The call with a JSON body.
-    pub(super) fn with_body(mut self, body: Value) -> Self {
-        self.body = Some(body);
-        self.with_header("Content-Type", "application/json")
+    #[must_use]
+    pub fn with_body(self, body: Value) -> Self {
+        self.with_payload(Payload::Json(body))
+    }
+
+    /// The call with a `multipart/form-data` body.
+    #[must_use]
+    pub fn with_parts(self, parts: Vec<Part>) -> Self {
+        self.with_payload(Payload::Multipart(parts))
+    }
+
+    /// The call with a body.
+    #[must_use]
+    pub fn with_payload(mut self, payload: Payload) -> Self {
+        let content_type = payload.content_type();
+        self.body = Some(payload);
+        self.with_header("Content-Type", content_type)
     }
 
     /// The call with one more header.
-    pub(super) fn with_header(mut self, name: &'static str, value: impl Into<String>) -> Self {
-        self.headers.push((name, HeaderText::Plain(value.into())));
+    #[must_use]
+    pub fn with_header(mut self, name: impl Into<Cow<'static, str>>, value: impl Into<String>) -> Self {
+        self.headers.push((name.into(), HeaderText::Plain(value.into())));
         self
+    }
+
+    /// The call with one more header that is a credential.
+    #[must_use]
+    pub fn with_secret_header(mut self, name: impl Into<Cow<'static, str>>, value: SecretString) -> Self {
+        self.headers.push((name.into(), HeaderText::Secret(value)));
+        self
+    }
+
+    /// The call with another bound of its answer, for one that carries pictures.
+    #[must_use]
+    pub fn with_most_answer_bytes(mut self, bytes: usize) -> Self {
+        self.most_answer_bytes = bytes;
+        self
+    }
+
+    /// The JSON body, if it has one.
+    pub fn json(&self) -> Option<&Value> {
+        match &self.body {
+            Some(Payload::Json(value)) => Some(value),
+            _ => None,
+        }
     }
 
     /// The body's bytes; none for a call without one.
     pub fn body_bytes(&self) -> Vec<u8> {
-        self.body.as_ref().map_or_else(Vec::new, |body| body.to_string().into_bytes())
+        self.body.as_ref().map_or_else(Vec::new, Payload::bytes)
     }
 }
 
 impl fmt::Debug for WireRequest {
-    /// Without the body: it may hold megabytes of pictures, and what users wrote.
+    /// Without the body: it may hold megabytes of pictures, and what users wrote. Without the query: some credentials stand there.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{} {}", self.method.as_str(), self.url)
+        let mut url = self.url.clone();
+        url.set_query(None);
+        write!(formatter, "{} {url}", self.method.as_str())
     }
 }
 
@@ -101,7 +155,7 @@ pub struct WireResponse<'a> {
     pub status: u16,
     /// Names, in any case, and values.
     pub headers: &'a [(String, String)],
-    /// The body. The sender stops reading a little behind [`MOST_BODY_BYTES`]; a longer one is not looked at.
+    /// The body. The sender stops reading a little behind [`WireRequest::most_answer_bytes`]; a longer one is not looked at.
     pub body: &'a [u8],
 }
 
@@ -114,6 +168,12 @@ impl<'a> WireResponse<'a> {
     /// The first header of this name.
     pub fn header(&self, name: &str) -> Option<&'a str> {
         self.headers.iter().find(|(other, _)| other.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+    }
+
+    /// The media type that the answer says its body has, in lower case and without parameters.
+    pub fn media_type(&self) -> Option<String> {
+        let media_type = self.header("Content-Type")?.split(';').next()?.trim().to_ascii_lowercase();
+        (!media_type.is_empty()).then_some(media_type)
     }
 
     /// Seconds of a `Retry-After` that is a number, an hour at most. A date is taken for none: the clocks may differ.
@@ -237,6 +297,21 @@ mod tests {
         assert!(!shown.contains("sk-hidden") && !shown.contains("private"), "{shown}");
         assert_eq!(request.headers[0].1.expose(), "Bearer sk-hidden");
         assert_eq!(request.body_bytes(), br#"{"prompt":"private"}"#);
+        let mut request =
+            WireRequest::unsigned(Method::Get, account.url("/x")).with_secret_header("X-Key", account.key().clone());
+        request.url.set_query(Some("key=sk-hidden"));
+        let shown = format!("{request:?} {:?}", request.headers);
+        assert!(!shown.contains("sk-hidden"), "{shown}");
+    }
+
+    #[test]
+    fn media_types_are_told_without_their_parameters() {
+        for (value, media_type) in [("image/PNG", Some("image/png")), ("text/html; charset=utf-8", Some("text/html")), ("", None)]
+        {
+            let headers = [("content-type".to_owned(), value.to_owned())];
+            let response = WireResponse { status: 200, headers: &headers, body: b"" };
+            assert_eq!(response.media_type().as_deref(), media_type);
+        }
     }
 
     #[test]

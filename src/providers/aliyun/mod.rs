@@ -86,7 +86,7 @@ impl Provider for Aliyun {
         "aliyun"
     }
 
-    fn models(&self) -> &'static [Model] {
+    fn models(&self) -> &[Model] {
         &models::MODELS
     }
 

@@ -35,21 +35,20 @@ pub(super) fn polled(known: Known, response: &WireResponse<'_>) -> Result<Polled
     let Some(word) = output["task_status"].as_str() else {
         return Err(ProviderFailure::unreadable(Call::Repeatable, response.status, "the answer has no task_status"));
     };
-    let underway = |state| Polled::Underway { state, unknown_word: None };
     Ok(match word.to_ascii_uppercase().as_str() {
-        "PENDING" | "SUSPENDED" => underway(Underway::Queued),
-        "RUNNING" => underway(Underway::Running),
+        "PENDING" | "SUSPENDED" => Polled::underway(Underway::Queued),
+        "RUNNING" => Polled::underway(Underway::Running),
         "SUCCEEDED" => finished(&body),
         "FAILED" => Polled::Failed(task_failure(output)),
         "CANCELED" | "CANCELLED" => Polled::Cancelled,
         // A task that was just made may not have come round yet.
-        "UNKNOWN" if known.state == Underway::Queued && known.polls < UNKNOWN_POLLS => underway(known.state),
+        "UNKNOWN" if known.state == Underway::Queued && known.polls < UNKNOWN_POLLS => Polled::underway(known.state),
         "UNKNOWN" => Polled::Failed(ProviderFailure::new(
             FailureClass::TaskFailed,
             "task_expired_or_unknown",
             "the provider knows the task no more; it keeps them 24 hours",
         )),
-        _ => Polled::Underway { state: known.state, unknown_word: Some(word.chars().take(40).collect()) },
+        _ => Polled::unknown(known.state, word),
     })
 }
 

@@ -18,7 +18,7 @@ fn aliyun() -> Aliyun {
 }
 
 fn body_of(model: &str, request: &GenerationRequest) -> Value {
-    written(&aliyun(), model, request).body.unwrap()
+    written(&aliyun(), model, request).json().unwrap().clone()
 }
 
 fn text(prompt: &str, frame: &str, seconds: u32) -> GenerationRequest {
@@ -57,7 +57,7 @@ fn the_documented_text_to_video_call_is_written() {
         "input": { "prompt": "一只小猫在月光下奔跑", "negative_prompt": "模糊" },
         "parameters": { "size": "1280*720", "duration": 5, "prompt_extend": true, "watermark": false, "seed": 42 },
     });
-    assert_eq!(call.body, Some(example));
+    assert_eq!(call.json(), Some(&example));
     insta::assert_snapshot!("text_to_video", shown(&call));
 }
 
@@ -84,7 +84,7 @@ fn films_between_two_frames_have_their_own_path() {
         "input": { "prompt": "一只猫", "first_frame_url": "https://host/a.png", "last_frame_url": "https://host/b.png" },
         "parameters": { "resolution": "720P" },
     });
-    assert_eq!(call.body, Some(example));
+    assert_eq!(call.json(), Some(&example));
     insta::assert_snapshot!("first_and_last_frame", shown(&call));
 }
 
@@ -107,18 +107,17 @@ fn from_2_7_on_there_are_tiers_ratios_and_media() {
         "parameters": { "resolution": "720P", "duration": 10, "watermark": false },
     });
     let call = written(&aliyun(), "wan2.7-i2v", &request);
-    assert_eq!(call.body, Some(example));
+    assert_eq!(call.json(), Some(&example));
     insta::assert_snapshot!("image_to_video_with_media", shown(&call));
 
     let frames = [(PictureRole::FirstFrame, "https://host/a.png"), (PictureRole::LastFrame, "https://host/b.png")];
     let mut request = with_frames(GenerationKind::FirstLastFrame, &frames);
     request.audio_link = Some("https://host/c.mp3".to_owned());
     let call = written(&aliyun(), "wan2.7-i2v-2026-06-12", &request);
-    let types: Vec<&Value> =
-        call.body.as_ref().unwrap()["input"]["media"].as_array().unwrap().iter().map(|one| &one["type"]).collect();
+    let types: Vec<&Value> = call.json().unwrap()["input"]["media"].as_array().unwrap().iter().map(|one| &one["type"]).collect();
     assert_eq!(types, ["first_frame", "last_frame", "driving_audio"]);
     assert!(call.url.path().ends_with("/video-generation/video-synthesis"));
-    assert_eq!(call.body.unwrap()["model"], json!("wan2.7-i2v-2026-06-12"));
+    assert_eq!(call.json().unwrap()["model"], json!("wan2.7-i2v-2026-06-12"));
 }
 
 #[test]
@@ -145,7 +144,8 @@ fn the_mark_is_always_sent_from_2_7_on() {
 #[case("wanx2.1-kf2v-plus", "720P", "5")]
 #[case("wan2.2-kf2v-flash", "480P 720P 1080P", "5")]
 fn tiers_and_lengths_are_the_documents(#[case] model: &str, #[case] tiers: &str, #[case] seconds: &str) {
-    let known = crate::providers::model(&aliyun(), model).unwrap();
+    let provider = aliyun();
+    let known = crate::providers::model(&provider, model).unwrap();
     let smallest = crate::providers::tests::smallest(&known.modes[0]);
     let possible = |request: &GenerationRequest| create(&aliyun(), model, request, &CreateOptions::default(), NOW).is_ok();
     let possible_tiers: Vec<&str> = ["480P", "512P", "720P", "768P", "1080P", "2K", "4K"]
@@ -173,7 +173,7 @@ fn several_shots_need_the_rewriting_that_makes_them() {
 fn pictures_by_number_are_one_unless_asked_for_more() {
     let request = GenerationRequest::new(GenerationKind::TextToImage, "一只猫");
     let call = written(&aliyun(), "wan2.2-t2i-flash", &request);
-    assert_eq!(call.body.as_ref().unwrap()["parameters"], json!({ "size": "1024*1024", "n": 1 }));
+    assert_eq!(call.json().unwrap()["parameters"], json!({ "size": "1024*1024", "n": 1 }));
     insta::assert_snapshot!("text_to_image", shown(&call));
     let request = GenerationRequest { count: Some(4), ..request };
     assert_eq!(body_of("wanx2.1-t2i-plus", &request)["parameters"]["n"], json!(4));
@@ -252,7 +252,7 @@ fn the_family_of_2_1_has_the_regions_name() {
     ] {
         let provider = Aliyun::new(account(&region.base_url(Some("ws-1"))), region, Some("ws-1".to_owned())).unwrap();
         let call = written(&provider, asked, &request);
-        assert_eq!(call.body.unwrap()["model"], json!(sent));
+        assert_eq!(call.json().unwrap()["model"], json!(sent));
         assert!(call.headers.iter().any(|(name, value)| *name == "X-DashScope-WorkSpace" && value.expose() == "ws-1"));
     }
     assert_eq!(Region::Singapore.base_url(Some("ws-1")), "https://ws-1.ap-southeast-1.maas.aliyuncs.com/api/v1");
@@ -268,7 +268,7 @@ fn links_into_the_providers_store_have_their_header() {
     let mut request = GenerationRequest::new(GenerationKind::ImageToVideo, "");
     request.pictures = vec![Picture { role: PictureRole::FirstFrame, source, size: None }];
     let call = written(&aliyun(), "wan2.5-i2v-preview", &request);
-    assert_eq!(call.body.unwrap()["input"], json!({ "img_url": "data:image/png;base64,AQID" }));
+    assert_eq!(call.json().unwrap()["input"], json!({ "img_url": "data:image/png;base64,AQID" }));
     assert!(!call.headers.iter().any(|(name, _)| *name == "X-DashScope-OssResourceResolve"));
 }
 
@@ -309,7 +309,7 @@ fn words_of_tasks_that_have_not_ended(#[case] word: &str, #[case] state: Option<
     let body = json!({ "output": { "task_id": "7", "task_status": word } });
     for before in [Underway::Queued, Underway::Running] {
         let unknown_word = state.is_none().then(|| word.to_owned());
-        let expected = Polled::Underway { state: state.unwrap_or(before), unknown_word };
+        let expected = Polled::Underway { state: state.unwrap_or(before), progress_percent: None, unknown_word };
         assert_eq!(polled(Known { state: before, polls: 3 }, &body), Ok(expected));
     }
 }
@@ -326,7 +326,7 @@ fn a_task_that_nobody_knows_has_failed_unless_it_was_just_made() {
     let body = json!({ "request_id": "1", "output": { "task_id": "7", "task_status": "UNKNOWN" } });
     for polls in 0..2 {
         let known = Known { state: Underway::Queued, polls };
-        assert_eq!(polled(known, &body), Ok(Polled::Underway { state: Underway::Queued, unknown_word: None }));
+        assert_eq!(polled(known, &body), Ok(Polled::underway(Underway::Queued)));
     }
     for known in [Known { state: Underway::Queued, polls: 2 }, Known { state: Underway::Running, polls: 0 }] {
         let Ok(Polled::Failed(failure)) = polled(known, &body) else { panic!("not failed") };
@@ -478,7 +478,8 @@ fn only_what_waits_can_be_cancelled() {
 
 #[test]
 fn what_is_made_is_known_before_it_is_asked_for() {
-    let model = crate::providers::model(&aliyun(), "wanx2.1-kf2v-plus").unwrap();
+    let provider = aliyun();
+    let model = crate::providers::model(&provider, "wanx2.1-kf2v-plus").unwrap();
     let frames = [(PictureRole::FirstFrame, "https://host/a.png"), (PictureRole::LastFrame, "https://host/b.png")];
     let request = with_frames(GenerationKind::FirstLastFrame, &frames);
     let checked = crate::providers::validate(model, &request).unwrap();

@@ -71,7 +71,7 @@ impl Provider for Minimax {
         "minimax"
     }
 
-    fn models(&self) -> &'static [Model] {
+    fn models(&self) -> &[Model] {
         &models::MODELS
     }
 

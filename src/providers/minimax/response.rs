@@ -34,10 +34,10 @@ pub(super) fn polled(known: Known, response: &WireResponse<'_>) -> Result<Polled
         return Err(ProviderFailure::unreadable(Call::Repeatable, response.status, "the answer has no status"));
     }
     Ok(match underway_or_success(word) {
-        Word::Underway(state) => Polled::Underway { state, unknown_word: None },
+        Word::Underway(state) => Polled::underway(state),
         Word::Success => finished_file(&body),
         Word::Cancelled => Polled::Cancelled,
-        Word::Unknown => Polled::Underway { state: known.state, unknown_word: Some(word.chars().take(40).collect()) },
+        Word::Unknown => Polled::unknown(known.state, word),
     })
 }
 
@@ -54,10 +54,10 @@ pub(super) fn polled_second(known: Known, response: &WireResponse<'_>) -> Result
         return Ok(Polled::Failed(task_failure(code, &error["message"])));
     }
     Ok(match underway_or_success(word) {
-        Word::Underway(state) => Polled::Underway { state, unknown_word: None },
+        Word::Underway(state) => Polled::underway(state),
         Word::Success => finished_link(task),
         Word::Cancelled => Polled::Cancelled,
-        Word::Unknown => Polled::Underway { state: known.state, unknown_word: Some(word.chars().take(40).collect()) },
+        Word::Unknown => Polled::unknown(known.state, word),
     })
 }
 

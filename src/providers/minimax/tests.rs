@@ -47,14 +47,14 @@ fn the_documented_call_is_written() {
         "model": "MiniMax-Hailuo-02", "prompt": prompt, "duration": 6, "resolution": "1080P",
         "callback_url": "https://gw.example/cb/minimax/1",
     });
-    assert_eq!(call.body, Some(example));
+    assert_eq!(call.json(), Some(&example));
     insta::assert_snapshot!("text_to_video", shown(&call));
 }
 
 #[test]
 fn a_subject_is_an_array_with_an_array_of_one() {
     let asked = request(GenerationKind::SubjectReference, &[(PictureRole::Reference, "https://host/a.jpg")]);
-    let body = written(&minimax(), "S2V-01", &asked).body.unwrap();
+    let body = written(&minimax(), "S2V-01", &asked).json().unwrap().clone();
     let subject = json!([{ "type": "character", "image": ["https://host/a.jpg"] }]);
     assert_eq!(body, json!({ "model": "S2V-01", "prompt": "x", "subject_reference": subject }));
 }
@@ -63,7 +63,7 @@ fn a_subject_is_an_array_with_an_array_of_one() {
 fn neither_length_nor_size_is_told_to_a_model_without_those_fields() {
     let mut asked = request(GenerationKind::SubjectReference, &[(PictureRole::Reference, "https://host/a.jpg")]);
     asked.seconds = Some(6);
-    assert_eq!(written(&minimax(), "S2V-01", &asked).body.unwrap().get("duration"), None);
+    assert_eq!(written(&minimax(), "S2V-01", &asked).json().unwrap().get("duration"), None);
     asked.seconds = Some(10);
     assert_eq!(refused(&minimax(), "S2V-01", &asked), "seconds: '10' is not possible with S2V-01; allowed: 6");
 }
@@ -71,11 +71,11 @@ fn neither_length_nor_size_is_told_to_a_model_without_those_fields() {
 #[test]
 fn the_last_frame_is_the_one_that_must_be_there() {
     let last = (PictureRole::LastFrame, "https://host/b.jpg");
-    let body = written(&minimax(), HAILUO, &request(GenerationKind::FirstLastFrame, &[last])).body.unwrap();
+    let body = written(&minimax(), HAILUO, &request(GenerationKind::FirstLastFrame, &[last])).json().unwrap().clone();
     assert_eq!(body["last_frame_image"], json!("https://host/b.jpg"));
     assert_eq!((body.get("first_frame_image"), &body["resolution"]), (None, &json!("768P")));
     let first = (PictureRole::FirstFrame, "https://host/a.jpg");
-    let body = written(&minimax(), HAILUO, &request(GenerationKind::FirstLastFrame, &[first, last])).body.unwrap();
+    let body = written(&minimax(), HAILUO, &request(GenerationKind::FirstLastFrame, &[first, last])).json().unwrap().clone();
     assert_eq!(body["first_frame_image"], json!("https://host/a.jpg"));
     let message = refused(&minimax(), HAILUO, &request(GenerationKind::FirstLastFrame, &[first]));
     assert!(message.starts_with("pictures: '0 of the role last frame'"), "{message}");
@@ -108,7 +108,7 @@ fn lengths_depend_on_the_tier(#[case] model: &str, #[case] kind: GenerationKind,
             asked.seconds = Some(seconds);
             match create(&minimax(), model, &asked, &CreateOptions::default(), NOW) {
                 Ok(call) => {
-                    let body = call.body.unwrap();
+                    let body = call.json().unwrap().clone();
                     assert_eq!((&body["resolution"], &body["duration"]), (&json!(tier), &json!(seconds)));
                     found.push(format!("{tier} {seconds}"));
                 }
@@ -134,11 +134,11 @@ fn the_group_is_named_on_creates_alone_and_the_mark_is_china_s() {
     asked.watermark = Some(false);
     let call = written(&provider, HAILUO, &asked);
     assert_eq!(call.url.as_str(), "https://api.minimax.io/v1/video_generation?GroupId=1234");
-    assert_eq!(call.body.unwrap().get("aigc_watermark"), None);
+    assert_eq!(call.json().unwrap().get("aigc_watermark"), None);
     assert_eq!(provider.poll(&task(HAILUO), NOW).unwrap().url.query(), Some(&*format!("task_id={}", task(HAILUO).id)));
     asked.watermark = Some(true);
     assert!(refused(&provider, HAILUO, &asked).starts_with("watermark: 'true'"));
-    assert_eq!(written(&minimax(), HAILUO, &asked).body.unwrap()["aigc_watermark"], json!(true));
+    assert_eq!(written(&minimax(), HAILUO, &asked).json().unwrap()["aigc_watermark"], json!(true));
     assert!(Minimax::new(account("https://host"), Site::China, Some("1&x=2".to_owned())).is_err());
 }
 
@@ -147,7 +147,7 @@ fn rewriting_has_a_shorter_form_where_the_schema_has_it() {
     let mut asked = request(GenerationKind::TextToVideo, &[]);
     asked.prompt_extension = Some(true);
     asked.fast_pretreatment = Some(true);
-    let body = written(&minimax(), "MiniMax-Hailuo-2.3", &asked).body.unwrap();
+    let body = written(&minimax(), "MiniMax-Hailuo-2.3", &asked).json().unwrap().clone();
     assert_eq!((&body["prompt_optimizer"], &body["fast_pretreatment"]), (&json!(true), &json!(true)));
     asked.prompt_extension = Some(false);
     assert!(refused(&minimax(), "MiniMax-Hailuo-2.3", &asked).ends_with("allowed: false, or true with prompt_extension"));
@@ -159,7 +159,7 @@ fn the_second_generation_has_contents_and_a_ratio() {
     let asked = request(GenerationKind::TextToVideo, &[]);
     let call = written(&minimax(), H3, &asked);
     let text = json!({ "type": "text", "text": "x" });
-    assert_eq!(call.body, Some(json!({ "model": H3, "content": [text], "ratio": "16:9" })), "text alone needs a ratio");
+    assert_eq!(call.json(), Some(&json!({ "model": H3, "content": [text], "ratio": "16:9" })), "text alone needs a ratio");
     let asked = GenerationRequest {
         seconds: Some(15),
         frame: Some("2K".parse().unwrap()),
@@ -168,8 +168,8 @@ fn the_second_generation_has_contents_and_a_ratio() {
     let picture = json!({ "type": "image_url", "image_url": { "url": "https://host/a.jpg" }, "role": "first_frame" });
     let call = written(&minimax(), H3, &asked);
     assert_eq!(
-        call.body,
-        Some(json!({ "model": H3, "content": [text, picture], "resolution": "2K", "duration": 15, "ratio": "adaptive" }))
+        call.json(),
+        Some(&json!({ "model": H3, "content": [text, picture], "resolution": "2K", "duration": 15, "ratio": "adaptive" }))
     );
     insta::assert_snapshot!("second_generation", shown(&call));
     let message = refused(&minimax(), "MiniMax-H3-Max", &asked);
@@ -212,7 +212,7 @@ fn words_of_tasks_that_have_not_ended(#[case] word: &str, #[case] state: Option<
     for before in [Underway::Queued, Underway::Running] {
         for (model, body, word) in [(HAILUO, &first, word.to_owned()), (H3, &second, word.to_lowercase())] {
             let unknown_word = state.is_none().then_some(word);
-            let expected = Polled::Underway { state: state.unwrap_or(before), unknown_word };
+            let expected = Polled::Underway { state: state.unwrap_or(before), progress_percent: None, unknown_word };
             assert_eq!(polled(model, Known { state: before, polls: 1 }, body), Ok(expected));
         }
     }

@@ -71,7 +71,7 @@ impl Provider for Zhipuai {
         "zhipuai"
     }
 
-    fn models(&self) -> &'static [Model] {
+    fn models(&self) -> &[Model] {
         &models::MODELS
     }
 

@@ -39,11 +39,11 @@ pub(super) fn polled(known: Known, response: &WireResponse<'_>) -> Result<Polled
         return Err(ProviderFailure::unreadable(Call::Repeatable, response.status, "the answer has no task_status"));
     };
     Ok(match word.to_ascii_uppercase().as_str() {
-        "SUBMITTED" => Polled::Underway { state: Underway::Queued, unknown_word: None },
-        "PROCESSING" => Polled::Underway { state: Underway::Running, unknown_word: None },
+        "SUBMITTED" => Polled::underway(Underway::Queued),
+        "PROCESSING" => Polled::underway(Underway::Running),
         "SUCCESS" => finished(&body),
         "FAIL" => Polled::Failed(task_failure(&body)),
-        _ => Polled::Underway { state: known.state, unknown_word: Some(word.chars().take(40).collect()) },
+        _ => Polled::unknown(known.state, word),
     })
 }
 

@@ -43,7 +43,7 @@ fn the_documented_text_to_video_call_is_written() {
         "model": "cogvideox-2", "prompt": "一只狗狗在海边奔跑", "quality": "quality", "size": "1080x1920", "fps": 30,
         "with_audio": false, "request_id": "gw-01J",
     });
-    assert_eq!(call.body, Some(example));
+    assert_eq!(call.json(), Some(&example));
     insta::assert_snapshot!("text_to_video", shown(&call));
 }
 
@@ -62,14 +62,14 @@ fn the_documented_call_with_two_frames_is_written() {
         "model": "vidu2-start-end", "image_url": ["https://host/a.png", "https://host/b.png"], "prompt": "平滑过渡",
         "duration": 4, "size": "1280x720", "movement_amplitude": "medium", "with_audio": true,
     });
-    assert_eq!(call.body, Some(example));
+    assert_eq!(call.json(), Some(&example));
     insta::assert_snapshot!("first_and_last_frame", shown(&call));
 }
 
 #[test]
 fn one_picture_is_a_text_two_frames_are_an_array_in_order_and_references_are_an_array_even_of_one() {
     let body = |model: &str, kind, pictures| {
-        written(&zhipuai(), model, &GenerationRequest { pictures, ..GenerationRequest::new(kind, "x") }).body.unwrap()
+        written(&zhipuai(), model, &GenerationRequest { pictures, ..GenerationRequest::new(kind, "x") }).json().unwrap().clone()
     };
     let first = vec![linked(PictureRole::FirstFrame, "https://host/a.png")];
     assert_eq!(body("cogvideox-3", GenerationKind::ImageToVideo, first)["image_url"], json!("https://host/a.png"));
@@ -85,13 +85,13 @@ fn one_picture_is_a_text_two_frames_are_an_array_in_order_and_references_are_an_
 #[test]
 fn models_without_a_length_are_not_told_one() {
     let mut request = GenerationRequest::new(GenerationKind::TextToVideo, "x");
-    assert_eq!(written(&zhipuai(), "cogvideox-2", &request).body, Some(json!({ "model": "cogvideox-2", "prompt": "x" })));
+    assert_eq!(written(&zhipuai(), "cogvideox-2", &request).json(), Some(&json!({ "model": "cogvideox-2", "prompt": "x" })));
     request.seconds = Some(5);
     assert_eq!(
         refused(&zhipuai(), "cogvideox-flash", &request),
         "seconds: '5' is not possible with cogvideox-flash; allowed: none: the model decides"
     );
-    assert_eq!(written(&zhipuai(), "cogvideox-3", &request).body.unwrap()["duration"], json!(5));
+    assert_eq!(written(&zhipuai(), "cogvideox-3", &request).json().unwrap()["duration"], json!(5));
 }
 
 #[rstest]
@@ -106,7 +106,7 @@ fn models_without_a_length_are_not_told_one() {
 fn tiers_and_ratios_are_looked_up(#[case] model: &str, #[case] frame: &str, #[case] expected: Value) {
     let request =
         GenerationRequest { frame: Some(frame.parse().unwrap()), ..GenerationRequest::new(GenerationKind::TextToVideo, "x") };
-    let mut body = written(&zhipuai(), model, &request).body.unwrap();
+    let mut body = written(&zhipuai(), model, &request).json().unwrap().clone();
     body.as_object_mut().unwrap().retain(|field, _| field != "model" && field != "prompt");
     assert_eq!(body, expected);
 }
@@ -123,7 +123,8 @@ fn tiers_and_ratios_are_looked_up(#[case] model: &str, #[case] frame: &str, #[ca
 #[case("vidu2-start-end", "1280x720 480x360", "4")]
 #[case("vidu2-reference", "1280x720", "4")]
 fn sizes_and_lengths_are_the_documents(#[case] model: &str, #[case] sizes: &str, #[case] seconds: &str) {
-    let known = crate::providers::model(&zhipuai(), model).unwrap();
+    let provider = zhipuai();
+    let known = crate::providers::model(&provider, model).unwrap();
     let smallest = crate::providers::tests::smallest(&known.modes[0]);
     let possible = |request: &GenerationRequest| create(&zhipuai(), model, request, &CreateOptions::default(), NOW).is_ok();
     let all = [
@@ -183,7 +184,7 @@ fn pictures_come_with_the_call_or_by_a_task() {
     assert_eq!((finished.results.len(), finished.results[0].kind), (1, ResultKind::Picture));
     let call = written(&zhipuai(), "glm-image", &request);
     assert_eq!(call.url.as_str(), "https://open.bigmodel.cn/api/paas/v4/async/images/generations");
-    assert_eq!(call.body.unwrap()["size"], json!("1280x1280"));
+    assert_eq!(call.json().unwrap()["size"], json!("1280x1280"));
     let body = json!({ "id": "77", "task_status": "PROCESSING" }).to_string();
     assert!(matches!(zhipuai().read_created("glm-image", &answered(200, body.as_bytes())), Ok(Created::Accepted { .. })));
     assert!(!zhipuai().following("cogview-4").knows_our_id && zhipuai().following("cogvideox-3").knows_our_id);
@@ -246,7 +247,7 @@ fn a_create_may_fail_with_http_200() {
 fn words_of_tasks_that_have_not_ended(#[case] word: &str, #[case] state: Option<Underway>) {
     for before in [Underway::Queued, Underway::Running] {
         let unknown_word = state.is_none().then(|| word.to_owned());
-        let expected = Polled::Underway { state: state.unwrap_or(before), unknown_word };
+        let expected = Polled::Underway { state: state.unwrap_or(before), progress_percent: None, unknown_word };
         assert_eq!(polled(Known { state: before, polls: 1 }, &json!({ "task_status": word })), Ok(expected));
     }
 }
