@@ -138,6 +138,10 @@ name_id! {
     ModelId, "model"
 }
 name_id! {
+    /// A provider's name, as in `configs/providers.yaml`.
+    ProviderId, "provider"
+}
+name_id! {
     /// A user's name, as in `configs/users/{user_id}.yaml`.
     UserId, "user"
 }

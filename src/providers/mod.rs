@@ -17,7 +17,6 @@ mod body;
 pub mod capabilities;
 mod failure;
 mod fields;
-mod frame;
 pub mod minimax;
 mod outcome;
 mod payload;
@@ -31,7 +30,7 @@ pub mod zhipuai;
 mod tests;
 
 pub use failure::{Action, FailureClass, KeyConsequence, ProviderFailure, SameKey};
-pub use frame::{Frame, FrameError, PixelSize, Ratio, Tier};
+pub use crate::domain::frame::{self, Frame, FrameError, PixelSize, Ratio, Tier};
 pub use outcome::{Cancellation, Created, Finished, Polled, RemoteResult, ResultKind, ResultSource, Underway, Usage};
 pub use payload::{Part, Payload};
 pub use protocol::{CreateOptions, Known, Provider, RemoteTask, create, model};

@@ -6,6 +6,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
 use super::frame::{Frame, PixelSize};
+pub use crate::domain::PictureRole;
 
 /// What is made from what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -31,28 +32,6 @@ impl GenerationKind {
             Self::FirstLastFrame => "first and last frame to video",
             Self::SubjectReference => "subject reference to video",
             Self::TextToImage => "text to image",
-        }
-    }
-}
-
-/// What a picture is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum PictureRole {
-    /// The film begins with it.
-    FirstFrame,
-    /// The film ends with it.
-    LastFrame,
-    /// Who or what is on it appears.
-    Reference,
-}
-
-impl PictureRole {
-    /// In words, for messages.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::FirstFrame => "first frame",
-            Self::LastFrame => "last frame",
-            Self::Reference => "reference",
         }
     }
 }

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 /// Largest side that is read, pixels.
 const MOST_SIDE: u32 = 16_384;
 
@@ -108,8 +110,9 @@ impl fmt::Display for PixelSize {
     }
 }
 
-/// What a request says of the size.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a request says of the size. In JSON as it is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub enum Frame {
     /// Exactly these pixels.
     Size(PixelSize),
@@ -156,6 +159,20 @@ impl FromStr for Frame {
             }
             _ => Err(refused()),
         }
+    }
+}
+
+impl TryFrom<String> for Frame {
+    type Error = FrameError;
+
+    fn try_from(text: String) -> Result<Self, FrameError> {
+        text.parse()
+    }
+}
+
+impl From<Frame> for String {
+    fn from(frame: Frame) -> Self {
+        frame.to_string()
     }
 }
 
