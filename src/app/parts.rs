@@ -70,6 +70,7 @@ impl Parts {
         let scheduler = Scheduler::start(SchedulerParts {
             runner: jobs.runner(),
             executors,
+            remote: None,
             models: models.clone(),
             storage: storage.clone(),
             observer: metrics.clone(),

@@ -141,6 +141,13 @@ name_id! {
     /// A provider's name, as in `configs/providers.yaml`.
     ProviderId, "provider"
 }
+/// Where tasks are told apart by model, those of a provider stand under its name.
+impl From<&ProviderId> for ModelId {
+    fn from(provider: &ProviderId) -> Self {
+        Self(provider.0.clone())
+    }
+}
+
 name_id! {
     /// A user's name, as in `configs/users/{user_id}.yaml`.
     UserId, "user"

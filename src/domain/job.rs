@@ -73,8 +73,44 @@ pub enum ErrorCode {
     StorageFailed,
     /// A quota ran out on the way.
     QuotaExceeded,
+    /// The provider does not take the request.
+    ProviderRefused,
+    /// The provider's moderation refused the prompt, a picture or the result. The request is not carried to another provider.
+    ModerationBlocked,
+    /// The provider cannot be reached, or takes nothing from this server's accounts at the moment.
+    ProviderUnavailable,
+    /// The provider did not say whether it took the request: it may run and be billed, so it was not sent again.
+    OutcomeUnknown,
+    /// The provider took the request and could not fulfil it.
+    ProviderFailed,
+    /// The provider took longer than its deadline.
+    TimedOut,
     /// Anything else; the log has the cause.
     Internal,
+}
+
+impl ErrorCode {
+    /// Whether it is the target that failed, and not what was asked: another target of a route may do better.
+    pub const fn is_of_the_target(self) -> bool {
+        match self {
+            Self::ModelUnavailable
+            | Self::OutOfMemory
+            | Self::DeviceFailed
+            | Self::WorkerLost
+            | Self::Stalled
+            | Self::ProviderUnavailable => true,
+            // A provider may have begun, and bills it: it is not tried elsewhere at the same user's cost.
+            Self::InvalidRequest
+            | Self::StorageFailed
+            | Self::QuotaExceeded
+            | Self::ProviderRefused
+            | Self::ModerationBlocked
+            | Self::OutcomeUnknown
+            | Self::ProviderFailed
+            | Self::TimedOut
+            | Self::Internal => false,
+        }
+    }
 }
 
 /// A failure as users see it.

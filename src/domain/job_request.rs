@@ -143,7 +143,9 @@ impl JobRequest {
                 let RoutedDocument { routed } = serde_json::from_str(json)?;
                 let read = |target: TargetDocument| Self::from_json(target.kind.as_str(), &target.request.to_string());
                 let targets = routed.targets.into_iter().map(read).collect::<Result<_, _>>()?;
-                RoutedRequest::new(routed.model, targets).map(|routed| Self::Routed(Box::new(routed))).ok_or(JobRequestError::Route)
+                RoutedRequest::new(routed.model, targets)
+                    .map(|routed| Self::Routed(Box::new(routed)))
+                    .ok_or(JobRequestError::Route)
             }
             Envelope::None => match kind {
                 "image" => Ok(Self::Image(serde_json::from_str(json)?)),
@@ -230,8 +232,7 @@ impl Serialize for RoutedRequest {
             kind: JobKind,
             request: &'a JobRequest,
         }
-        let targets: Vec<Target<'_>> =
-            self.targets().iter().map(|request| Target { kind: request.kind(), request }).collect();
+        let targets: Vec<Target<'_>> = self.targets().iter().map(|request| Target { kind: request.kind(), request }).collect();
         let mut document = serializer.serialize_struct("Route", 2)?;
         document.serialize_field("model", &self.model)?;
         document.serialize_field("targets", &targets)?;

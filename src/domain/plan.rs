@@ -1,14 +1,18 @@
 //! The tasks that a job consists of, and which of them may run. Pure: everything follows from the request.
 //!
-//! A request for pictures is one task. A film is, for each scene, a keyframe where the scene brings no picture, its clips one after the
+//! A request for pictures is one task, and so is one to a provider. A film is, for each scene, a keyframe where the scene brings no picture, its clips one after the
 //! other, and the scene made of them; and then the film made of the scenes. Every task ends with files of its own, which stay as long
 //! as the job: what is there is not made again.
+//!
+//! A routed request is one stage for each of its targets: the tasks of the first one, and, where that target fails and another may do
+//! better, those of the next.
 
 use serde::Serialize;
 
 use super::batch::{BatchKey, rows};
 use super::digest::Sha256Digest;
 use super::film::FilmRequest;
+use super::ids::ProviderId;
 use super::image_request::ImageRequest;
 use super::job_request::JobRequest;
 
@@ -36,6 +40,8 @@ pub enum TaskRole {
     },
     /// The whole film.
     Film,
+    /// All that a provider was asked for.
+    Remote,
 }
 
 impl TaskRole {
@@ -47,6 +53,7 @@ impl TaskRole {
             Self::Clip { .. } => "clip",
             Self::Scene { .. } => "scene",
             Self::Film => "film",
+            Self::Remote => "remote",
         }
     }
 
@@ -54,7 +61,7 @@ impl TaskRole {
     pub const fn scene(self) -> Option<usize> {
         match self {
             Self::Keyframe { scene } | Self::Clip { scene, .. } | Self::Scene { scene } => Some(scene),
-            Self::Pictures | Self::Film => None,
+            Self::Pictures | Self::Film | Self::Remote => None,
         }
     }
 }
@@ -76,6 +83,37 @@ pub enum Place {
         /// At no time with another such task: networks finish the scene, which takes memory and all of the processor.
         alone: bool,
     },
+    /// At a provider.
+    Remote {
+        /// Which.
+        provider: ProviderId,
+    },
+}
+
+/// Who takes waiting tasks from the queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Lane {
+    /// Devices.
+    Device,
+    /// The server's own processor.
+    Host,
+    /// Whoever speaks with providers.
+    Remote,
+}
+
+impl Lane {
+    /// Every lane.
+    pub const ALL: [Self; 3] = [Self::Device, Self::Host, Self::Remote];
+
+    /// The word that the database uses.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Device => "device",
+            Self::Host => "host",
+            Self::Remote => "remote",
+        }
+    }
 }
 
 /// A task of a job.
@@ -91,15 +129,51 @@ pub struct PlannedTask {
     pub place: Place,
     /// Evaluations · megapixels (of all frames), guided ones twice: for estimates of time.
     pub work: f64,
-    /// What it adds to the job's progress.
+    /// What it adds to the progress of its stage.
     pub steps: u32,
+    /// Which of the request's targets it is for: [`JobRequest::target`].
+    pub stage: u32,
+    /// Whether its files are the job's: with it the job is completed.
+    pub is_last: bool,
+}
+
+/// Units of progress of a provider's task: percent.
+const REMOTE_STEPS: u32 = 100;
+impl PlannedTask {
+    /// How it waits: in whose lane, with whom it can share evaluations, with how many rows, and whether it shares its place with nobody. A
+    /// task without a device has a size of nothing; a provider's stands under the provider's name.
+    pub fn waits(&self, request: &JobRequest) -> (Lane, BatchKey, u32, bool) {
+        let sizeless = |model| BatchKey { model, width: 0, height: 0 };
+        match &self.place {
+            Place::Device { batch, rows, alone } => (Lane::Device, batch.clone(), *rows, *alone),
+            Place::Host { alone } => (Lane::Host, sizeless(request.model().clone()), 1, *alone),
+            Place::Remote { provider } => (Lane::Remote, sizeless(provider.into()), 1, false),
+        }
+    }
 }
 
 /// A unit of progress of a task that evaluates no model.
 const HOST_STEPS: u32 = 1;
 
-/// The tasks of a request, in an order in which they could run one after the other. The last one's files are the job's.
+/// The tasks of a request, stage by stage, and of each in an order in which they could run one after the other. The files of a stage's last
+/// one are the job's.
 pub fn plan(request: &JobRequest) -> Vec<PlannedTask> {
+    let mut tasks: Vec<PlannedTask> = Vec::new();
+    for (stage, target) in request.targets().iter().enumerate() {
+        let before = tasks.len() as u32;
+        tasks.extend(target_plan(target).into_iter().map(|task| PlannedTask {
+            after: task.after.iter().map(|position| position + before).collect(),
+            stage: stage as u32,
+            ..task
+        }));
+        if let Some(last) = tasks.last_mut() {
+            last.is_last = true;
+        }
+    }
+    tasks
+}
+
+fn target_plan(request: &JobRequest) -> Vec<PlannedTask> {
     match request {
         JobRequest::Image(request) => vec![PlannedTask {
             role: TaskRole::Pictures,
@@ -108,24 +182,38 @@ pub fn plan(request: &JobRequest) -> Vec<PlannedTask> {
             place: picture_place(request),
             work: picture_work(request),
             steps: request.num_inference_steps.saturating_mul(request.num_images),
+            stage: 0,
+            is_last: false,
         }],
         JobRequest::Film(film) => film_plan(film),
+        JobRequest::Remote(request) => vec![PlannedTask {
+            role: TaskRole::Remote,
+            key: digest(&("remote", request)),
+            after: Vec::new(),
+            place: Place::Remote { provider: request.provider.clone() },
+            work: 0.0,
+            steps: REMOTE_STEPS,
+            stage: 0,
+            is_last: false,
+        }],
+        // Routes hold none.
+        JobRequest::Routed(_) => Vec::new(),
     }
 }
 
-/// Positions of the tasks that may run now: all that they need is there, and they are neither there nor on their way. `state` says of a
-/// position whether its files are there (`Some(true)`), or it waits or runs (`Some(false)`).
-pub fn ready(plan: &[PlannedTask], state: impl Fn(u32) -> Option<bool>) -> Vec<u32> {
+/// Positions of the tasks of a stage that may run now: all that they need is there, and they are neither there nor on their way. `state`
+/// says of a position whether its files are there (`Some(true)`), or it waits or runs (`Some(false)`).
+pub fn ready(plan: &[PlannedTask], stage: u32, state: impl Fn(u32) -> Option<bool>) -> Vec<u32> {
     let is_ready = |position: &u32| {
         let task = &plan[*position as usize];
-        state(*position).is_none() && task.after.iter().all(|needed| state(*needed) == Some(true))
+        task.stage == stage && state(*position).is_none() && task.after.iter().all(|needed| state(*needed) == Some(true))
     };
     (0..plan.len() as u32).filter(is_ready).collect()
 }
 
-/// Progress units of a whole job.
-pub fn total_steps(plan: &[PlannedTask]) -> u32 {
-    plan.iter().map(|task| task.steps).fold(0, u32::saturating_add)
+/// Progress units of a stage.
+pub fn total_steps(plan: &[PlannedTask], stage: u32) -> u32 {
+    plan.iter().filter(|task| task.stage == stage).map(|task| task.steps).fold(0, u32::saturating_add)
 }
 
 fn film_plan(film: &FilmRequest) -> Vec<PlannedTask> {
@@ -146,6 +234,8 @@ fn film_plan(film: &FilmRequest) -> Vec<PlannedTask> {
                 place: picture_place(&request),
                 work: picture_work(&request),
                 steps: request.num_inference_steps,
+                stage: 0,
+                is_last: false,
             });
         }
         let mut clips = Vec::new();
@@ -167,6 +257,8 @@ fn film_plan(film: &FilmRequest) -> Vec<PlannedTask> {
                     * f64::from(settings.num_frames)
                     * megapixels(settings.width, settings.height),
                 steps: settings.num_inference_steps,
+                stage: 0,
+                is_last: false,
             });
             clips.push(position);
             before = Some(position);
@@ -188,13 +280,16 @@ fn film_plan(film: &FilmRequest) -> Vec<PlannedTask> {
             place: Place::Host { alone: film.needs_network() },
             work: 0.0,
             steps: HOST_STEPS,
+            stage: 0,
+            is_last: false,
         });
     }
     let keys: Vec<String> = scenes.iter().map(|scene| tasks[*scene as usize].key.to_string()).collect();
     let joints: Vec<_> = film.scenes.iter().map(|scene| (scene.frames, scene.transition)).collect();
     let key = digest(&("film", keys, joints, film.codec, film.audio.as_ref().map(|audio| &audio.sha256)));
     let place = Place::Host { alone: false };
-    tasks.push(PlannedTask { role: TaskRole::Film, key, after: scenes, place, work: 0.0, steps: HOST_STEPS });
+    let (stage, is_last) = (0, false);
+    tasks.push(PlannedTask { role: TaskRole::Film, key, after: scenes, place, work: 0.0, steps: HOST_STEPS, stage, is_last });
     tasks
 }
 
@@ -269,15 +364,15 @@ mod tests {
     fn scenes_are_independent_until_the_film() {
         let film = film(&[24, 24, 24, 24]);
         let plan = planned(&film);
-        let first = ready(&plan, |_| None);
+        let first = ready(&plan, 0, |_| None);
         assert_eq!(first.len(), 4, "all keyframes");
         // Run everything, always the last that is ready: the order does not matter, and all of it ends.
         let mut done = BTreeSet::new();
-        while let Some(next) = ready(&plan, |position| done.contains(&position).then_some(true)).pop() {
+        while let Some(next) = ready(&plan, 0, |position| done.contains(&position).then_some(true)).pop() {
             done.insert(next);
         }
         assert_eq!(done.len(), plan.len());
-        assert!(ready(&plan, |position| (position < 4).then_some(false)).iter().all(|&position| position >= 4));
+        assert!(ready(&plan, 0, |position| (position < 4).then_some(false)).iter().all(|&position| position >= 4));
     }
 
     #[test]

@@ -108,6 +108,9 @@ pub struct Spent {
     pub video_ms: i64,
     /// Milliseconds of device time.
     pub gpu_ms: i64,
+    /// Millionths of the currency that providers bill in.
+    #[serde(default)]
+    pub cost_micros: i64,
     /// Bytes of its artifacts.
     pub storage_bytes: i64,
 }
@@ -121,6 +124,7 @@ impl Spent {
             videos: self.videos.saturating_add(other.videos),
             video_ms: self.video_ms.saturating_add(other.video_ms),
             gpu_ms: self.gpu_ms.saturating_add(other.gpu_ms),
+            cost_micros: self.cost_micros.saturating_add(other.cost_micros),
             storage_bytes: self.storage_bytes.saturating_add(other.storage_bytes),
         }
     }

@@ -8,6 +8,7 @@ pub mod fake;
 pub mod film;
 pub mod options;
 pub mod process;
+mod remote_work;
 pub mod results;
 mod tasks;
 #[cfg(test)]
@@ -31,6 +32,7 @@ use crate::domain::{BatchKey, DeviceName, ErrorCode, ImageRequest, JobError, Mod
 pub use fake::{FakeControl, FakeFailure};
 pub use options::{DeviceError, ExecutorOptions, WorkerKind};
 pub use process::ProcessExecutor;
+pub use remote_work::{RemoteEnding, RemoteExecution, RemoteWork};
 pub use thread::ThreadExecutor;
 
 /// Opens an executor for each device of a list; the second of a name is called `name#2`. Worker processes start in the background, and

@@ -57,15 +57,17 @@ enum Files {
 impl Attempt {
     /// Attempt `number` at the task at `position` of `job`.
     pub fn new(job: &Job, position: u32, number: i64) -> Self {
-        let files = match &job.request {
-            JobRequest::Image(request) => Files::Pictures(request.num_images),
-            JobRequest::Film(film) => match plan(&job.request).get(position as usize).map(|task| task.role) {
-                Some(TaskRole::Keyframe { .. }) => Files::Part("png"),
-                Some(TaskRole::Clip { .. }) => Files::Part(CLIP_CODEC.extension()),
-                Some(TaskRole::Scene { .. }) => Files::Part(scene_codec(film).extension()),
-                Some(TaskRole::Film) => Files::Film(film.codec),
-                Some(TaskRole::Pictures) | None => Files::Nothing,
-            },
+        let (role, target) = match plan(&job.request).get(position as usize) {
+            Some(task) => (Some(task.role), job.request.target(task.stage)),
+            None => (None, &job.request),
+        };
+        let files = match (role, target) {
+            (_, JobRequest::Image(request)) => Files::Pictures(request.num_images),
+            (Some(TaskRole::Keyframe { .. }), _) => Files::Part("png"),
+            (Some(TaskRole::Clip { .. }), _) => Files::Part(CLIP_CODEC.extension()),
+            (Some(TaskRole::Scene { .. }), JobRequest::Film(film)) => Files::Part(scene_codec(film).extension()),
+            (Some(TaskRole::Film), JobRequest::Film(film)) => Files::Film(film.codec),
+            _ => Files::Nothing,
         };
         Self { job: job.id, created: job.created, position, number, files }
     }

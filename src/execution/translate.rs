@@ -118,7 +118,16 @@ pub(super) fn failure_class(code: ErrorCode) -> FailureClass {
         ErrorCode::DeviceFailed => FailureClass::DeviceFailed,
         ErrorCode::InvalidRequest => FailureClass::InvalidRequest,
         ErrorCode::StorageFailed => FailureClass::StorageFailed,
-        ErrorCode::WorkerLost | ErrorCode::Stalled | ErrorCode::QuotaExceeded | ErrorCode::Internal => FailureClass::Internal,
+        ErrorCode::WorkerLost
+        | ErrorCode::Stalled
+        | ErrorCode::QuotaExceeded
+        | ErrorCode::ProviderRefused
+        | ErrorCode::ModerationBlocked
+        | ErrorCode::ProviderUnavailable
+        | ErrorCode::OutcomeUnknown
+        | ErrorCode::ProviderFailed
+        | ErrorCode::TimedOut
+        | ErrorCode::Internal => FailureClass::Internal,
     }
 }
 

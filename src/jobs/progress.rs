@@ -9,20 +9,21 @@ use crate::domain::Progress;
 /// The progress of a job of which tasks run here: what is finished, and what runs, in the plan's units.
 #[derive(Debug)]
 pub(super) struct JobProgress {
+    stage: u32,
     total: u32,
     /// Steps done, by position.
     done: Mutex<BTreeMap<u32, u32>>,
 }
 
 impl JobProgress {
-    /// Nothing done of `total`.
-    pub(super) fn new(total: u32) -> Self {
-        Self { total, done: Mutex::default() }
+    /// Nothing done of the `total` of a stage.
+    pub(super) fn new(stage: u32, total: u32) -> Self {
+        Self { stage, total, done: Mutex::default() }
     }
 
-    /// Units in all.
-    pub(super) const fn total(&self) -> u32 {
-        self.total
+    /// Whether it is of this stage, and of so many units in all.
+    pub(super) const fn is_of(&self, stage: u32, total: u32) -> bool {
+        self.stage == stage && self.total == total
     }
 
     /// Takes a task's progress, of `steps` units in all; gives the job's. A job of one task counts as its device does.
@@ -49,14 +50,14 @@ mod tests {
 
     #[test]
     fn tasks_add_up_and_a_lone_one_counts_as_it_does() {
-        let film = JobProgress::new(50);
+        let film = JobProgress::new(0, 50);
         let whole = Progress { step: 1, steps: 1 };
         film.set(0, 20, whole);
         assert_eq!(film.set(1, 8, Progress { step: 3, steps: 8 }), Progress { step: 23, steps: 50 });
         assert_eq!(film.set(1, 8, Progress { step: 4, steps: 8 }), Progress { step: 24, steps: 50 });
         assert_eq!(film.set(2, 8, Progress { step: 9, steps: 0 }), Progress { step: 24, steps: 50 });
         assert_eq!(film.get(), Progress { step: 24, steps: 50 });
-        let picture = JobProgress::new(20);
+        let picture = JobProgress::new(0, 20);
         let twice = Progress { step: 13, steps: 40 };
         assert_eq!(picture.set(0, 20, twice), twice, "a sampler with two evaluations a step");
     }

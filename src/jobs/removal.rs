@@ -11,7 +11,7 @@ use crate::storage::ArtifactStorage;
 pub async fn delete_files(store: &dyn JobStore, storage: &ArtifactStorage, job: &Job) -> Result<(), JobServiceError> {
     let mut keys: BTreeSet<String> = job.request.inputs().into_iter().map(str::to_owned).collect();
     keys.extend(job.result.iter().flat_map(result_keys));
-    if job.request.film().is_some() {
+    if job.request.has_several_tasks() {
         let tasks = store.tasks_of(job.id).await?;
         keys.extend(tasks.iter().filter_map(|task| task.result.as_ref()).flat_map(result_keys));
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::error::JobServiceError;
 use super::service::Shared;
 use super::submission::{self, NewInput, NewJob, TakenOver, inputs_of};
-use crate::domain::plan::{TaskRole, plan};
+use crate::domain::plan::plan;
 use crate::domain::{Artifact, InstalledNetworks, Job, JobId, JobRequest, JobResult, JobState, Reservation, Sha256Digest};
 use crate::storage::{StorageError, part_key, thumbnail_key};
 
@@ -31,15 +31,25 @@ pub fn request(earlier: &Job, retry: &Retry) -> Result<JobRequest, JobServiceErr
         return Err(JobServiceError::NotRetryable { id: earlier.id, state: earlier.state.as_str() });
     }
     let mut request = earlier.request.clone();
-    if let JobRequest::Film(film) = &mut request {
-        film.name_networks(&retry.networks);
+    match &mut request {
+        JobRequest::Film(film) => film.name_networks(&retry.networks),
+        JobRequest::Routed(routed) => {
+            for target in routed.targets_mut() {
+                if let JobRequest::Film(film) = target {
+                    film.name_networks(&retry.networks);
+                }
+            }
+        }
+        JobRequest::Image(_) | JobRequest::Remote(_) => {}
     }
     let Some(id) = &retry.scene else { return Ok(request) };
     let refuse = |known: String| {
         let scene = id.chars().take(64).collect();
         Err(JobServiceError::NoScene { id: earlier.id, scene, known })
     };
-    let JobRequest::Film(film) = &mut request else { return refuse(": it is no film".to_owned()) };
+    let JobRequest::Film(film) = &mut request else {
+        return refuse(": it is no film that this server made scene by scene".to_owned());
+    };
     let known: Vec<String> = film.scenes.iter().map(|scene| scene.id.clone()).collect();
     match film.scenes.iter_mut().find(|scene| scene.id == *id) {
         Some(scene) => {
@@ -62,7 +72,7 @@ pub(super) async fn accept(
     for (purpose, key) in inputs_of(&request) {
         inputs.push(NewInput { purpose, bytes: shared.storage.get(&key).await? });
     }
-    let taken_over = if request.film().is_some() { take_over(&shared, &earlier, &request, id).await? } else { Vec::new() };
+    let taken_over = if request.has_several_tasks() { take_over(&shared, &earlier, &request, id).await? } else { Vec::new() };
     let job = NewJob {
         request,
         inputs,
@@ -93,7 +103,7 @@ async fn take_over(shared: &Shared, earlier: &Job, request: &JobRequest, id: Job
     let wanted: Vec<(u32, Sha256Digest)> = plan(request)
         .into_iter()
         .enumerate()
-        .filter(|(_, task)| task.role != TaskRole::Film)
+        .filter(|(_, task)| !task.is_last)
         .map(|(position, task)| (position as u32, task.key))
         .collect();
     let earlier_plan = plan(&earlier.request);

@@ -19,7 +19,8 @@ use super::store::{Claim, Ended, Ending, Fence, JobStore, Outcome, QueuedTask, R
 use super::submission::waiting_task;
 use crate::domain::plan::{PlannedTask, plan, total_steps};
 use crate::domain::{
-    Clock, Job, JobEventKind, JobId, JobObserver, JobResult, JobState, PreviewDemand, Progress, Spent, TaskId, TaskStep, UnixMs,
+    Clock, Job, JobEventKind, JobId, JobObserver, JobRequest, JobResult, JobState, PreviewDemand, Progress, Spent, TaskId,
+    TaskStep, UnixMs,
 };
 
 /// Leases are renewed this many times within their length.
@@ -90,9 +91,19 @@ impl RunningTask {
         self.planned.after.iter().filter_map(|position| self.finished.get(position))
     }
 
-    /// Whether it is the only task of its job.
+    /// The target that it is for: what its job was asked for, or one of what a route made of that.
+    pub fn request(&self) -> &JobRequest {
+        self.job.request.target(self.planned.stage)
+    }
+
+    /// Whether it makes by itself all that its job was asked for.
     pub fn is_whole_job(&self) -> bool {
-        self.job.request.film().is_none()
+        self.request().film().is_none()
+    }
+
+    /// Whether another target can be tried where this one fails.
+    pub fn has_next_target(&self) -> bool {
+        (self.planned.stage as usize + 1) < self.job.request.targets().len()
     }
 }
 
@@ -185,26 +196,30 @@ impl JobRunner {
     /// `None`, and a line in the log, for a task that this version does not know: its lease ends.
     fn running(&self, claim: &Claim) -> Option<RunningTask> {
         let mut tasks = plan(&claim.job.request);
-        let (total, steps) = (total_steps(&tasks), tasks.iter().map(|task| task.steps).collect::<Vec<_>>());
-        if claim.position as usize >= tasks.len() {
+        let steps = tasks.iter().map(|task| (task.stage, task.steps)).collect::<Vec<_>>();
+        let Some(stage) = tasks.get(claim.position as usize).map(|task| task.stage) else {
             tracing::error!(job.id = %claim.job.id, position = claim.position, "Job {} has a task that is not in its plan", claim.job.id);
             return None;
-        }
+        };
+        let total = total_steps(&tasks, stage);
         let planned = tasks.swap_remove(claim.position as usize);
         let live = {
             let mut all = self.shared.live.lock();
             let live = all.entry(claim.job.id).or_insert_with(LiveJob::unknown);
-            if live.progress.total() != total {
-                live.progress = Arc::new(JobProgress::new(total));
+            if !live.progress.is_of(stage, total) {
+                live.progress = Arc::new(JobProgress::new(stage, total));
             }
             live.clone()
         };
         for position in claim.finished.keys() {
-            let steps = steps.get(*position as usize).copied().unwrap_or(0);
+            let Some((of, steps)) = steps.get(*position as usize).copied() else { continue };
+            if of != stage {
+                continue;
+            }
             live.progress.set(*position, steps, Progress { step: 1, steps: 1 });
         }
         let progress = ProgressCell::default();
-        if claim.job.request.film().is_some() {
+        if claim.job.request.target(stage).film().is_some() {
             progress.set(live.progress.get());
         }
         Some(RunningTask {
@@ -291,8 +306,9 @@ impl JobRunner {
         self.shared.events.publish(job, JobEventKind::Preview { index, progress, png });
     }
 
-    /// Ends a task, and its job if that follows.
+    /// Ends a task, and its job if that follows. A failure that is the target's is passed on to the next one, where there is one.
     pub async fn finish(&self, task: &RunningTask, outcome: &Outcome, spent: Spent) -> Result<Job, StoreError> {
+        let outcome = &passed_on(task, outcome);
         if matches!(outcome, Outcome::Completed(_)) && !task.is_whole_job() {
             self.publish_progress(task, Progress { step: 1, steps: 1 });
         }
@@ -307,6 +323,10 @@ impl JobRunner {
             if job.state.is_terminal() {
                 // Whatever else of it is under way here is of no use to anybody: it stops now, not when its lease is renewed in vain.
                 self.own.leases.give_up_job(job.id);
+            } else if let Outcome::PassedOn(error) = outcome {
+                self.own.leases.give_up_job(job.id);
+                let model = task.request().model();
+                tracing::warn!(job.id = %job.id, model.id = %model, "Job {} goes to its next target; {model} failed: {}", job.id, error.message);
             }
         }
         self.left_running(task, &job);
@@ -417,6 +437,14 @@ impl JobRunner {
             }
         }
         Ok(())
+    }
+}
+
+/// How a task's end is written down.
+fn passed_on(task: &RunningTask, outcome: &Outcome) -> Outcome {
+    match outcome {
+        Outcome::Failed(error) if task.has_next_target() && error.code.is_of_the_target() => Outcome::PassedOn(error.clone()),
+        outcome => outcome.clone(),
     }
 }
 

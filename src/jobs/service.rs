@@ -52,7 +52,7 @@ pub(super) struct LiveJob {
 impl LiveJob {
     /// Of a job whose plan has not been looked at.
     pub(super) fn unknown() -> Self {
-        Self { stop: CancellationToken::new(), progress: Arc::new(JobProgress::new(0)) }
+        Self { stop: CancellationToken::new(), progress: Arc::new(JobProgress::new(0, 0)) }
     }
 }
 

@@ -9,10 +9,9 @@ use super::feed::QueueChange;
 use super::service::Shared;
 use super::store::{Inserted, NewRecord, NewTask, QueuedTask, StoreError};
 use crate::domain::film::InputFile;
-use crate::domain::plan::{self, Place, PlannedTask};
+use crate::domain::plan::{self, PlannedTask};
 use crate::domain::{
-    BatchKey, Job, JobEventKind, JobId, JobRequest, JobResult, JobState, Progress, ProjectId, Reservation, Sha256Digest, TaskId,
-    UserId,
+    Job, JobEventKind, JobId, JobRequest, JobResult, JobState, Progress, ProjectId, Reservation, Sha256Digest, TaskId, UserId,
 };
 
 /// Files longer than this are hashed off the async threads.
@@ -55,6 +54,8 @@ pub enum InputPurpose {
     Scene(usize),
     /// The sound track.
     Audio,
+    /// A picture that a provider is sent, by its place among them.
+    Picture(usize),
 }
 
 impl InputPurpose {
@@ -64,6 +65,17 @@ impl InputPurpose {
             Self::InitImage => format!("inputs/{job}.png"),
             Self::Scene(index) => format!("inputs/{job}-{index}.png"),
             Self::Audio => format!("inputs/{job}-audio.bin"),
+            Self::Picture(index) => format!("inputs/{job}-picture{index}.png"),
+        }
+    }
+
+    /// What the same file is for in a target of a route: the first picture of a provider's is what one of ours begins with.
+    fn as_of(self, target: &JobRequest) -> Self {
+        match (self, target) {
+            (Self::Picture(0) | Self::Scene(0), JobRequest::Image(_)) => Self::InitImage,
+            (Self::Picture(0) | Self::InitImage, JobRequest::Film(_)) => Self::Scene(0),
+            (Self::InitImage | Self::Scene(0), JobRequest::Remote(_)) => Self::Picture(0),
+            (purpose, _) => purpose,
         }
     }
 
@@ -77,7 +89,19 @@ impl InputPurpose {
                 }
             }
             (Self::Audio, JobRequest::Film(film)) => film.audio = Some(file),
-            (Self::InitImage, JobRequest::Film(_)) | (Self::Scene(_) | Self::Audio, JobRequest::Image(_)) => {}
+            (Self::Picture(index), JobRequest::Remote(request)) => {
+                if let Some(picture) = request.pictures.get_mut(index) {
+                    picture.file = Some(file);
+                }
+            }
+            (_, JobRequest::Routed(routed)) => {
+                for target in routed.targets_mut() {
+                    self.as_of(target).set(target, file.clone());
+                }
+            }
+            (Self::InitImage | Self::Picture(_), JobRequest::Film(_))
+            | (Self::Scene(_) | Self::Audio | Self::Picture(_), JobRequest::Image(_))
+            | (Self::InitImage | Self::Scene(_) | Self::Audio, JobRequest::Remote(_)) => {}
         }
     }
 }
@@ -91,6 +115,22 @@ pub(super) fn inputs_of(request: &JobRequest) -> Vec<(InputPurpose, String)> {
             let pictures = scenes.filter_map(|(index, scene)| Some((InputPurpose::Scene(index), scene.init_image.as_ref()?)));
             let audio = film.audio.iter().map(|audio| (InputPurpose::Audio, audio));
             pictures.chain(audio).map(|(purpose, file)| (purpose, file.key.clone())).collect()
+        }
+        JobRequest::Remote(request) => {
+            let pictures = request.pictures.iter().enumerate();
+            pictures
+                .filter_map(|(index, picture)| Some((InputPurpose::Picture(index), picture.file.as_ref()?.key.clone())))
+                .collect()
+        }
+        JobRequest::Routed(request) => {
+            // The same file serves several targets.
+            let mut known: Vec<(InputPurpose, String)> = Vec::new();
+            for (purpose, key) in request.targets().iter().flat_map(inputs_of) {
+                if !known.iter().any(|(_, other)| *other == key) {
+                    known.push((purpose, key));
+                }
+            }
+            known
         }
     }
 }
@@ -129,7 +169,7 @@ pub(super) async fn accept(
     let now = shared.clock.now();
     let request_sha256 = digests.submission;
     let plan = plan::plan(&request);
-    let steps = plan::total_steps(&plan);
+    let steps = plan::total_steps(&plan, 0);
     let tasks = first_tasks(plan, &taken_over);
     let progress = first_progress(&tasks, steps);
     let record = NewRecord {
@@ -183,15 +223,14 @@ pub(super) async fn accept(
 }
 
 /// The tasks that a new job begins with: those that are there already, as far as `taken_over` has them, and those whose turn it is then.
-/// The last one is always made: it is the job's own.
+/// A last one is always made: it is the job's own.
 fn first_tasks(plan: Vec<PlannedTask>, taken_over: &TakenOver) -> Vec<NewTask> {
-    let last = plan.len().saturating_sub(1);
     let is_taken = |position: usize| {
-        let key = &plan[position].key;
-        taken_over.iter().find(|(taken, _)| taken == key && position != last).map(|(_, result)| result.clone())
+        let planned = &plan[position];
+        taken_over.iter().find(|(taken, _)| *taken == planned.key && !planned.is_last).map(|(_, result)| result.clone())
     };
     let results: Vec<Option<JobResult>> = (0..plan.len()).map(is_taken).collect();
-    let ready = plan::ready(&plan, |position| results[position as usize].as_ref().map(|_| true));
+    let ready = plan::ready(&plan, 0, |position| results[position as usize].as_ref().map(|_| true));
     plan.into_iter()
         .zip(results)
         .enumerate()
@@ -211,17 +250,14 @@ fn first_progress(tasks: &[NewTask], steps: u32) -> Progress {
 
 /// How a task of a job waits, as of the job's last change.
 pub(super) fn waiting_task(task: TaskId, position: u32, planned: &PlannedTask, job: &Job) -> QueuedTask {
-    let (is_host, batch, rows, alone) = match &planned.place {
-        Place::Device { batch, rows, alone } => (false, batch.clone(), *rows, *alone),
-        Place::Host { alone } => (true, BatchKey { model: job.request.model().clone(), width: 0, height: 0 }, 1, *alone),
-    };
+    let (lane, batch, rows, alone) = planned.waits(&job.request);
     QueuedTask {
         task,
         job: job.id,
         user: job.user.clone(),
         project: job.project.clone(),
         position,
-        is_host,
+        lane,
         batch,
         rows,
         work: planned.work,
@@ -248,7 +284,7 @@ impl Digests {
         hasher.update(Sha256Digest::of(&serde_json::to_vec(&job.request).unwrap_or_default()).0);
         let inputs: Vec<Sha256Digest> = job.inputs.iter().map(|input| Sha256Digest::of(&input.bytes)).collect();
         for (input, digest) in job.inputs.iter().zip(&inputs) {
-            if let InputPurpose::Scene(index) = input.purpose {
+            if let InputPurpose::Scene(index) | InputPurpose::Picture(index) = input.purpose {
                 hasher.update((index as u64).to_le_bytes());
             }
             hasher.update(digest.0);
@@ -269,7 +305,7 @@ mod tests {
     #[test]
     fn inputs_name_their_job() {
         let job = JobId::generate();
-        for purpose in [InputPurpose::InitImage, InputPurpose::Scene(12), InputPurpose::Audio] {
+        for purpose in [InputPurpose::InitImage, InputPurpose::Scene(12), InputPurpose::Audio, InputPurpose::Picture(1)] {
             assert_eq!(job_of_input(&purpose.key(job)), Some(job));
         }
         for key in ["inputs/x.png", "images/job_0.png", "inputs/", "inputs/job_.png"] {

@@ -29,8 +29,8 @@ pub mod zhipuai;
 #[cfg(test)]
 mod tests;
 
-pub use failure::{Action, FailureClass, KeyConsequence, ProviderFailure, SameKey};
 pub use crate::domain::frame::{self, Frame, FrameError, PixelSize, Ratio, Tier};
+pub use failure::{Action, FailureClass, KeyConsequence, ProviderFailure, SameKey};
 pub use outcome::{Cancellation, Created, Finished, Polled, RemoteResult, ResultKind, ResultSource, Underway, Usage};
 pub use payload::{Part, Payload};
 pub use protocol::{CreateOptions, Known, Provider, RemoteTask, create, model};

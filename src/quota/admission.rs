@@ -2,7 +2,7 @@
 
 use super::counters::limit;
 use super::{Forbidden, text};
-use crate::domain::{FilmRequest, Holder, ImageRequest, JobRequest, Meter, ModelId, TenantPolicy};
+use crate::domain::{FilmRequest, Frame, Holder, ImageRequest, JobKind, JobRequest, Meter, ModelId, RemoteRequest, TenantPolicy};
 
 /// The name of what runs on this machine's own devices, in a list of providers.
 const LOCAL_PROVIDER: &str = "local";
@@ -10,10 +10,15 @@ const LOCAL_PROVIDER: &str = "local";
 /// Refuses what `policy` can never allow.
 pub(super) fn check(request: &JobRequest, holder: &Holder, policy: &TenantPolicy) -> Result<(), Forbidden> {
     let check = Check { whose: text::whose(holder), policy };
-    match request {
-        JobRequest::Image(request) => check.pictures(request),
-        JobRequest::Film(film) => check.film(film),
-    }
+    // A route's name is on the list, or each of its targets' is.
+    let is_named = policy.limits.models.as_ref().is_some_and(|models| models.contains(request.model()));
+    request.targets().iter().try_for_each(|target| match target {
+        JobRequest::Image(request) => check.pictures(request, is_named),
+        JobRequest::Film(film) => check.film(film, is_named),
+        JobRequest::Remote(request) => check.remote(request, is_named),
+        // Routes hold none.
+        JobRequest::Routed(_) => Ok(()),
+    })
 }
 
 /// A policy and whose it is.
@@ -23,21 +28,73 @@ struct Check<'a> {
 }
 
 impl Check<'_> {
-    fn pictures(&self, request: &ImageRequest) -> Result<(), Forbidden> {
-        self.model(&request.model)?;
+    fn pictures(&self, request: &ImageRequest, is_named: bool) -> Result<(), Forbidden> {
+        self.model(&request.model, is_named)?;
+        self.provider(&request.model, LOCAL_PROVIDER)?;
         self.resolution(request.width, request.height)?;
-        let (pictures, whose) = (i64::from(request.num_images), &self.whose);
-        if let Some(most) = limit(&self.policy.quotas, Meter::Images).filter(|most| pictures > *most) {
-            return refuse("num_images", format!("{pictures} at once is more than images_per_day{whose} allows, {most}"));
-        }
+        self.picture_count(request.num_images)?;
         self.something_left("num_images", "pictures")
     }
 
-    fn film(&self, film: &FilmRequest) -> Result<(), Forbidden> {
+    fn picture_count(&self, pictures: u32) -> Result<(), Forbidden> {
+        let (pictures, whose) = (i64::from(pictures), &self.whose);
+        if let Some(most) = limit(&self.policy.quotas, Meter::Images).filter(|most| pictures > *most) {
+            return refuse("num_images", format!("{pictures} at once is more than images_per_day{whose} allows, {most}"));
+        }
+        Ok(())
+    }
+
+    fn remote(&self, request: &RemoteRequest, is_named: bool) -> Result<(), Forbidden> {
+        self.model(&request.model, is_named)?;
+        self.provider(&request.model, request.provider.as_str())?;
+        let pixels = |frame: Frame| match frame {
+            Frame::Size(size) => Some(size),
+            Frame::Tier(_) | Frame::Ratio(_) | Frame::TierAndRatio(..) => None,
+        };
+        if let Some(size) = request.frame.and_then(pixels) {
+            self.resolution(size.width, size.height)?;
+        }
+        let cost = [(Meter::CostMicros, request.estimated_cost_micros)];
+        match request.output {
+            JobKind::Image => {
+                self.picture_count(request.count)?;
+                self.amounts("model", "the request", &cost)?;
+                self.bytes_left("num_images", "pictures")
+            }
+            JobKind::Film => {
+                let whose = &self.whose;
+                let seconds = request.duration_ms() as f64 / 1000.0;
+                if let Some(most) = self.policy.limits.max_duration_seconds.filter(|most| seconds > *most) {
+                    return refuse(
+                        "duration",
+                        format!("{seconds} s is more than limits.max_duration_seconds{whose} allows, {most}"),
+                    );
+                }
+                self.amounts("model", "the film", &cost)?;
+                self.amounts("duration", "the film", &[(Meter::Videos, 1), (Meter::VideoMs, request.duration_ms())])?;
+                self.bytes_left("duration", "films")
+            }
+        }
+    }
+
+    /// Refuses what is more than a counter ever holds.
+    fn amounts(&self, field: &'static str, what: &str, amounts: &[(Meter, i64)]) -> Result<(), Forbidden> {
         let whose = &self.whose;
-        self.model(&film.model)?;
+        for &(meter, amount) in amounts {
+            if let Some(most) = limit(&self.policy.quotas, meter).filter(|most| amount > *most) {
+                let (setting, asked, most) = (text::setting(meter), text::amount(meter, amount), text::amount(meter, most));
+                return refuse(field, format!("{what} takes {asked}, which is more than {setting}{whose} allows, {most}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn film(&self, film: &FilmRequest, is_named: bool) -> Result<(), Forbidden> {
+        let whose = &self.whose;
+        self.model(&film.model, is_named)?;
+        self.provider(&film.model, LOCAL_PROVIDER)?;
         if let Some(keyframes) = &film.keyframes {
-            self.model(&keyframes.model)?;
+            self.model(&keyframes.model, is_named)?;
         }
         self.resolution(film.width, film.height)?;
         let (seconds, frames) = (film.duration_ms() as f64 / 1000.0, film.frames());
@@ -48,30 +105,31 @@ impl Check<'_> {
         if let Some(most) = limits.max_frames.filter(|most| frames > *most) {
             return refuse("duration", format!("{frames} frames are more than limits.max_frames{whose} allows, {most}"));
         }
-        for (meter, amount) in [(Meter::Videos, 1), (Meter::VideoMs, film.duration_ms())] {
-            if let Some(most) = limit(&self.policy.quotas, meter).filter(|most| amount > *most) {
-                let (setting, asked, most) = (text::setting(meter), text::amount(meter, amount), text::amount(meter, most));
-                return refuse("scenes", format!("the film takes {asked}, which is more than {setting}{whose} allows, {most}"));
-            }
-        }
+        self.amounts("scenes", "the film", &[(Meter::Videos, 1), (Meter::VideoMs, film.duration_ms())])?;
         self.something_left("scenes", "films")
     }
 
-    fn model(&self, model: &ModelId) -> Result<(), Forbidden> {
+    fn model(&self, model: &ModelId, is_named: bool) -> Result<(), Forbidden> {
         let (limits, whose) = (&self.policy.limits, &self.whose);
         if let Some(models) = &limits.models
+            && !is_named
             && !models.contains(model)
         {
             let allowed: Vec<&str> = models.iter().map(ModelId::as_str).collect();
             return refuse("model", format!("'{model}' is not one of limits.models{whose}: {}", listed(&allowed)));
         }
+        Ok(())
+    }
+
+    fn provider(&self, model: &ModelId, provider: &str) -> Result<(), Forbidden> {
+        let (limits, whose) = (&self.policy.limits, &self.whose);
         if let Some(providers) = &limits.providers
-            && !providers.contains(LOCAL_PROVIDER)
+            && !providers.contains(provider)
         {
             let allowed: Vec<&str> = providers.iter().map(String::as_str).collect();
             return refuse(
                 "model",
-                format!("'{model}' runs on 'local', which is not one of limits.providers{whose}: {}", listed(&allowed)),
+                format!("'{model}' runs on '{provider}', which is not one of limits.providers{whose}: {}", listed(&allowed)),
             );
         }
         Ok(())
@@ -95,7 +153,16 @@ impl Check<'_> {
 
     /// What is known only afterwards has to be below its limit, and nothing is below 0.
     fn something_left(&self, field: &'static str, things: &str) -> Result<(), Forbidden> {
-        for meter in [Meter::GpuMs, Meter::StorageBytes] {
+        self.none_is_zero(&[Meter::GpuMs, Meter::StorageBytes], field, things)
+    }
+
+    /// The same of what takes no device.
+    fn bytes_left(&self, field: &'static str, things: &str) -> Result<(), Forbidden> {
+        self.none_is_zero(&[Meter::StorageBytes], field, things)
+    }
+
+    fn none_is_zero(&self, meters: &[Meter], field: &'static str, things: &str) -> Result<(), Forbidden> {
+        for &meter in meters {
             if limit(&self.policy.quotas, meter) == Some(0) {
                 return refuse(field, format!("{}{} is 0, which allows no {things}", text::setting(meter), self.whose));
             }

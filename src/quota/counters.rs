@@ -1,9 +1,11 @@
 //! Which counters there are, in which window each counts, and how far it may go.
 
+use std::collections::BTreeMap;
+
 use jiff::tz::TimeZone;
 
 use super::window::Window;
-use crate::domain::{CounterKey, Holder, JobRequest, Meter, Quotas, Reservation, Spent, TenantPolicy, UnixMs};
+use crate::domain::{CounterKey, Holder, JobKind, JobRequest, Meter, Quotas, Reservation, Spent, TenantPolicy, UnixMs};
 
 /// The counters of a user or a project with their limits and the ends of their windows, sorted, each with an amount of 0: what a
 /// report on the usage, or an estimate, shows.
@@ -13,19 +15,44 @@ pub fn meters(holder: &Holder, policy: &TenantPolicy, zone: &TimeZone, now: Unix
 }
 
 /// What a job of these takes from the counters of one holder. Device time and bytes are known only afterwards, so 0 is taken now: the
-/// counter has to be below its limit, and one job may take it over.
+/// counter has to be below its limit, and one job may take it over. What a provider will bill is taken as it is estimated. Of a route's
+/// targets the one that takes most of a counter is taken for all.
 pub(super) fn of_request(
     holder: &Holder,
     policy: &TenantPolicy,
     day: Window,
+    month: Window,
     request: &JobRequest,
-) -> impl Iterator<Item = Reservation> {
-    let mut amounts = match request {
-        JobRequest::Image(request) => vec![(Meter::Images, Some(day), i64::from(request.num_images))],
-        JobRequest::Film(film) => vec![(Meter::Videos, Some(day), 1), (Meter::VideoMs, Some(day), film.duration_ms())],
+) -> Vec<Reservation> {
+    let mut most: BTreeMap<Meter, i64> = BTreeMap::new();
+    for (meter, amount) in request.targets().iter().flat_map(amounts) {
+        let known = most.entry(meter).or_insert(amount);
+        *known = amount.max(*known);
+    }
+    most.into_iter().map(|(meter, amount)| counter(holder, policy, meter, window(meter, day, month), amount)).collect()
+}
+
+/// What one target takes.
+fn amounts(target: &JobRequest) -> Vec<(Meter, i64)> {
+    let film = |milliseconds| vec![(Meter::Videos, 1), (Meter::VideoMs, milliseconds)];
+    let pictures = |count| vec![(Meter::Images, i64::from(count))];
+    let mut amounts = match target {
+        JobRequest::Image(request) => pictures(request.num_images),
+        JobRequest::Film(film_request) => film(film_request.duration_ms()),
+        JobRequest::Remote(request) => {
+            let mut amounts = match request.output {
+                JobKind::Image => pictures(request.count),
+                JobKind::Film => film(request.duration_ms()),
+            };
+            amounts.push((Meter::CostMicros, request.estimated_cost_micros.max(0)));
+            amounts.push((Meter::StorageBytes, 0));
+            return amounts;
+        }
+        // Routes hold none.
+        JobRequest::Routed(_) => Vec::new(),
     };
-    amounts.extend([(Meter::GpuMs, Some(day), 0), (Meter::StorageBytes, None, 0)]);
-    amounts.into_iter().map(|(meter, window, amount)| counter(holder, policy, meter, window, amount))
+    amounts.extend([(Meter::GpuMs, 0), (Meter::StorageBytes, 0)]);
+    amounts
 }
 
 /// What a job took in fact of what a meter counts.
@@ -36,7 +63,7 @@ pub fn spent_on(meter: Meter, spent: &Spent) -> i64 {
         Meter::StorageBytes => spent.storage_bytes.max(0),
         Meter::Videos => spent.videos.max(0),
         Meter::VideoMs => spent.video_ms.max(0),
-        Meter::CostMicros => 0,
+        Meter::CostMicros => spent.cost_micros.max(0),
     }
 }
 

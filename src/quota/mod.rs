@@ -62,11 +62,11 @@ pub fn reserve(
     zone: &jiff::tz::TimeZone,
     now: UnixMs,
 ) -> Result<Vec<Reservation>, Forbidden> {
-    let day = Window::day(zone, now);
+    let (day, month) = (Window::day(zone, now), Window::month(zone, now));
     let mut reservations = Vec::with_capacity(8);
     for (holder, policy) in payers.each() {
         admission::check(request, &holder, policy)?;
-        reservations.extend(counters::of_request(&holder, policy, day, request));
+        reservations.extend(counters::of_request(&holder, policy, day, month, request));
     }
     reservations.sort_by(|a, b| a.key.cmp(&b.key));
     Ok(reservations)

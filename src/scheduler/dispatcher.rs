@@ -19,6 +19,7 @@ use super::publish::PUBLISHING_UNITS;
 use super::task_run::{self, OutOfMemoryRetries};
 use super::waiting::WaitingTasks;
 use super::work_directories::WorkDirectories;
+use crate::domain::plan::Lane;
 use crate::domain::{Clock, JobId, ModelId, TaskId, UnixMs, WeightsTier};
 use crate::execution::TaskFailure;
 use crate::jobs::speed::UNMEASURED_SECONDS_PER_WORK;
@@ -46,6 +47,8 @@ pub(super) struct Shared {
     pub(super) publishing: Arc<Semaphore>,
     /// Wakes whoever runs what needs no device.
     pub(super) host_work: Notify,
+    /// Wakes whoever speaks with providers.
+    pub(super) remote_work: Notify,
     /// Stops claiming.
     pub(super) stop: CancellationToken,
     /// Interrupts what runs, to be run again by the next server.
@@ -64,6 +67,7 @@ impl Shared {
             oom_retries: OutOfMemoryRetries::default(),
             publishing: Arc::new(Semaphore::new(PUBLISHING_UNITS)),
             host_work: Notify::new(),
+            remote_work: Notify::new(),
             stop: CancellationToken::new(),
             preempt: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -131,7 +135,7 @@ impl Shared {
 async fn take_changes(shared: &Arc<Shared>) {
     let changes = shared.parts.runner.changes();
     let arrived = changes.iter().filter_map(|change| match change {
-        QueueChange::Arrived(task) => (!task.is_host).then_some(&task.batch.model),
+        QueueChange::Arrived(task) => (task.lane == Lane::Device).then_some(&task.batch.model),
         QueueChange::Left(_) | QueueChange::Gone(_) | QueueChange::Reprioritized(..) => None,
     });
     let mut strangers: Vec<ModelId> = Vec::new();
@@ -144,15 +148,18 @@ async fn take_changes(shared: &Arc<Shared>) {
         // A model that is not there fails its tasks when they run.
         let _ = tokio::time::timeout(FIRST_LOOK, shared.models.find(&model)).await;
     }
-    let is_host = {
+    let (is_host, is_remote) = {
         let mut waiting = shared.waiting.lock();
         for change in changes {
             waiting.apply(change);
         }
-        waiting.host.tasks().next().is_some()
+        (waiting.host.tasks().next().is_some(), waiting.remote.tasks().next().is_some())
     };
     if is_host {
         shared.host_work.notify_one();
+    }
+    if is_remote {
+        shared.remote_work.notify_one();
     }
 }
 

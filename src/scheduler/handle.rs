@@ -15,6 +15,7 @@ use super::host_tasks;
 use super::options::SchedulerParts;
 use super::orders::Loads;
 use super::queue_order;
+use super::remote_tasks;
 use super::upkeep;
 use super::work_directories::{self, WorkDirectories};
 use crate::domain::plan::{Place, plan};
@@ -66,6 +67,9 @@ impl Scheduler {
             Self { shared: shared.clone(), loads: Arc::default(), services: TaskTracker::new(), ended: CancellationToken::new() };
         shared.tasks.spawn(dispatch_until_stopped(shared.clone()));
         shared.tasks.spawn(host_tasks::run_until_stopped(shared.clone()));
+        if let Some(remote) = shared.parts.remote.clone() {
+            shared.tasks.spawn(remote_tasks::run_until_stopped(shared.clone(), remote));
+        }
         scheduler.serve(keep_leases(shared.clone(), scheduler.ended.clone()));
         scheduler.serve(elsewhere::follow(shared.clone()));
         scheduler.serve(upkeep::run(shared.clone()));
@@ -114,12 +118,13 @@ impl Scheduler {
         let (fleet, now) = (self.shared.pool.fleet(), self.shared.clock().now());
         let waiting = self.shared.waiting.lock();
         let outlook = Outlook::new(&waiting.view, &fleet, &self.shared.models, now);
-        let tasks = plan(request).into_iter().filter_map(|task| match task.place {
+        let first_target = plan(request).into_iter().filter(|task| task.stage == 0);
+        let tasks = first_target.filter_map(|task| match task.place {
             Place::Device { batch, .. } => Some((batch, task.work)),
-            Place::Host { .. } => None,
+            Place::Host { .. } | Place::Remote { .. } => None,
         });
         let parallel = fleet.devices.iter().filter(|device| device.accepts).count().min(fleet.max_concurrent).max(1);
-        let spread = if request.film().is_some() { parallel as f64 } else { 1.0 };
+        let spread = if request.target(0).film().is_some() { parallel as f64 } else { 1.0 };
         outlook.of_new(&tasks.collect::<Vec<_>>(), spread)
     }
 

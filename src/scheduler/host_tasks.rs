@@ -80,7 +80,7 @@ pub(super) async fn run_until_stopped(shared: Arc<Shared>) {
 fn until_next_due(shared: &Shared, one_alone_runs: bool) -> Duration {
     let now = shared.clock().now();
     let waiting = shared.waiting.lock();
-    if waiting.host.first(now, one_alone_runs).is_some() {
+    if waiting.host.first(now, |task| !(task.alone && one_alone_runs)).is_some() {
         return Duration::ZERO;
     }
     let due = waiting.host.next_due(now);
@@ -96,7 +96,7 @@ fn is_alone(task: &RunningTask) -> bool {
 async fn claim_first(shared: &Shared, one_alone_runs: bool) -> Result<Option<RunningTask>, StoreError> {
     let first: Option<(TaskId, _)> = {
         let waiting = shared.waiting.lock();
-        waiting.host.first(shared.clock().now(), one_alone_runs).map(|task| (task.task, task.job))
+        waiting.host.first(shared.clock().now(), |task| !(task.alone && one_alone_runs)).map(|task| (task.task, task.job))
     };
     let Some(first) = first else { return Ok(None) };
     let claimed = shared.parts.runner.claim(&[first], shared.parts.options.lease).await?;
@@ -133,7 +133,7 @@ async fn make(shared: &Arc<Shared>, task: &Arc<RunningTask>) -> (Conclusion, Spe
                 shared.parts.runner.publish_progress(&task, Progress { step: done, steps: of });
             };
             let progress = HostProgress { interrupt: &interrupt, told: &told };
-            let Some(film) = task.job.request.film() else { return Err(FilmError::NotHere(task.planned.role.as_str())) };
+            let Some(film) = task.request().film() else { return Err(FilmError::NotHere(task.planned.role.as_str())) };
             let plan = plan(&task.job.request);
             let parts = FilmTask { film, plan: &plan, position: task.position, finished: &task.finished };
             film::make(&parts, &attempt, storage, &shared.parts.options.films, shared.clock().now(), &progress)

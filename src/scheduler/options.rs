@@ -8,8 +8,8 @@ use framewright_engine::ops::{DeviceFacts, KernelPath, Precision};
 
 use super::fleet::Shares;
 use crate::domain::JobObserver;
-use crate::execution::Executor;
 use crate::execution::film::FilmTools;
+use crate::execution::{Executor, RemoteExecution};
 use crate::jobs::{JobRunner, StoreClock};
 use crate::models::ModelCatalog;
 use crate::storage::ArtifactStorage;
@@ -21,6 +21,8 @@ pub struct SchedulerParts {
     pub runner: JobRunner,
     /// The devices.
     pub executors: Vec<Arc<dyn Executor>>,
+    /// Who fulfils what providers are asked for; without: nobody, and such tasks wait.
+    pub remote: Option<Arc<dyn RemoteExecution>>,
     /// Where models lie.
     pub models: ModelCatalog,
     /// Where pictures go.

@@ -76,7 +76,7 @@ fn task(number: u32, user: &str, model: &str) -> QueuedTask {
         user: user.parse().unwrap(),
         project: None,
         position: 0,
-        is_host: false,
+        lane: crate::domain::plan::Lane::Device,
         batch: BatchKey { model: model.parse().unwrap(), width: 1, height: 1 },
         rows: 1,
         work: 10.0,
@@ -331,7 +331,7 @@ proptest! {
                     let task = QueuedTask {
                         project: (project > 0).then(|| format!("p{project}").parse().unwrap()),
                         position: 0,
-                        is_host: false,
+                        lane: crate::domain::plan::Lane::Device,
                         batch: BatchKey { model: format!("m{model}").parse().unwrap(), width, height: 1 },
                         rows, priority, alone,
                         ..task(n as u32, &format!("u{user}"), "m")

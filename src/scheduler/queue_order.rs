@@ -96,7 +96,7 @@ mod tests {
             user: user.parse().unwrap(),
             project: None,
             position: 0,
-            is_host: false,
+            lane: crate::domain::plan::Lane::Device,
             batch: BatchKey { model: model.parse().unwrap(), width: 1, height: 1 },
             rows: 1,
             work: 10.0,

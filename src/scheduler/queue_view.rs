@@ -408,7 +408,7 @@ impl QueueView {
             user: tenant.user.clone(),
             project: tenant.project.clone(),
             position: waiting.position,
-            is_host: false,
+            lane: crate::domain::plan::Lane::Device,
             batch: lane.batch.clone(),
             rows: waiting.rows,
             work: waiting.work,

@@ -61,7 +61,7 @@ fn task(number: u32, model: &str) -> QueuedTask {
         user: "anna".parse().unwrap(),
         project: None,
         position: 0,
-        is_host: false,
+        lane: crate::domain::plan::Lane::Device,
         batch: BatchKey { model: id(model), width: 1, height: 1 },
         rows: 1,
         work: 10.0,

@@ -224,7 +224,7 @@ impl TaskRun {
     /// The picture that the task begins with: one that came with the request, a keyframe, or the last frame of the clip before.
     async fn first_picture(&self) -> Result<Option<Arc<RgbPicture>>, TaskFailure> {
         let task = &*self.task;
-        match (&task.job.request, task.planned.role) {
+        match (task.request(), task.planned.role) {
             (JobRequest::Image(request), _) => match &request.init_image {
                 Some(key) => self.read_picture(key).await.map(Some),
                 None => Ok(None),
@@ -238,7 +238,7 @@ impl TaskRun {
                     None => Err(TaskFailure::new(ErrorCode::Internal, "the clip has no picture to begin with")),
                 }
             }
-            (JobRequest::Film(_), _) => Ok(None),
+            _ => Ok(None),
         }
     }
 
@@ -330,11 +330,11 @@ fn replaced(task: &RunningTask, message: String, directory: Option<PathBuf>, nam
 
 /// What a device has to do for a task.
 fn work_of(task: &RunningTask) -> Option<DeviceWork> {
-    match (&task.job.request, task.planned.role) {
+    match (task.request(), task.planned.role) {
         (JobRequest::Image(request), _) => Some(DeviceWork::Pictures(request.clone())),
         (JobRequest::Film(film), TaskRole::Keyframe { scene }) => film.keyframe(scene).map(DeviceWork::Pictures),
         (JobRequest::Film(film), TaskRole::Clip { scene, clip }) => Some(DeviceWork::Clip(film.clip(scene, clip))),
-        (JobRequest::Film(_), _) => None,
+        _ => None,
     }
 }
 
@@ -429,7 +429,7 @@ async fn give_up_lost(shared: &Arc<Shared>, task: &Arc<RunningTask>) {
 }
 
 fn report_end(shared: &Shared, task: &RunningTask, job: &Job, ran: Duration) {
-    let (seconds, model) = (ran.as_secs_f64(), job.request.model());
+    let (seconds, model) = (ran.as_secs_f64(), task.request().model());
     match job.state {
         JobState::Queued => {
             shared.parts.observer.job_returned(model);

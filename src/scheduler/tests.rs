@@ -111,6 +111,7 @@ async fn scheduler_on(
     };
     let ended = Arc::new(Ended::default());
     let parts = SchedulerParts {
+        remote: None,
         runner: service.runner(),
         executors: open_executors(&vec![DeviceName::Fake; wishes.devices], &executor_options).unwrap(),
         models: ModelCatalog::open(vec![data.join("models")]),

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use super::fleet::Shares;
-use super::host_queue::HostQueue;
+use super::lane_queue::LaneQueue;
 use super::queue_view::QueueView;
+use crate::domain::plan::Lane;
 use crate::domain::{TaskId, UnixMs};
 use crate::jobs::QueueChange;
 
@@ -14,19 +15,22 @@ pub(super) struct WaitingTasks {
     /// What devices run: decisions read this.
     pub(super) view: QueueView,
     /// What this server's own processor runs.
-    pub(super) host: HostQueue,
+    pub(super) host: LaneQueue,
+    /// What providers fulfil.
+    pub(super) remote: LaneQueue,
 }
 
 impl WaitingTasks {
     /// An empty queue.
     pub(super) fn new(shares: Arc<dyn Shares + Send + Sync>) -> Self {
-        Self { view: QueueView::new(shares), host: HostQueue::default() }
+        Self { view: QueueView::new(shares), host: LaneQueue::default(), remote: LaneQueue::default() }
     }
 
     /// Takes a change over. One that is late or known already changes nothing that a claim would not put right.
     pub(super) fn apply(&mut self, change: QueueChange) {
         match change {
-            QueueChange::Arrived(task) if task.is_host => self.host.insert(task),
+            QueueChange::Arrived(task) if task.lane == Lane::Host => self.host.insert(task),
+            QueueChange::Arrived(task) if task.lane == Lane::Remote => self.remote.insert(task),
             QueueChange::Arrived(task) => {
                 // Another server may have moved it, or given it back with other conditions: it has joined the queue anew then.
                 if self.view.queued(task.task).is_some_and(|known| known < task.queued) {
@@ -39,21 +43,24 @@ impl WaitingTasks {
                     self.view.remove(waiting.task);
                 }
                 self.host.remove_job(job);
+                self.remote.remove_job(job);
             }
             QueueChange::Gone(task) => {
                 self.view.remove(task);
                 self.host.remove(task);
+                self.remote.remove(task);
             }
             QueueChange::Reprioritized(job, priority) => {
                 self.view.set_priority(job, priority);
                 self.host.set_priority(job, priority);
+                self.remote.set_priority(job, priority);
             }
         }
     }
 
     /// Every waiting task in no order, with the time at which it joined the queue.
     pub(super) fn tasks(&self) -> impl Iterator<Item = (TaskId, UnixMs)> {
-        self.view.tasks().chain(self.host.tasks())
+        self.view.tasks().chain(self.host.tasks()).chain(self.remote.tasks())
     }
 }
 
@@ -71,7 +78,7 @@ mod tests {
             user: user.parse().unwrap(),
             project: None,
             position: 0,
-            is_host: false,
+            lane: Lane::Device,
             batch: BatchKey { model: "m".parse().unwrap(), width: 8, height: 8 },
             rows: 1,
             work: 1.0,

@@ -157,6 +157,7 @@ impl TestServer {
         let parts = SchedulerParts {
             runner: jobs.runner(),
             executors,
+            remote: None,
             models: models.clone(),
             storage: storage.clone(),
             observer: metrics.clone(),

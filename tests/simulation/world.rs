@@ -279,7 +279,7 @@ impl World {
             user: self.users[tenant as usize].clone(),
             project: None,
             position: 0,
-            is_host: false,
+            lane: framewright::domain::plan::Lane::Device,
             batch: BatchKey { model: self.models[model].clone(), width: side, height: side },
             rows: 2,
             work: seconds,

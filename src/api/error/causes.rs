@@ -110,6 +110,12 @@ impl From<JobError> for ApiError {
             ErrorCode::InvalidRequest => ErrorKind::InvalidValue,
             ErrorCode::QuotaExceeded => ErrorKind::QuotaExceeded,
             ErrorCode::ModelUnavailable => ErrorKind::Unavailable,
+            ErrorCode::ProviderRefused => ErrorKind::ProviderRefused,
+            ErrorCode::ModerationBlocked => ErrorKind::ModerationBlocked,
+            ErrorCode::ProviderUnavailable => ErrorKind::ProviderUnavailable,
+            ErrorCode::OutcomeUnknown => ErrorKind::OutcomeUnknown,
+            ErrorCode::ProviderFailed => ErrorKind::ProviderFailed,
+            ErrorCode::TimedOut => ErrorKind::TimedOut,
             ErrorCode::OutOfMemory
             | ErrorCode::WorkerLost
             | ErrorCode::Stalled

@@ -85,6 +85,18 @@ pub enum ErrorKind {
     QuotaExceeded,
     /// The server stops, or the model's files are broken.
     Unavailable,
+    /// A provider does not take the request.
+    ProviderRefused,
+    /// A provider's moderation refused the request.
+    ModerationBlocked,
+    /// A provider cannot be reached, or takes nothing from this server.
+    ProviderUnavailable,
+    /// A provider may have taken the request, and did not say so.
+    OutcomeUnknown,
+    /// A provider took the request and could not fulfil it.
+    ProviderFailed,
+    /// A provider took too long.
+    TimedOut,
     /// A fault of the server; the log has the cause.
     Internal,
 }
@@ -142,6 +154,12 @@ impl ErrorKind {
                 (S::TOO_MANY_REQUESTS, "quota_exceeded", S::TOO_MANY_REQUESTS, "insufficient_quota", "insufficient_quota")
             }
             Self::Unavailable => same(S::SERVICE_UNAVAILABLE, "unavailable", SERVER),
+            Self::ProviderRefused => (S::BAD_REQUEST, "provider_refused", S::BAD_REQUEST, REQUEST, "invalid_value"),
+            Self::ModerationBlocked => (S::BAD_REQUEST, "moderation_blocked", S::BAD_REQUEST, REQUEST, "moderation_blocked"),
+            Self::ProviderUnavailable => same(S::SERVICE_UNAVAILABLE, "provider_unavailable", SERVER),
+            Self::OutcomeUnknown => same(S::BAD_GATEWAY, "outcome_unknown", SERVER),
+            Self::ProviderFailed => same(S::BAD_GATEWAY, "provider_failed", SERVER),
+            Self::TimedOut => same(S::GATEWAY_TIMEOUT, "timed_out", SERVER),
             Self::Internal => (S::INTERNAL_SERVER_ERROR, "internal", S::INTERNAL_SERVER_ERROR, SERVER, SERVER),
         };
         Rendering { status, code, openai_status, openai_type, openai_code }
@@ -281,9 +299,12 @@ impl ApiError {
             }
             Surface::OpenAi => (rendering.openai_status, Json(self.openai_envelope())).into_response(),
         };
-        if matches!(self.kind, ErrorKind::TaskCancelled | ErrorKind::QuotaExceeded) {
+        if matches!(
+            self.kind,
+            ErrorKind::TaskCancelled | ErrorKind::QuotaExceeded | ErrorKind::OutcomeUnknown | ErrorKind::ProviderFailed
+        ) {
             // OpenAI's clients send a 409 and a 429 again by themselves: they would start anew what somebody has just stopped, and
-            // knock at a quota that has hours to go.
+            // knock at a quota that has hours to go. What a provider may have begun is billed a second time.
             response.headers_mut().insert("x-should-retry", HeaderValue::from_static("false"));
         }
         if let Some(seconds) = self.retry_after_seconds {

@@ -10,6 +10,7 @@ use crate::domain::plan::TaskRole;
 pub(super) fn manifest(task: &FilmTask<'_>, now: UnixMs) -> Value {
     let (film, plan) = (task.film, task.plan);
     let said = |position: usize| task.finished.get(&(position as u32)).map(|result| result.manifest.clone());
+    let stage = plan.get(task.position as usize).map(|task| task.stage);
     let mut warnings: Vec<Value> = Vec::new();
     let scenes: Vec<Value> = film
         .scenes
@@ -17,7 +18,9 @@ pub(super) fn manifest(task: &FilmTask<'_>, now: UnixMs) -> Value {
         .enumerate()
         .map(|(index, scene)| {
             let (mut keyframe, mut clips, mut made) = (Value::Null, Vec::new(), Value::Null);
-            for (position, planned) in plan.iter().enumerate().filter(|(_, planned)| planned.role.scene() == Some(index)) {
+            for (position, planned) in
+                plan.iter().enumerate().filter(|(_, planned)| planned.role.scene() == Some(index) && Some(planned.stage) == stage)
+            {
                 let Some(said) = said(position) else { continue };
                 if let Some(own) = said.get("warnings").and_then(Value::as_array) {
                     warnings.extend(own.iter().cloned());
@@ -26,7 +29,7 @@ pub(super) fn manifest(task: &FilmTask<'_>, now: UnixMs) -> Value {
                     TaskRole::Keyframe { .. } => keyframe = said,
                     TaskRole::Clip { .. } => clips.push(said),
                     TaskRole::Scene { .. } => made = said,
-                    TaskRole::Pictures | TaskRole::Film => {}
+                    TaskRole::Pictures | TaskRole::Film | TaskRole::Remote => {}
                 }
             }
             let first_frame = match (&scene.init_image, &film.keyframes) {

@@ -50,7 +50,7 @@ pub(super) struct FinishedRow {
 
 /// The jobs among these whose finished tasks their other tasks need.
 pub(super) fn films(jobs: &[AccountRow]) -> Vec<String> {
-    jobs.iter().filter(|account| account.is_film()).map(|account| account.job.id.clone()).collect()
+    jobs.iter().filter(|account| account.has_several_tasks()).map(|account| account.job.id.clone()).collect()
 }
 
 /// A job that cannot be read, and why.

@@ -36,23 +36,24 @@ struct Task {
 /// The tasks of a job that exist.
 #[derive(Clone, Debug)]
 pub(super) struct Tasks {
-    is_film: bool,
+    /// The job may come to have others.
+    are_several: bool,
     tasks: Vec<Task>,
 }
 
 impl Tasks {
-    pub(super) fn read(is_film: bool, rows: Vec<TaskRow>) -> Result<Self, StoreError> {
+    pub(super) fn read(are_several: bool, rows: Vec<TaskRow>) -> Result<Self, StoreError> {
         let read = |TaskRow { id, position, state, spent }: TaskRow| {
             // What cannot be read is charged to nobody.
             let spent = spent.and_then(|text| from_json(&text).ok()).unwrap_or_default();
             Ok(Task { id, position, state: parse_state(&state)?, spent })
         };
-        Ok(Self { is_film, tasks: rows.into_iter().map(read).collect::<Result<_, StoreError>>()? })
+        Ok(Self { are_several, tasks: rows.into_iter().map(read).collect::<Result<_, StoreError>>()? })
     }
 
     /// The only task of a job of one.
     pub(super) fn one(id: String, state: JobState, spent: Spent) -> Self {
-        Self { is_film: false, tasks: vec![Task { id, position: 0, state, spent }] }
+        Self { are_several: false, tasks: vec![Task { id, position: 0, state, spent }] }
     }
 
     /// How many of them wait.
@@ -81,14 +82,15 @@ impl Tasks {
     }
 
     /// What the quotas are charged with when the job ends in this state. A film that was not completed delivers nothing, but its devices
-    /// have worked, and what its completed tasks left stays for another try.
+    /// and providers have worked, and what its completed tasks left stays for another try.
     pub(super) fn charged(&self, state: JobState) -> Spent {
-        if !self.is_film || state == JobState::Completed {
+        if !self.are_several || state == JobState::Completed {
             return self.spent();
         }
         let kept = self.tasks.iter().filter(|task| task.state == JobState::Completed);
         let storage_bytes = kept.fold(0_i64, |sum, task| sum.saturating_add(task.spent.storage_bytes));
-        Spent { gpu_ms: self.spent().gpu_ms, storage_bytes, ..Spent::default() }
+        let Spent { gpu_ms, cost_micros, .. } = self.spent();
+        Spent { gpu_ms, cost_micros, storage_bytes, ..Spent::default() }
     }
 
     /// Whether the files of a task of the plan are there; `None` where the task does not exist.
@@ -103,6 +105,8 @@ impl Tasks {
 pub(super) enum Next {
     /// It goes on; these tasks wait from now on.
     Goes(Vec<NewTaskRow>),
+    /// It goes on with its next target; whatever else of it waits or runs ends, and these tasks wait from now on.
+    Passes(Vec<NewTaskRow>),
     /// It ends as the task did.
     EndsSo,
     /// It ends otherwise.
@@ -111,22 +115,33 @@ pub(super) enum Next {
 
 /// What follows when the task at `position` has ended so; `tasks` are as they stand after that.
 pub(super) fn next(job: &Job, cancel_requested: bool, position: i64, outcome: &Outcome, tasks: &Tasks) -> Next {
-    if !matches!(outcome, Outcome::Completed(_)) {
-        return Next::EndsSo;
-    }
     let plan = plan(&job.request);
-    if position + 1 == plan.len() as i64 {
+    let ended = usize::try_from(position).ok().and_then(|position| plan.get(position));
+    let rows = |ready: Vec<u32>| {
+        let row = |position: u32| NewTaskRow::waiting(position, &plan[position as usize], job);
+        ready.into_iter().map(row).collect()
+    };
+    match outcome {
+        Outcome::Failed(_) | Outcome::Cancelled => return Next::EndsSo,
+        Outcome::PassedOn(_) if cancel_requested => return Next::Ends(Outcome::Cancelled),
+        Outcome::PassedOn(_) => {
+            let next = ended.map_or_else(Vec::new, |ended| ready(&plan, ended.stage + 1, |position| tasks.is_there(position)));
+            return if next.is_empty() { Next::EndsSo } else { Next::Passes(rows(next)) };
+        }
+        Outcome::Completed(_) => {}
+    }
+    if ended.is_some_and(|ended| ended.is_last) {
         return Next::EndsSo;
     }
     if cancel_requested {
         return Next::Ends(Outcome::Cancelled);
     }
-    let ready = ready(&plan, |position| tasks.is_there(position));
+    let ready = ready(&plan, ended.map_or(0, |ended| ended.stage), |position| tasks.is_there(position));
     if ready.is_empty() && !tasks.any_goes_on() {
         let message = "none of the tasks that are left can run: this version of the server divides the job otherwise".to_owned();
         return Next::Ends(Outcome::Failed(JobError { code: ErrorCode::Internal, message }));
     }
-    Next::Goes(ready.into_iter().map(|position| NewTaskRow::waiting(position, &plan[position as usize], job)).collect())
+    Next::Goes(rows(ready))
 }
 
 /// The end of a job that has used up a quota on its way.

@@ -27,7 +27,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::domain::plan::PlannedTask;
+use crate::domain::plan::{Lane, PlannedTask};
 use crate::domain::{
     BatchKey, CounterKey, Job, JobError, JobId, JobKind, JobResult, JobState, Progress, ProjectId, QuotaRefusal, Reservation,
     Sha256Digest, Spent, TaskId, UnixMs, UserId,
@@ -130,9 +130,9 @@ pub struct QueuedTask {
     pub project: Option<ProjectId>,
     /// Its place in the job's plan.
     pub position: u32,
-    /// The server's own processor runs it, and no device.
-    pub is_host: bool,
-    /// With whom it can share evaluations. A host's task has the job's model and no size.
+    /// Who runs it.
+    pub lane: Lane,
+    /// With whom it can share evaluations. A host's task has the job's model and no size, a provider's the provider's name and no size.
     pub batch: BatchKey,
     /// Rows of its evaluations.
     pub rows: u32,
@@ -219,6 +219,8 @@ pub enum Outcome {
     Completed(JobResult),
     /// It failed.
     Failed(JobError),
+    /// It failed, and the next target of its job's route is tried; where there is none, it has failed. What else of it waits or runs ends.
+    PassedOn(JobError),
     /// Somebody stopped it.
     Cancelled,
 }
@@ -228,7 +230,7 @@ impl Outcome {
     pub const fn state(&self) -> JobState {
         match self {
             Self::Completed(_) => JobState::Completed,
-            Self::Failed(_) => JobState::Failed,
+            Self::Failed(_) | Self::PassedOn(_) => JobState::Failed,
             Self::Cancelled => JobState::Cancelled,
         }
     }

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::rows::to_json;
 use super::{NewTask, QueuedTask, StoreError};
-use crate::domain::plan::{Place, PlannedTask};
+use crate::domain::plan::{Lane, PlannedTask};
 use crate::domain::{BatchKey, Job, JobResult, JobState, ModelId, Sha256Digest, Spent, TaskId, UnixMs};
 
 /// A task to insert. What it shares with its job is written from the job's row.
@@ -14,7 +14,7 @@ pub(super) struct NewTaskRow {
     pub(super) position: u32,
     pub(super) key: Sha256Digest,
     pub(super) model: ModelId,
-    pub(super) is_host: bool,
+    pub(super) lane: Lane,
     pub(super) rows: u32,
     pub(super) width: u32,
     pub(super) height: u32,
@@ -37,16 +37,13 @@ impl NewTaskRow {
 
     /// The row of a task that waits.
     pub(super) fn waiting(position: u32, planned: &PlannedTask, job: &Job) -> Self {
-        let (is_host, batch, rows, alone) = match &planned.place {
-            Place::Device { batch, rows, alone } => (false, batch.clone(), *rows, *alone),
-            Place::Host { alone } => (true, BatchKey { model: job.request.model().clone(), width: 0, height: 0 }, 1, *alone),
-        };
+        let (lane, batch, rows, alone) = planned.waits(&job.request);
         Self {
             id: TaskId::generate(),
             position,
             key: planned.key,
             model: batch.model,
-            is_host,
+            lane,
             rows,
             width: batch.width,
             height: batch.height,
@@ -70,7 +67,7 @@ impl NewTaskRow {
             user: job.user.clone(),
             project: job.project.clone(),
             position: self.position,
-            is_host: self.is_host,
+            lane: self.lane,
             batch: BatchKey { model: self.model.clone(), width: self.width, height: self.height },
             rows: self.rows,
             work: self.work,

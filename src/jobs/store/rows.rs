@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 use super::new_tasks::NewTaskRow;
 use super::{Fence, NewRecord, Outcome, QueuedTask, Renewal, StoreError, TaskRecord};
 use crate::database::WriteError;
+use crate::domain::plan::Lane;
 use crate::domain::{
     BatchKey, CounterKey, ErrorCode, Job, JobError, JobId, JobRequest, JobState, ModelId, Progress, Reservation, Spent, TaskId,
     UnixMs,
@@ -41,7 +42,7 @@ macro_rules! account_columns {
 /// The columns of a [`QueuedRow`], for a statement's text.
 macro_rules! queued_columns {
     () => {
-        "id, job_id, user_id, project_id, position, is_host, model_id, width, height, rows, work, priority, created_ms, queued_ms, \
+        "id, job_id, user_id, project_id, position, lane, model_id, width, height, rows, work, priority, created_ms, queued_ms, \
          run_after_ms, alone"
     };
 }
@@ -119,16 +120,16 @@ impl AccountRow {
         self.cancel_requested_ms.is_some()
     }
 
-    /// Whether the job may have several tasks.
-    pub(super) fn is_film(&self) -> bool {
-        self.job.kind == "film"
+    /// Whether the job may come to have more than one task.
+    pub(super) fn has_several_tasks(&self) -> bool {
+        JobRequest::may_have_several_tasks(&self.job.kind, &self.job.request)
     }
 
     /// Whether tasks of the job wait, or others may follow those that run.
     pub(super) fn may_wait_again(&self) -> bool {
         match self.job.state.as_str() {
             "queued" => true,
-            "running" => self.is_film() && !self.cancel_requested(),
+            "running" => self.has_several_tasks() && !self.cancel_requested(),
             _ => false,
         }
     }
@@ -147,7 +148,7 @@ pub(super) struct QueuedRow {
     user_id: String,
     project_id: Option<String>,
     position: i64,
-    is_host: bool,
+    lane: String,
     model_id: String,
     width: i64,
     height: i64,
@@ -169,7 +170,10 @@ impl QueuedRow {
             user: parse(&self.user_id)?,
             project: self.project_id.as_deref().map(parse).transpose()?,
             position: integer(self.position)?,
-            is_host: self.is_host,
+            lane: Lane::ALL
+                .into_iter()
+                .find(|lane| lane.as_str() == self.lane)
+                .ok_or_else(|| corrupt(format!("lane '{}'", self.lane)))?,
             batch: BatchKey { model, width: integer(self.width)?, height: integer(self.height)? },
             rows: integer(self.rows)?,
             work: self.work,
@@ -286,17 +290,20 @@ pub(super) struct EndRow {
     pub(super) result: Option<String>,
     pub(super) error: Option<String>,
     pub(super) failures: i64,
+    /// The job may have gone on.
+    passes_on: bool,
 }
 
 impl EndRow {
     pub(super) fn of(outcome: &Outcome) -> Result<Self, StoreError> {
         let (result, error) = match outcome {
             Outcome::Completed(result) => (Some(to_json(result)?), None),
-            Outcome::Failed(error) => (None, Some(to_json(error)?)),
+            Outcome::Failed(error) | Outcome::PassedOn(error) => (None, Some(to_json(error)?)),
             Outcome::Cancelled => (None, None),
         };
-        let failures = i64::from(matches!(outcome, Outcome::Failed(_)));
-        Ok(Self { state: outcome.state().as_str(), result, error, failures })
+        let passes_on = matches!(outcome, Outcome::PassedOn(_));
+        let failures = i64::from(passes_on || matches!(outcome, Outcome::Failed(_)));
+        Ok(Self { state: outcome.state().as_str(), result, error, failures, passes_on })
     }
 }
 
@@ -312,7 +319,8 @@ impl EndedRow {
     /// Whether the task, which ended in the same state, has this ending: the write that is made again after a lost answer has happened
     /// already. Compares texts: a number that is read back from a text need not be the number that was written.
     pub(super) fn is_of(&self, end: &EndRow) -> bool {
-        self.task_result == end.result && (end.error.is_none() || self.job.error == end.error)
+        let went_on = end.passes_on && self.job.error.is_none();
+        (went_on || self.task_result == end.result) && (went_on || end.error.is_none() || self.job.error == end.error)
     }
 }
 

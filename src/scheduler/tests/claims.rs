@@ -76,7 +76,7 @@ fn waiting_task(model: &ModelId) -> QueuedTask {
         user: principal().user,
         project: None,
         position: 0,
-        is_host: false,
+        lane: crate::domain::plan::Lane::Device,
         batch: BatchKey { model: model.clone(), width: 64, height: 64 },
         rows: 1,
         work: 1.0,

@@ -242,7 +242,7 @@ fn work_of(film: &FilmRequest, role: TaskRole) -> Option<DeviceWork> {
     match role {
         TaskRole::Keyframe { scene } => film.keyframe(scene).map(DeviceWork::Pictures),
         TaskRole::Clip { scene, clip } => Some(DeviceWork::Clip(film.clip(scene, clip))),
-        TaskRole::Pictures | TaskRole::Scene { .. } | TaskRole::Film => None,
+        TaskRole::Pictures | TaskRole::Scene { .. } | TaskRole::Film | TaskRole::Remote => None,
     }
 }
 
@@ -252,7 +252,7 @@ fn title(film: &FilmRequest, role: TaskRole) -> String {
         TaskRole::Keyframe { scene } => format!("scene {} of {of}: first picture", scene + 1),
         TaskRole::Clip { scene, clip } => format!("scene {} of {of}: clip {} of {}", scene + 1, clip + 1, film.clips_of(scene)),
         TaskRole::Scene { scene } => format!("scene {} of {of}: encoding", scene + 1),
-        TaskRole::Pictures | TaskRole::Film => "joining the scenes".to_owned(),
+        TaskRole::Pictures | TaskRole::Film | TaskRole::Remote => "joining the scenes".to_owned(),
     }
 }
 

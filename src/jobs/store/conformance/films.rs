@@ -53,8 +53,8 @@ async fn a_film_is_made_task_by_task(#[values(Adapter::Sqlite, Adapter::Postgres
     assert_eq!(store.job(record.job.id).await.unwrap(), record.job);
     let first = store.queued(START, 9).await.unwrap();
     assert_eq!(
-        first.iter().map(|task| (task.position, task.is_host, task.alone)).collect::<Vec<_>>(),
-        [(0, false, false), (3, false, false)]
+        first.iter().map(|task| (task.position, task.lane, task.alone)).collect::<Vec<_>>(),
+        [(0, Lane::Device, false), (3, Lane::Device, false)]
     );
 
     let keyframes = claim_all(&*store, "owner").await;
@@ -69,7 +69,7 @@ async fn a_film_is_made_task_by_task(#[values(Adapter::Sqlite, Adapter::Postgres
             user: record.job.user.clone(),
             project: None,
             position: 1,
-            is_host: false,
+            lane: Lane::Device,
             batch: BatchKey { model: "svd".parse().unwrap(), width: 128, height: 128 },
             rows: 2,
             work: plan[1].work,
@@ -87,7 +87,7 @@ async fn a_film_is_made_task_by_task(#[values(Adapter::Sqlite, Adapter::Postgres
     assert_eq!(store.queued(START, 9).await.unwrap(), []);
     let ended = store.finish(&done(&clip), UnixMs(4_000)).await.unwrap();
     let scene = &ended.arrived[0];
-    assert_eq!((scene.position, scene.is_host, scene.rows, scene.alone), (2, true, 1, false));
+    assert_eq!((scene.position, scene.lane, scene.rows, scene.alone), (2, Lane::Host, 1, false));
     assert_eq!(scene.batch, BatchKey { model: "svd".parse().unwrap(), width: 0, height: 0 });
     assert_eq!(store.queued(START, 9).await.unwrap(), ended.arrived);
 

@@ -25,7 +25,7 @@ async fn what_is_stored_comes_back(#[values(Adapter::Sqlite, Adapter::Postgres)]
             user: record.job.user.clone(),
             project: record.job.project.clone(),
             position: 0,
-            is_host: false,
+            lane: Lane::Device,
             batch: BatchKey { model: "m".parse().unwrap(), width: 64, height: 96 },
             rows: 6,
             // 4 evaluations of 3 pictures of 64 x 96, guided.

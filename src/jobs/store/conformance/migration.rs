@@ -73,8 +73,8 @@ async fn jobs_of_an_old_database_go_on(#[values(Adapter::Sqlite, Adapter::Postgr
     let store = open(&Database::open(&address).await.unwrap());
     let waiting = store.queued(START, 9).await.unwrap();
     assert_eq!(
-        waiting.iter().map(|task| (task.task, task.position, task.is_host)).collect::<Vec<_>>(),
-        [(waits.task(), 0, false)]
+        waiting.iter().map(|task| (task.task, task.position, task.lane)).collect::<Vec<_>>(),
+        [(waits.task(), 0, Lane::Device)]
     );
     assert_eq!(store.job(waits.job.id).await.unwrap(), waits.job);
     let claimed = claim(&*store, &waits).await;

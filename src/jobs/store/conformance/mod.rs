@@ -7,6 +7,7 @@ mod lifecycle;
 mod migration;
 mod queue;
 mod quotas;
+mod routes;
 mod running_out;
 mod throughput;
 mod unreadable;
@@ -65,7 +66,7 @@ fn with_request(user: &str, request: JobRequest) -> NewRecord {
         error: None,
     };
     let plan = plan(&job.request);
-    let first = ready(&plan, |_| None).into_iter();
+    let first = ready(&plan, 0, |_| None).into_iter();
     let task =
         |position: u32| NewTask { id: TaskId::generate(), position, planned: plan[position as usize].clone(), result: None };
     NewRecord {

@@ -36,7 +36,7 @@ async fn usage(store: &dyn JobStore) -> [i64; 4] {
 /// 60 s of a device, and 10 bytes; the film itself 2 s.
 fn spent(claim: &Claim) -> Spent {
     let delivered = i64::from(claim.position == 6);
-    Spent { images: 0, videos: delivered, video_ms: delivered * 2_000, gpu_ms: 60_000, storage_bytes: 10 }
+    Spent { images: 0, videos: delivered, video_ms: delivered * 2_000, gpu_ms: 60_000, cost_micros: 0, storage_bytes: 10 }
 }
 
 async fn finish(store: &dyn JobStore, claim: &Claim) -> Ended {

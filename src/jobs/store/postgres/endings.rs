@@ -85,7 +85,7 @@ async fn finish_within(
         .bind(row.state)
         .bind(row.failures)
         .bind(to_json(spent)?)
-        .bind(row.result.as_ref().filter(|_| account.is_film()))
+        .bind(row.result.as_ref().filter(|_| account.has_several_tasks()))
         .bind(now.0)
         .bind(fence.task.to_string())
         .bind(fence.job.to_string())
@@ -95,13 +95,13 @@ async fn finish_within(
         .await?;
     let Some(position) = position else { return ended_already(connection, fence, &row).await };
     let job = account.job.clone().into_job()?;
-    let tasks = if account.is_film() {
+    let tasks = if account.has_several_tasks() {
         reads::tasks(connection, &account).await?
     } else {
         Tasks::one(fence.task.to_string(), outcome.state(), *spent)
     };
     let mut next = follow::next(&job, account.cancel_requested(), position, outcome, &tasks);
-    if let Next::Goes(_) = next
+    if let Next::Goes(_) | Next::Passes(_) = next
         && let Some(refusal) = quotas::used_up(connection, account.reservations(), &tasks.spent()).await?
     {
         next = follow::out_of_quota(&refusal);
@@ -113,11 +113,18 @@ async fn finish_within(
             let arrived = new.iter().map(|task| task.queued(&job, now)).collect();
             (Ended { job, arrived }, Vec::new())
         }
+        Next::Passes(new) => {
+            sqlx::query(END_REST).bind(now.0).bind(&account.job.id).execute(&mut *connection).await?;
+            let job = go_on(connection, &account, Some(Progress::default()), now).await?.into_job()?;
+            insert::more(connection, &job, &new, now).await?;
+            let arrived = new.iter().map(|task| task.queued(&job, now)).collect();
+            (Ended { job, arrived }, Vec::new())
+        }
         Next::EndsSo => end_job(connection, &account, &tasks, &row, Some(*progress), now).await?,
         Next::Ends(outcome) => end_job(connection, &account, &tasks, &EndRow::of(&outcome)?, Some(*progress), now).await?,
     };
     quotas::adjust(connection, &adjustments).await?;
-    if account.is_film() {
+    if account.has_several_tasks() {
         database.notify(connection).await?;
     }
     Ok(ended)
@@ -237,7 +244,7 @@ async fn give_back(
     if others_run {
         return Ok((go_on(connection, job, None, now).await?, Vec::new()));
     }
-    let progress = if job.is_film() { None } else { Some(Progress::default()) };
+    let progress = if job.has_several_tasks() { None } else { Some(Progress::default()) };
     end_job_row(connection, job, &tasks, &EndRow::of(&Outcome::Cancelled)?, progress, now).await
 }
 

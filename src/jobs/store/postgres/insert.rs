@@ -16,13 +16,13 @@ use crate::jobs::store::{Inserted, NewRecord, StoreError};
 /// and was created at `$6`. What follows says where the job is.
 macro_rules! insert_tasks {
     () => {
-        "INSERT INTO tasks (id, key_sha256, job_id, position, user_id, project_id, model_id, is_host, rows, width, height, state, priority,
+        "INSERT INTO tasks (id, key_sha256, job_id, position, user_id, project_id, model_id, lane, rows, width, height, state, priority,
              work, alone, result, spent, queued_ms, created_ms, updated_ms)
-         SELECT task.id, task.key, job.id, task.position, $2, $3, task.model, task.is_host, task.rows, task.width, task.height, task.state,
+         SELECT task.id, task.key, job.id, task.position, $2, $3, task.model, task.lane, task.rows, task.width, task.height, task.state,
              $4, task.work, task.alone, task.result, task.spent, $5, $6, $5
-         FROM unnest($7::text[], $8::bytea[], $9::bigint[], $10::text[], $11::boolean[], $12::bigint[], $13::bigint[], $14::bigint[],
+         FROM unnest($7::text[], $8::bytea[], $9::bigint[], $10::text[], $11::text[], $12::bigint[], $13::bigint[], $14::bigint[],
              $15::text[], $16::float8[], $17::boolean[], $18::text[], $19::text[])
-             AS task (id, key, position, model, is_host, rows, width, height, state, work, alone, result, spent), "
+             AS task (id, key, position, model, lane, rows, width, height, state, work, alone, result, spent), "
     };
 }
 
@@ -48,7 +48,7 @@ fn bind_tasks(statement: Statement, tasks: &[NewTaskRow]) -> Statement {
         .bind(tasks.iter().map(|task| task.key.0.to_vec()).collect::<Vec<_>>())
         .bind(tasks.iter().map(|task| i64::from(task.position)).collect::<Vec<_>>())
         .bind(tasks.iter().map(|task| task.model.to_string()).collect::<Vec<_>>())
-        .bind(tasks.iter().map(|task| task.is_host).collect::<Vec<_>>())
+        .bind(tasks.iter().map(|task| task.lane.as_str()).collect::<Vec<_>>())
         .bind(tasks.iter().map(|task| i64::from(task.rows)).collect::<Vec<_>>())
         .bind(tasks.iter().map(|task| i64::from(task.width)).collect::<Vec<_>>())
         .bind(tasks.iter().map(|task| i64::from(task.height)).collect::<Vec<_>>())

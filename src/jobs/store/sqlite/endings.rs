@@ -32,11 +32,19 @@ const END_TASK: &str = concat!(
     " FROM jobs JOIN tasks ON tasks.job_id = jobs.id WHERE tasks.id = ?2 AND changes() = 1"
 );
 
-/// Ends the job `?1`, and whatever of it still waits or runs; whoever runs a part of it has lost it.
+/// Ends whatever of the job `?1` still waits or runs, at `?2`; whoever runs a part of it has lost it.
+macro_rules! end_rest {
+    () => {
+        "UPDATE tasks SET state = 'cancelled', lease_owner = NULL, lease_until_ms = NULL, updated_ms = ?2
+         WHERE job_id = ?1 AND state IN ('queued', 'running');"
+    };
+}
+const END_REST: &str = end_rest!();
+
+/// Ends the job `?1`, and whatever of it still waits or runs.
 const END_JOB: &str = concat!(
-    "UPDATE tasks SET state = 'cancelled', lease_owner = NULL, lease_until_ms = NULL, updated_ms = ?2
-     WHERE job_id = ?1 AND state IN ('queued', 'running');
-     UPDATE jobs SET state = ?3, result = ?4, error = ?5, spent = ?6, finished_ms = ?2, updated_ms = ?2,
+    end_rest!(),
+    "UPDATE jobs SET state = ?3, result = ?4, error = ?5, spent = ?6, finished_ms = ?2, updated_ms = ?2,
          progress_step = COALESCE(?7, progress_step), progress_steps = COALESCE(?8, progress_steps)
      WHERE id = ?1 AND state IN ('queued', 'running') RETURNING ",
     job_columns!()
@@ -85,13 +93,13 @@ pub(super) async fn finish(
         .await?;
     let Some(EndedTask { position, job: account }) = ended else { return ended_already(connection, fence, row).await };
     let job = account.job.clone().into_job()?;
-    let tasks = if account.is_film() {
+    let tasks = if account.has_several_tasks() {
         reads::tasks(&mut *connection, &account).await?
     } else {
         Tasks::one(fence.task.to_string(), outcome.state(), *spent)
     };
     let mut next = follow::next(&job, account.cancel_requested(), position, outcome, &tasks);
-    if let Next::Goes(_) = next
+    if let Next::Goes(_) | Next::Passes(_) = next
         && let Some(refusal) = quotas::used_up(&mut *connection, account.reservations(), &tasks.spent()).await?
     {
         next = follow::out_of_quota(&refusal);
@@ -102,6 +110,14 @@ pub(super) async fn finish(
             let job = go_on(&mut *connection, &account, progress, now).await?.into_job()?;
             insert::more(connection, &job, &new, now).await?;
             waiting.changed_by(i64::try_from(new.len()).unwrap_or(i64::MAX));
+            let arrived = new.iter().map(|task| task.queued(&job, now)).collect();
+            return Ok(Ended { job, arrived });
+        }
+        Next::Passes(new) => {
+            sqlx::query(END_REST).bind(fence.job.to_string()).bind(now.0).execute(&mut *connection).await?;
+            let job = go_on(&mut *connection, &account, Some(Progress::default()), now).await?.into_job()?;
+            insert::more(connection, &job, &new, now).await?;
+            waiting.changed_by(i64::try_from(new.len()).unwrap_or(i64::MAX) - tasks.waiting());
             let arrived = new.iter().map(|task| task.queued(&job, now)).collect();
             return Ok(Ended { job, arrived });
         }
@@ -224,7 +240,7 @@ async fn give_back(
         let job = go_on(connection, job, None, now).await?;
         return Ok(GivenBack { job, adjustments: Vec::new(), joined: 0 });
     }
-    let progress = if job.is_film() { None } else { Some(Progress::default()) };
+    let progress = if job.has_several_tasks() { None } else { Some(Progress::default()) };
     let end = EndRow::of(&Outcome::Cancelled)?;
     let (row, adjustments) = end_job(connection, job, &tasks, &end, progress, now).await?;
     Ok(GivenBack { job: row, adjustments, joined: -tasks.waiting() })

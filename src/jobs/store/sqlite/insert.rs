@@ -13,9 +13,9 @@ use crate::jobs::store::{Inserted, StoreError};
 /// `?5` and was created at `?6`.
 macro_rules! insert_tasks {
     () => {
-        "INSERT INTO tasks (id, key_sha256, job_id, position, user_id, project_id, model_id, is_host, rows, width, height, state, priority,
+        "INSERT INTO tasks (id, key_sha256, job_id, position, user_id, project_id, model_id, lane, rows, width, height, state, priority,
              work, alone, result, spent, queued_ms, created_ms, updated_ms)
-         SELECT value ->> 'id', unhex(value ->> 'key'), ?1, value ->> 'position', ?2, ?3, value ->> 'model', value ->> 'is_host',
+         SELECT value ->> 'id', unhex(value ->> 'key'), ?1, value ->> 'position', ?2, ?3, value ->> 'model', value ->> 'lane',
              value ->> 'rows', value ->> 'width', value ->> 'height', value ->> 'state', ?4, value ->> 'work', value ->> 'alone',
              value ->> 'result', value ->> 'spent', ?5, ?6, ?5
          FROM json_each(?7)"

@@ -37,7 +37,7 @@ pub(super) async fn tasks(connection: &mut SqliteConnection, job: &AccountRow) -
         .bind(&job.job.id)
         .fetch_all(connection)
         .await?;
-    Tasks::read(job.is_film(), rows)
+    Tasks::read(job.has_several_tasks(), rows)
 }
 
 pub(super) async fn tasks_of(connection: &mut SqliteConnection, id: JobId) -> Result<Vec<TaskRecord>, StoreError> {

@@ -1,4 +1,4 @@
-//! Tasks that wait for the server's own processor: frames to be filtered and encoded. Few at a time, so a plain list will do.
+//! Tasks that wait for no device: for the server's own processor, or for a provider. Few at a time, so a plain list will do.
 
 use std::collections::BTreeMap;
 
@@ -8,11 +8,11 @@ use crate::jobs::store::QueuedTask;
 
 /// What waits, and for how long.
 #[derive(Debug, Default)]
-pub(super) struct HostQueue {
+pub(super) struct LaneQueue {
     tasks: BTreeMap<TaskId, QueuedTask>,
 }
 
-impl HostQueue {
+impl LaneQueue {
     /// Adds a task; one that is known joins anew if this is news of it.
     pub(super) fn insert(&mut self, task: QueuedTask) {
         if self.tasks.get(&task.task).is_none_or(|known| known.queued < task.queued) {
@@ -36,11 +36,11 @@ impl HostQueue {
         self.tasks.values().map(|task| (task.task, task.queued))
     }
 
-    /// The task that runs next: of those that are due the one of the highest rank, which grows with age and priority. While one runs
-    /// that is alone of its kind, it is none of those.
-    pub(super) fn first(&self, now: UnixMs, one_alone_runs: bool) -> Option<&QueuedTask> {
+    /// The task that runs next: of those that are due and that there is room for, the one of the highest rank, which grows with age and
+    /// priority.
+    pub(super) fn first(&self, now: UnixMs, has_room: impl Fn(&QueuedTask) -> bool) -> Option<&QueuedTask> {
         let due = self.tasks.values().filter(|task| ageing::is_due(task.run_after, now));
-        let admitted = due.filter(|task| !(task.alone && one_alone_runs));
+        let admitted = due.filter(|task| has_room(task));
         admitted.min_by_key(|task| (ageing::rank(task.created, task.priority), task.task))
     }
 
@@ -54,6 +54,7 @@ impl HostQueue {
 mod tests {
     use super::*;
     use crate::domain::BatchKey;
+    use crate::domain::plan::Lane;
 
     fn task(created: i64, priority: i32, run_after: Option<i64>) -> QueuedTask {
         QueuedTask {
@@ -62,7 +63,7 @@ mod tests {
             user: "ann".parse().unwrap(),
             project: None,
             position: 3,
-            is_host: true,
+            lane: Lane::Host,
             batch: BatchKey { model: "m".parse().unwrap(), width: 0, height: 0 },
             rows: 1,
             work: 0.0,
@@ -76,7 +77,7 @@ mod tests {
 
     #[test]
     fn the_oldest_and_most_important_goes_first_once_it_is_due() {
-        let mut queue = HostQueue::default();
+        let mut queue = LaneQueue::default();
         let (old, new, urgent, pausing) = (task(0, 0, None), task(1000, 0, None), task(2000, 50, None), task(0, 100, Some(9000)));
         for task in [&new, &old, &urgent, &pausing] {
             queue.insert(task.clone());
@@ -84,12 +85,12 @@ mod tests {
         let now = UnixMs(3000);
         assert_eq!(queue.next_due(now), Some(UnixMs(9000)));
         let mut order = Vec::new();
-        while let Some(first) = queue.first(now, false).map(|task| task.task) {
+        while let Some(first) = queue.first(now, |_| true).map(|task| task.task) {
             order.push(first);
             queue.remove(first);
         }
         assert_eq!(order, [urgent.task, old.task, new.task]);
-        assert_eq!(queue.first(UnixMs(9000), false).map(|task| task.task), Some(pausing.task));
+        assert_eq!(queue.first(UnixMs(9000), |_| true).map(|task| task.task), Some(pausing.task));
     }
 
     #[test]
@@ -104,25 +105,25 @@ mod tests {
             (vec![dear(0), dear(1000)], true, None),
             (vec![], false, None),
         ] {
-            let mut queue = HostQueue::default();
+            let mut queue = LaneQueue::default();
             for task in &waiting {
                 queue.insert(task.clone());
             }
-            let first = queue.first(UnixMs(2000), one_alone_runs).map(|task| task.task);
+            let first = queue.first(UnixMs(2000), |task| !(task.alone && one_alone_runs)).map(|task| task.task);
             assert_eq!(first, expected.map(|index: usize| waiting[index].task), "{waiting:?}");
         }
     }
 
     #[test]
     fn a_job_leaves_with_all_its_tasks_and_old_words_change_nothing() {
-        let mut queue = HostQueue::default();
+        let mut queue = LaneQueue::default();
         let first = task(5, 0, None);
         let second = QueuedTask { task: TaskId::generate(), ..first.clone() };
         queue.insert(first.clone());
         queue.insert(second);
         queue.set_priority(first.job, 7);
         queue.insert(first.clone());
-        assert_eq!(queue.first(UnixMs(5), false).map(|task| task.priority), Some(7));
+        assert_eq!(queue.first(UnixMs(5), |_| true).map(|task| task.priority), Some(7));
         queue.insert(QueuedTask { queued: UnixMs(6), ..first.clone() });
         assert_eq!(queue.tasks().count(), 2);
         queue.remove_job(first.job);

@@ -1,0 +1,75 @@
+//! What the scheduler asks of whoever speaks with providers.
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio::sync::futures::Notified;
+use tokio_util::sync::CancellationToken;
+
+use super::results::Attempt;
+use crate::domain::{Job, JobError, JobResult, ProviderId, RemoteRequest, TaskId};
+
+/// A task that a provider fulfils.
+#[derive(Clone)]
+pub struct RemoteWork {
+    /// Which: a task that runs again, after a server's end, is the same one, and goes on with what its provider already has.
+    pub task: TaskId,
+    /// Its job.
+    pub job: Job,
+    /// What is asked for.
+    pub request: RemoteRequest,
+    /// Where its results are stored.
+    pub attempt: Attempt,
+    /// Somebody wants it to stop: at the provider too, as far as that can be.
+    pub stop: CancellationToken,
+    /// This server ends, or has lost the task: nothing is cancelled at the provider, and the next attempt goes on.
+    pub leave: CancellationToken,
+    /// Hears how far it is, percent.
+    pub progress: Arc<dyn Fn(u32) + Send + Sync>,
+}
+
+impl fmt::Debug for RemoteWork {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RemoteWork").field("task", &self.task).field("job", &self.job.id).finish_non_exhaustive()
+    }
+}
+
+/// How a provider's task ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum RemoteEnding {
+    /// Its results are stored.
+    Completed {
+        /// They.
+        result: JobResult,
+        /// What it cost, millionths of the currency that providers bill in.
+        cost_micros: i64,
+    },
+    /// It failed; nothing of it is stored.
+    Failed {
+        /// Why.
+        error: JobError,
+        /// What it may cost all the same.
+        cost_micros: i64,
+    },
+    /// It was stopped.
+    Cancelled {
+        /// What it may cost all the same.
+        cost_micros: i64,
+    },
+    /// It was left, for the next attempt to go on with.
+    Left,
+}
+
+/// Whoever speaks with providers.
+#[async_trait]
+pub trait RemoteExecution: Send + Sync + fmt::Debug {
+    /// Whether one more task of a provider can begin now. A provider that is not there has room: its tasks fail at once.
+    fn has_room(&self, provider: &ProviderId) -> bool;
+
+    /// Completes when [`Self::has_room`] may say something else than when this was called.
+    fn room_changed(&self) -> Notified<'_>;
+
+    /// Has a provider fulfil a task, to its end.
+    async fn run(&self, work: RemoteWork) -> RemoteEnding;
+}

@@ -1,0 +1,218 @@
+//! Tasks that providers fulfil: claimed as soon as their provider has room, and followed beside what the devices do.
+
+use std::collections::HashMap;
+use std::error::Error;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use parking_lot::Mutex;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::dispatcher::Shared;
+use super::task_run::{Conclusion, blame, conclude};
+use crate::domain::{
+    ErrorCode, JobError, JobKind, JobResult, Progress, ProjectId, ProviderId, RemoteRequest, Spent, TaskId, UserId,
+};
+use crate::execution::results::Attempt;
+use crate::execution::{RemoteEnding, RemoteExecution, RemoteWork};
+use crate::jobs::RunningTask;
+use crate::jobs::store::{Outcome, QueuedTask, Release, StoreError};
+
+/// Most tasks that are followed at once. They only wait, but each holds a lease.
+const MOST_TOGETHER: usize = 1024;
+/// The pause after the store failed.
+const STORE_PAUSE: Duration = Duration::from_millis(500);
+/// How long nothing happens at most before the queue is looked at again.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+
+/// How many of whose tasks run.
+#[derive(Debug, Default)]
+struct Running {
+    all: usize,
+    of_users: HashMap<UserId, u32>,
+    of_projects: HashMap<ProjectId, u32>,
+}
+
+impl Running {
+    fn count<K: std::hash::Hash + Eq + Clone>(counts: &mut HashMap<K, u32>, key: &K, one_more: bool) {
+        let count = counts.entry(key.clone()).or_default();
+        *count = if one_more { count.saturating_add(1) } else { count.saturating_sub(1) };
+        if *count == 0 {
+            counts.remove(key);
+        }
+    }
+
+    fn change(&mut self, task: &RunningTask, one_more: bool) {
+        self.all = if one_more { self.all + 1 } else { self.all.saturating_sub(1) };
+        Self::count(&mut self.of_users, &task.job.user, one_more);
+        if let Some(project) = &task.job.project {
+            Self::count(&mut self.of_projects, project, one_more);
+        }
+    }
+
+    /// Whether the tenants of a task may have one more.
+    fn admits(&self, task: &QueuedTask, shared: &Shared) -> bool {
+        let shares = &shared.parts.shares;
+        let below = |cap: Option<u32>, count: Option<&u32>| cap.is_none_or(|cap| count.copied().unwrap_or(0) < cap);
+        let of_project = task.project.as_ref();
+        self.all < MOST_TOGETHER
+            && below(shares.user_concurrency(&task.user), self.of_users.get(&task.user))
+            && of_project.is_none_or(|project| below(shares.project_concurrency(project), self.of_projects.get(project)))
+    }
+}
+
+/// Claims and follows until the scheduler stops.
+pub(super) async fn run_until_stopped(shared: Arc<Shared>, remote: Arc<dyn RemoteExecution>) {
+    let running = Arc::new(Mutex::new(Running::default()));
+    while !shared.stop.is_cancelled() {
+        // Registered before the queue is looked at, so that what happens meanwhile wakes the wait.
+        let mut arrived = std::pin::pin!(shared.remote_work.notified());
+        arrived.as_mut().enable();
+        let mut room = std::pin::pin!(remote.room_changed());
+        room.as_mut().enable();
+        match claim_first(&shared, &*remote, &running).await {
+            Ok(Some(task)) => {
+                running.lock().change(&task, true);
+                let (shared, remote, running) = (shared.clone(), remote.clone(), running.clone());
+                shared.clone().tasks.spawn(async move {
+                    let task = Arc::new(task);
+                    run(&shared, &*remote, &task).await;
+                    running.lock().change(&task, false);
+                    // Another one may have waited for it.
+                    shared.remote_work.notify_one();
+                });
+            }
+            Ok(None) => {
+                let pause = until_next_due(&shared);
+                tokio::select! {
+                    () = shared.stop.cancelled() => {}
+                    () = arrived => {}
+                    () = room => {}
+                    () = tokio::time::sleep(pause) => {}
+                }
+            }
+            Err(error) => {
+                tracing::error!(error = &error as &dyn Error, "Cannot claim tasks: {error}; trying again soon");
+                tokio::select! {
+                    () = shared.stop.cancelled() => {}
+                    () = tokio::time::sleep(STORE_PAUSE) => {}
+                }
+            }
+        }
+    }
+}
+
+fn until_next_due(shared: &Shared) -> Duration {
+    let now = shared.clock().now();
+    let due = shared.waiting.lock().remote.next_due(now);
+    due.map_or(LONGEST_WAIT, |due| Duration::from_millis(u64::try_from(due.0 - now.0).unwrap_or(0).max(1)).min(LONGEST_WAIT))
+}
+
+/// Claims the task whose turn it is; `None` when nothing is due, nothing has room, or somebody else was faster.
+async fn claim_first(
+    shared: &Shared,
+    remote: &dyn RemoteExecution,
+    running: &Mutex<Running>,
+) -> Result<Option<RunningTask>, StoreError> {
+    let first: Option<(TaskId, _)> = {
+        let (waiting, running) = (shared.waiting.lock(), running.lock());
+        let has_room = |task: &QueuedTask| {
+            let provider: Option<ProviderId> = task.batch.model.as_str().parse().ok();
+            provider.is_none_or(|provider| remote.has_room(&provider)) && running.admits(task, shared)
+        };
+        waiting.remote.first(shared.clock().now(), has_room).map(|task| (task.task, task.job))
+    };
+    let Some(first) = first else { return Ok(None) };
+    let claimed = shared.parts.runner.claim(&[first], shared.parts.options.lease).await?;
+    shared.waiting.lock().remote.remove(first.0);
+    Ok(claimed.into_iter().next())
+}
+
+/// Follows a claimed task and writes down how it ended. A panic on the way counts as the task's failure.
+async fn run(shared: &Arc<Shared>, remote: &dyn RemoteExecution, task: &Arc<RunningTask>) {
+    let begun = Instant::now();
+    let followed = AssertUnwindSafe(follow(shared, remote, task)).catch_unwind().await;
+    let (conclusion, spent) = followed.unwrap_or_else(|_| {
+        tracing::error!(job.id = %task.job.id, "Following job {} panicked", task.job.id);
+        (blame(task, "the server's own code panicked", 0, shared.clock().now()), Spent::default())
+    });
+    if !matches!(conclusion, Conclusion::End(Outcome::Completed(_))) {
+        attempt(task).delete_files(&shared.parts.storage).await;
+    }
+    conclude(shared, task, conclusion, spent, begun.elapsed()).await;
+}
+
+fn attempt(task: &RunningTask) -> Attempt {
+    Attempt::new(&task.job, task.position, task.fence.attempt)
+}
+
+async fn follow(shared: &Arc<Shared>, remote: &dyn RemoteExecution, task: &Arc<RunningTask>) -> (Conclusion, Spent) {
+    let Some(request) = task.request().remote().cloned() else {
+        let error = JobError { code: ErrorCode::Internal, message: "the task has nothing that a provider can make".to_owned() };
+        return (Conclusion::End(Outcome::Failed(error)), Spent::default());
+    };
+    let waited_ms = task.job.started.map_or(0, |started| started.0 - task.job.created.0);
+    shared.parts.observer.job_started(&request.model, waited_ms as f64 / 1000.0);
+    let provider = request.provider.clone();
+    tracing::info!(job.id = %task.job.id, %provider, waited_ms, "Job {} goes to {provider}", task.job.id);
+    let leave = CancellationToken::new();
+    let progress = {
+        let (shared, task) = (shared.clone(), task.clone());
+        move |percent: u32| shared.parts.runner.publish_progress(&task, Progress { step: percent.min(100), steps: 100 })
+    };
+    let work = RemoteWork {
+        task: task.fence.task,
+        job: task.job.clone(),
+        request: request.clone(),
+        attempt: attempt(task),
+        stop: task.stop.clone(),
+        leave: leave.clone(),
+        progress: Arc::new(progress),
+    };
+    let mut running = std::pin::pin!(remote.run(work));
+    let ending = loop {
+        tokio::select! {
+            ending = &mut running => break ending,
+            () = left(shared, task), if !leave.is_cancelled() => leave.cancel(),
+        }
+    };
+    if task.lost.is_cancelled() {
+        return (Conclusion::Discard, Spent::default());
+    }
+    let costs = |cost_micros| Spent { cost_micros, ..Spent::default() };
+    match ending {
+        RemoteEnding::Completed { result, cost_micros } => {
+            let spent = delivered(&request, &result, cost_micros);
+            (Conclusion::End(Outcome::Completed(result)), spent)
+        }
+        RemoteEnding::Failed { error, cost_micros } => (Conclusion::End(Outcome::Failed(error)), costs(cost_micros)),
+        RemoteEnding::Cancelled { cost_micros } => (Conclusion::End(Outcome::Cancelled), costs(cost_micros)),
+        RemoteEnding::Left => (Conclusion::Return(Release::default()), Spent::default()),
+    }
+}
+
+/// What a completed task takes from the quotas.
+fn delivered(request: &RemoteRequest, result: &JobResult, cost_micros: i64) -> Spent {
+    let artifacts = &result.artifacts;
+    let storage_bytes = artifacts.iter().fold(0_i64, |sum, artifact| sum.saturating_add_unsigned(artifact.bytes));
+    let count = i64::try_from(artifacts.len()).unwrap_or(i64::MAX);
+    let spent = Spent { cost_micros, storage_bytes, ..Spent::default() };
+    match request.output {
+        JobKind::Image => Spent { images: count, ..spent },
+        JobKind::Film => {
+            let milliseconds = artifacts.iter().filter_map(|artifact| artifact.video.as_ref()).map(|video| video.duration_ms);
+            Spent { videos: 1, video_ms: milliseconds.fold(0, i64::saturating_add), ..spent }
+        }
+    }
+}
+
+/// Completes when this server shall not follow the task any more, whoever goes on with it.
+async fn left(shared: &Shared, task: &RunningTask) {
+    tokio::select! {
+        () = task.lost.cancelled() => {}
+        () = shared.preempt.cancelled() => {}
+    }
+}
