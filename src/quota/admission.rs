@@ -11,7 +11,8 @@ const LOCAL_PROVIDER: &str = "local";
 pub(super) fn check(request: &JobRequest, holder: &Holder, policy: &TenantPolicy) -> Result<(), Forbidden> {
     let check = Check { whose: text::whose(holder), policy };
     // A route's name is on the list, or each of its targets' is.
-    let is_named = policy.limits.models.as_ref().is_some_and(|models| models.contains(request.model()));
+    let is_routed = matches!(request, JobRequest::Routed(_));
+    let is_named = is_routed && policy.limits.models.as_ref().is_some_and(|models| models.contains(request.model()));
     request.targets().iter().try_for_each(|target| match target {
         JobRequest::Image(request) => check.pictures(request, is_named),
         JobRequest::Film(film) => check.film(film, is_named),
