@@ -12,6 +12,7 @@ pub mod state;
 pub mod tokens;
 
 mod authentication;
+mod completion;
 mod documentation;
 mod extract;
 mod film_submission;

@@ -7,10 +7,10 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
-use super::completion::Waiting;
 use super::order::{CreateImagesRequest, Delivery, field_name};
 use super::response::{ImageData, ImagesResponse, Usage};
 use super::stream::stream_response;
+use crate::api::completion::Waiting;
 use crate::api::error::{ApiError, OpenAiErrorEnvelope};
 use crate::api::extract::{BaseUrl, Caller, JsonBody};
 use crate::api::links::OPENAI_LINK_SECONDS;

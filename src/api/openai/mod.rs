@@ -3,7 +3,6 @@
 pub(super) mod images;
 pub(super) mod models;
 
-mod completion;
 mod order;
 mod partials;
 mod picture_size;

@@ -10,10 +10,10 @@ use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
 
-use super::completion::{Happening, Waiting};
 use super::order::Delivery;
 use super::partials::{PartialSchedule, enlarged_preview};
 use super::response::{ImageEvent, Usage};
+use crate::api::completion::{Happening, Waiting};
 use crate::api::error::ApiError;
 use crate::api::native::events::{KEEP_ALIVE, sse_event};
 use crate::domain::{Job, JobResult};
