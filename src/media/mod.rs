@@ -4,4 +4,5 @@ pub mod a1111;
 pub mod camera;
 pub mod decode;
 pub mod encode;
+pub mod png_text;
 pub mod video;
