@@ -28,7 +28,12 @@ pub struct ModelIdentity {
 impl ModelIdentity {
     /// The short hash that galleries know a model by: ten digits of the denoiser's.
     pub fn short_hash(&self) -> Option<String> {
-        COMPONENTS.iter().find_map(|component| self.components.get(*component)).map(|digest| digest.short(10))
+        self.denoiser().map(|digest| digest.short(10))
+    }
+
+    /// The denoiser's hash; of a model without one that of what comes next.
+    pub fn denoiser(&self) -> Option<Sha256Digest> {
+        COMPONENTS.iter().find_map(|component| self.components.get(*component)).copied()
     }
 }
 
@@ -40,40 +45,62 @@ pub struct IdentityCache {
 
 #[derive(Clone, Copy, Debug)]
 struct Known {
+    stamp: Stamp,
+    digest: Sha256Digest,
+}
+
+/// What changes when a file does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
     bytes: u64,
     modified: SystemTime,
-    digest: Sha256Digest,
 }
 
 impl IdentityCache {
     /// The identity of the model in `directory`. Blocking, and as slow as reading every weight file once; then nearly free.
     pub fn identify(&self, directory: &Path) -> io::Result<ModelIdentity> {
-        let mut components = BTreeMap::new();
-        for component in COMPONENTS {
-            let digests: Vec<Sha256Digest> =
-                weight_files(&directory.join(component))?.iter().map(|file| self.digest(file)).collect::<io::Result<_>>()?;
-            let digest = match digests.as_slice() {
-                [] => continue,
-                [only] => *only,
-                shards => Sha256Digest::of(&shards.iter().flat_map(|shard| shard.0).collect::<Vec<u8>>()),
-            };
-            components.insert(component.to_owned(), digest);
-        }
-        Ok(ModelIdentity { components })
+        identity(directory, |file| self.digest(file))
+    }
+
+    /// The same, if every hash is known already. Blocking.
+    pub fn known(&self, directory: &Path) -> Option<ModelIdentity> {
+        identity(directory, |file| self.look_up(file)?.1.ok_or_else(|| io::ErrorKind::NotFound.into())).ok()
     }
 
     fn digest(&self, path: &Path) -> io::Result<Sha256Digest> {
-        let metadata = std::fs::metadata(path)?;
-        let (bytes, modified) = (metadata.len(), metadata.modified()?);
-        if let Some(known) = self.files.lock().get(path)
-            && (known.bytes, known.modified) == (bytes, modified)
-        {
-            return Ok(known.digest);
+        let (stamp, digest) = self.look_up(path)?;
+        if let Some(digest) = digest {
+            return Ok(digest);
         }
         let digest = file_sha256(path)?;
-        self.files.lock().insert(path.to_owned(), Known { bytes, modified, digest });
+        self.files.lock().insert(path.to_owned(), Known { stamp, digest });
         Ok(digest)
     }
+
+    /// A file as it is now, and its hash if it has not changed since that was taken.
+    fn look_up(&self, path: &Path) -> io::Result<(Stamp, Option<Sha256Digest>)> {
+        let metadata = std::fs::metadata(path)?;
+        let stamp = Stamp { bytes: metadata.len(), modified: metadata.modified()? };
+        let files = self.files.lock();
+        let known = files.get(path).filter(|known| known.stamp == stamp);
+        Ok((stamp, known.map(|known| known.digest)))
+    }
+}
+
+/// The identity of the model in `directory`, with its files' hashes from `digest`.
+fn identity(directory: &Path, digest: impl Fn(&Path) -> io::Result<Sha256Digest>) -> io::Result<ModelIdentity> {
+    let mut components = BTreeMap::new();
+    for component in COMPONENTS {
+        let digests: Vec<Sha256Digest> =
+            weight_files(&directory.join(component))?.iter().map(|file| digest(file)).collect::<io::Result<_>>()?;
+        let digest = match digests.as_slice() {
+            [] => continue,
+            [only] => *only,
+            shards => Sha256Digest::of(&shards.iter().flat_map(|shard| shard.0).collect::<Vec<u8>>()),
+        };
+        components.insert(component.to_owned(), digest);
+    }
+    Ok(ModelIdentity { components })
 }
 
 /// A file's hash, read in chunks. Blocking.
@@ -131,7 +158,9 @@ mod tests {
         write(path, "text_encoder/model-00001-of-00002.safetensors", "one");
         write(path, "text_encoder/model-00002-of-00002.safetensors", "two");
         let cache = IdentityCache::default();
+        assert_eq!(cache.known(path), None);
         let identity = cache.identify(path).unwrap();
+        assert_eq!(cache.known(path).as_ref(), Some(&identity));
         let shards = [Sha256Digest::of(b"one").0, Sha256Digest::of(b"two").0].concat();
         assert_eq!(identity.components["unet"], Sha256Digest::of(b"plain"));
         assert_eq!(identity.components["vae"], Sha256Digest::of(b"half"));
@@ -140,6 +169,7 @@ mod tests {
         assert_eq!(identity.short_hash().unwrap(), Sha256Digest::of(b"plain").to_string()[..10]);
         assert_eq!(cache.identify(path).unwrap(), identity);
         write(path, "unet/a.safetensors", "changed");
+        assert_eq!(cache.known(path), None);
         assert_eq!(cache.identify(path).unwrap().components["unet"], Sha256Digest::of(b"changed"));
     }
 

@@ -177,6 +177,11 @@ impl ModelCatalog {
         })
     }
 
+    /// The same as far as nothing needs to be hashed for it. Blocking.
+    pub fn known_identity(&self, id: &ModelId) -> Option<ModelIdentity> {
+        self.shared.identities.known(&self.directory(id).ok()?)
+    }
+
     fn look(&self) -> parking_lot::MutexGuard<'_, Look> {
         let mut look = self.shared.look.lock();
         if look.taken.is_none_or(|taken| taken.elapsed() > FRESH) {
