@@ -25,14 +25,18 @@ dependencies() {
     fi
 }
 
-end_to_end() {
+python_environment() {
     local environment=$target/e2e-venv
     if ! cmp -s tests/e2e/requirements.txt "$environment/installed.txt"; then
         python3 -m venv --clear "$environment"
         "$environment/bin/pip" install --quiet --disable-pip-version-check --requirement tests/e2e/requirements.txt
         cp tests/e2e/requirements.txt "$environment/installed.txt"
     fi
-    "$environment/bin/python" tests/e2e/test_openai_client.py "$target/debug/framewright"
+}
+
+end_to_end() { # end_to_end SCRIPT
+    python_environment
+    "$target/e2e-venv/bin/python" "tests/e2e/$1" "$target/debug/framewright"
 }
 
 dashboard() {
@@ -47,7 +51,8 @@ stage "a killed PostgreSQL" scripts/postgres.sh run cargo test --locked --packag
 stage "documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
 stage "dependencies" dependencies
 stage "the server, built" cargo build --locked --bin framewright
-stage "end to end, with the openai package" end_to_end
+stage "end to end, with the openai package" end_to_end test_openai_client.py
+stage "end to end, with a client of A1111's" end_to_end test_a1111_client.py
 stage "end to end, with Prometheus and the dashboard" dashboard
 
 printf '\nall passed in %d s:\n' "$SECONDS"

@@ -1,15 +1,19 @@
 //! Who is asking.
 
+use std::borrow::Cow;
+
 use axum::extract::{Request, State};
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 use axum::middleware::Next;
 use axum::response::Response;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use secrecy::ExposeSecret;
 use serde::Deserialize;
 use subtle::ConstantTimeEq;
 
-use super::error::{ApiError, ErrorKind};
+use super::error::{ApiError, ErrorKind, Surface};
 use super::extract::Caller;
 use super::links::LinkError;
 use super::state::ApiState;
@@ -30,7 +34,7 @@ pub(super) struct SignedLink;
 
 /// Lets a request through with its [`Principal`] attached, or refuses it.
 pub(super) async fn require_key(State(state): State<ApiState>, mut request: Request, next: Next) -> Result<Response, ApiError> {
-    let principal = authenticate(&state, request.headers()).await?;
+    let principal = authenticate(&state, Surface::of_path(request.uri().path()), request.headers()).await?;
     request.extensions_mut().insert(principal);
     Ok(next.run(request).await)
 }
@@ -59,7 +63,7 @@ pub(super) async fn require_key_or_link(
         // The link itself is the right to the file, whosever the task is.
         administrator("link")?
     } else {
-        authenticate(&state, request.headers()).await?
+        authenticate(&state, Surface::Native, request.headers()).await?
     };
     request.extensions_mut().insert(principal);
     Ok(next.run(request).await)
@@ -80,18 +84,19 @@ pub(super) async fn require_admin_unless_loopback(
     request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
-    if !state.settings.loopback && !authenticate(&state, request.headers()).await?.admin {
+    if !state.settings.loopback && !authenticate(&state, Surface::Native, request.headers()).await?.admin {
         return Err(not_an_administrator());
     }
     Ok(next.run(request).await)
 }
 
 /// Whom the request's key belongs to: the administrator's key from the environment, a signed token, or a stored key.
-async fn authenticate(state: &ApiState, headers: &HeaderMap) -> Result<Principal, ApiError> {
+async fn authenticate(state: &ApiState, surface: Surface, headers: &HeaderMap) -> Result<Principal, ApiError> {
     if !state.settings.auth_enabled {
         return administrator("local");
     }
-    let presented = presented_key(headers).ok_or(AuthenticationError::Missing)?;
+    let presented = presented_key(surface, headers).ok_or(AuthenticationError::Missing)?;
+    let presented: &str = &presented;
     if let Some(master_key) = &state.settings.master_key
         && bool::from(presented.as_bytes().ct_eq(master_key.expose_secret().as_bytes()))
     {
@@ -105,13 +110,28 @@ async fn authenticate(state: &ApiState, headers: &HeaderMap) -> Result<Principal
     Ok(state.keys.authenticate(presented).await?)
 }
 
-/// The key in `Authorization: Bearer` or, for clients that cannot set that, `X-API-Key`.
-fn presented_key(headers: &HeaderMap) -> Option<&str> {
-    let bearer = headers.get(AUTHORIZATION).and_then(|value| {
+/// The key in `Authorization: Bearer` or, for clients that cannot set that, `X-API-Key`. Clients of A1111 know a name and a password:
+/// on that surface the key may be the password, whatever the name.
+fn presented_key(surface: Surface, headers: &HeaderMap) -> Option<Cow<'_, str>> {
+    let authorization = headers.get(AUTHORIZATION).and_then(|value| {
         let (scheme, key) = value.to_str().ok()?.split_once(' ')?;
-        scheme.eq_ignore_ascii_case("bearer").then_some(key.trim())
+        let key = key.trim();
+        if scheme.eq_ignore_ascii_case("bearer") {
+            Some(Cow::Borrowed(key))
+        } else if surface == Surface::A1111 && scheme.eq_ignore_ascii_case("basic") {
+            password(key).map(Cow::Owned)
+        } else {
+            None
+        }
     });
-    bearer.or_else(|| headers.get("x-api-key")?.to_str().ok().map(str::trim)).filter(|key| !key.is_empty())
+    let header = || headers.get("x-api-key")?.to_str().ok().map(|key| Cow::Borrowed(key.trim()));
+    authorization.or_else(header).filter(|key| !key.is_empty())
+}
+
+/// The password within RFC 7617's credentials.
+fn password(credentials: &str) -> Option<String> {
+    let decoded = String::from_utf8(BASE64_STANDARD.decode(credentials).ok()?).ok()?;
+    decoded.split_once(':').map(|(_, password)| password.to_owned())
 }
 
 fn administrator(name: &str) -> Result<Principal, ApiError> {
@@ -137,6 +157,19 @@ mod tests {
     #[case("cookie", "abc", None)]
     fn where_keys_are_looked_for(#[case] header: &'static str, #[case] value: &'static str, #[case] key: Option<&str>) {
         let headers = HeaderMap::from_iter([(axum::http::HeaderName::from_static(header), HeaderValue::from_static(value))]);
-        assert_eq!(presented_key(&headers), key);
+        assert_eq!(presented_key(Surface::Native, &headers).as_deref(), key);
+    }
+
+    #[rstest]
+    #[case(Surface::A1111, "Basic dXNlcjprZXk=", Some("key"))]
+    #[case(Surface::A1111, "basic OmtleTp3aXRoOmNvbG9ucw==", Some("key:with:colons"))]
+    #[case(Surface::A1111, "Bearer abc", Some("abc"))]
+    #[case(Surface::A1111, "Basic dXNlcg==", None)]
+    #[case(Surface::A1111, "Basic dXNlcjo=", None)]
+    #[case(Surface::A1111, "Basic %%%", None)]
+    #[case(Surface::OpenAi, "Basic dXNlcjprZXk=", None)]
+    fn passwords_are_keys_of_one_surface(#[case] surface: Surface, #[case] value: &'static str, #[case] key: Option<&str>) {
+        let headers = HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_static(value))]);
+        assert_eq!(presented_key(surface, &headers).as_deref(), key);
     }
 }

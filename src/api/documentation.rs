@@ -30,6 +30,7 @@ use super::state::ApiState;
         (name = "server", description = "How the server is"),
         (name = "administration", description = "Users, projects, keys, devices, loaded models and the queue; for administrators"),
         (name = "openai", description = "The same in OpenAI's words"),
+        (name = "a1111", description = "Pictures in the words of Stable Diffusion web UI (A1111); the key may be the password of HTTP Basic here"),
     ),
     security(("api_key" = [])),
     modifiers(&BearerKey)

@@ -18,7 +18,8 @@ use crate::media::encode::{PngText, encode_png};
 /// How many pictures are decoded at a time: each may take as much memory as the largest allowed picture.
 const DECODED_AT_A_TIME: usize = 2;
 
-const BASE64: GeneralPurpose = GeneralPurpose::new(
+/// With or without padding.
+pub(super) const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
@@ -55,20 +56,29 @@ impl InitImageDecoder {
             OrderedFile::Text(text) => OrderedFile::Text(base64_of(&field, text)?),
             OrderedFile::Bytes(bytes) => OrderedFile::Bytes(bytes),
         };
+        self.beside_others(move || match file {
+            OrderedFile::Text(text) => decode_base64_picture(&field, &text),
+            OrderedFile::Bytes(bytes) => decode_picture(&field, &bytes),
+        })
+        .await
+    }
+
+    /// Other work on a picture of a user's, within the same bound.
+    pub(super) async fn beside_others<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
+    ) -> Result<T, ApiError> {
         let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(ApiError::internal)?;
-        let decoded = tokio::task::spawn_blocking(move || {
+        let working = tokio::task::spawn_blocking(move || {
             let _permit = permit;
-            match file {
-                OrderedFile::Text(text) => decode_base64_picture(&field, &text),
-                OrderedFile::Bytes(bytes) => decode_picture(&field, &bytes),
-            }
+            work()
         });
-        decoded.await.map_err(ApiError::internal)?
+        working.await.map_err(ApiError::internal)?
     }
 }
 
 /// The base64 part of a data URL, or the whole text.
-fn base64_of(field: &str, text: String) -> Result<String, ApiError> {
+pub(super) fn base64_of(field: &str, text: String) -> Result<String, ApiError> {
     if !text.chars().take(5).collect::<String>().eq_ignore_ascii_case("data:") {
         return Ok(text);
     }

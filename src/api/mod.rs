@@ -11,6 +11,7 @@ pub mod router;
 pub mod state;
 pub mod tokens;
 
+mod a1111;
 mod authentication;
 mod completion;
 mod documentation;
@@ -27,6 +28,7 @@ mod submission;
 mod tenancy;
 mod whole_number;
 
+pub use a1111::A1111Memory;
 pub use links::LinkSigner;
 pub use router::router;
 pub use state::{ApiSettings, ApiState};

@@ -15,7 +15,7 @@ use utoipa_axum::routes;
 use super::authentication::{require_admin, require_admin_unless_loopback, require_key, require_key_or_link};
 use super::error::{ApiError, ErrorKind};
 use super::state::{ApiSettings, ApiState};
-use super::{documentation, extract, native, observe, openai, rate_limit};
+use super::{a1111, documentation, extract, native, observe, openai, rate_limit};
 
 /// The whole API. A path with and without its trailing slash is the same.
 pub fn router(state: ApiState) -> Router {
@@ -76,6 +76,7 @@ fn routes(state: &ApiState) -> OpenApiRouter<ApiState> {
         .routes(routes!(openai::videos::variations::remix_video))
         .routes(routes!(openai::models::list_openai_models))
         .routes(routes!(openai::models::get_openai_model))
+        .merge(a1111::routes())
         .merge(administration())
         .route_layer(from_fn_with_state(state.clone(), rate_limit::limit_rate))
         .route_layer(from_fn_with_state(state.clone(), require_key));

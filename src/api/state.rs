@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use url::Url;
 
+use super::a1111::A1111Memory;
 use super::init_image::InitImageDecoder;
 use super::linked_file::LinkedFiles;
 use super::links::LinkSigner;
@@ -51,6 +52,8 @@ pub struct ApiState {
     pub linked_files: LinkedFiles,
     /// Decodes pictures that users send or link to, a few at a time.
     pub init_images: InitImageDecoder,
+    /// What A1111's surface remembers of its callers.
+    pub a1111: A1111Memory,
     /// Work that outlives its request (a cancellation on behalf of a client that hung up); wait for it before the database closes.
     pub background: TaskTracker,
     /// Cancelled when the server stops: every open event stream then ends.

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use serde::de::{self, Deserialize, Deserializer, Visitor};
+use serde::ser::{Serialize, Serializer};
 
 use super::error::ApiError;
 
@@ -39,6 +40,17 @@ impl<'de> Deserialize<'de> for WholeNumber {
     }
 }
 
+impl Serialize for WholeNumber {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match (u64::try_from(self.0), i64::try_from(self.0)) {
+            (Ok(number), _) => serializer.serialize_u64(number),
+            (_, Ok(number)) => serializer.serialize_i64(number),
+            // As large as that it was a fraction's notation.
+            _ => serializer.serialize_f64(self.0 as f64),
+        }
+    }
+}
+
 /// A priority from −`most` to `most`.
 pub(super) fn priority_within(number: WholeNumber, most: i128) -> Result<i32, ApiError> {
     match i32::try_from(number.0) {
@@ -60,7 +72,9 @@ mod tests {
     #[case("18446744073709551615", (1 << 64) - 1)]
     #[case("1e300", i128::MAX)]
     fn numbers(#[case] json: &str, #[case] number: i128) {
-        assert_eq!(serde_json::from_str::<WholeNumber>(json).unwrap(), WholeNumber(number));
+        let read: WholeNumber = serde_json::from_str(json).unwrap();
+        assert_eq!(read, WholeNumber(number));
+        assert_eq!(serde_json::from_value::<WholeNumber>(serde_json::to_value(read).unwrap()).unwrap(), read);
     }
 
     #[rstest]

@@ -10,7 +10,7 @@ use super::shares::TenantShares;
 use super::{ServeError, compute, stores, tenant_files};
 use crate::api::init_image::InitImageDecoder;
 use crate::api::linked_file::LinkedFiles;
-use crate::api::{ApiSettings, ApiState, LinkSigner, TokenVerifier};
+use crate::api::{A1111Memory, ApiSettings, ApiState, LinkSigner, TokenVerifier};
 use crate::config::Config;
 use crate::config::tenants::TenantFiles;
 use crate::database::Database;
@@ -109,6 +109,7 @@ impl Parts {
             egress,
             init_images: InitImageDecoder::new(linked_files.clone()),
             linked_files,
+            a1111: A1111Memory::default(),
             background: TaskTracker::new(),
             shutdown: CancellationToken::new(),
         };

@@ -185,6 +185,7 @@ impl TestServer {
             egress: options.egress,
             init_images: InitImageDecoder::new(linked_files.clone()),
             linked_files,
+            a1111: framewright::api::A1111Memory::default(),
             background: TaskTracker::new(),
             shutdown: CancellationToken::new(),
         };

@@ -3,7 +3,10 @@
 //! Handlers return [`ApiError`]; as a response it is only a status with the error attached, and `observe` renders it for the
 //! surface that the path belongs to and logs its cause. So the extractors' refusals, unknown routes and panics all look alike.
 
+mod a1111;
 mod causes;
+
+pub use a1111::{A1111Error, A1111ValidationError};
 
 use std::borrow::Cow;
 use std::error::Error;
@@ -55,6 +58,8 @@ pub enum ErrorKind {
     OutputNotFound,
     /// No such model.
     ModelNotFound,
+    /// No such sampler, on the surface that says so of the name.
+    SamplerNotFound,
     /// No such project.
     ProjectNotFound,
     /// No such key.
@@ -137,6 +142,7 @@ impl ErrorKind {
             Self::TaskNotFound => same(S::NOT_FOUND, "task_not_found", REQUEST),
             Self::OutputNotFound => same(S::NOT_FOUND, "output_not_found", REQUEST),
             Self::ModelNotFound => same(S::NOT_FOUND, "model_not_found", REQUEST),
+            Self::SamplerNotFound => same(S::NOT_FOUND, "sampler_not_found", REQUEST),
             Self::ProjectNotFound => same(S::NOT_FOUND, "project_not_found", REQUEST),
             Self::KeyNotFound => same(S::NOT_FOUND, "key_not_found", REQUEST),
             Self::DeviceNotFound => same(S::NOT_FOUND, "device_not_found", REQUEST),
@@ -182,12 +188,21 @@ pub enum Surface {
     Native,
     /// `{"error": {…}}`.
     OpenAi,
+    /// `{"error", "detail", "body", "errors"}` and, of a field, `{"detail": […]}`.
+    A1111,
 }
 
 impl Surface {
     /// The surface that a path belongs to.
     pub fn of_path(path: &str) -> Self {
-        if path == "/v1" || path.starts_with("/v1/") { Self::OpenAi } else { Self::Native }
+        let is_below = |root: &str| path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        if is_below("/v1") {
+            Self::OpenAi
+        } else if is_below("/sdapi/v1") || is_below("/internal") {
+            Self::A1111
+        } else {
+            Self::Native
+        }
     }
 }
 
@@ -241,6 +256,15 @@ impl ApiError {
     pub fn with_retry_after(mut self, seconds: u32) -> Self {
         self.retry_after_seconds = Some(seconds);
         self
+    }
+
+    /// Calls the field what a surface calls it, in the message too.
+    #[must_use]
+    pub fn rename_field(mut self, name: &'static str) -> Self {
+        if let Some(rest) = self.field.as_deref().and_then(|field| self.message.strip_prefix(field)) {
+            self.message = format!("{name}{rest}");
+        }
+        self.with_field(name)
     }
 
     /// Attaches what the log shall have.
@@ -298,6 +322,7 @@ impl ApiError {
                 response
             }
             Surface::OpenAi => (rendering.openai_status, Json(self.openai_envelope())).into_response(),
+            Surface::A1111 => self.a1111_response(),
         };
         if matches!(
             self.kind,
@@ -311,7 +336,8 @@ impl ApiError {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         if response.status() == StatusCode::UNAUTHORIZED {
-            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            let scheme = if surface == Surface::A1111 { "Basic" } else { "Bearer" };
+            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static(scheme));
         }
         response
     }
@@ -415,7 +441,7 @@ mod tests {
     #[tokio::test]
     async fn causes_are_for_the_log_alone() {
         let error = ApiError::internal("password=hunter2");
-        for surface in [Surface::Native, Surface::OpenAi] {
+        for surface in [Surface::Native, Surface::OpenAi, Surface::A1111] {
             let response = error.render(surface);
             assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
             assert!(!body(response).await.contains("hunter2"));
@@ -443,6 +469,9 @@ mod tests {
             ("/v1beta", Surface::Native),
             ("/api/v1/models", Surface::Native),
             ("/", Surface::Native),
+            ("/sdapi/v1/txt2img", Surface::A1111),
+            ("/internal/progress", Surface::A1111),
+            ("/sdapi/v2", Surface::Native),
         ] {
             assert_eq!(Surface::of_path(path), surface, "{path}");
         }

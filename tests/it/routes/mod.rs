@@ -1,5 +1,6 @@
 //! The HTTP API through its real router; the files mirror the routes.
 
+mod a1111;
 mod administration;
 mod authentication;
 mod bad_input;
