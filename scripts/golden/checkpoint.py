@@ -54,6 +54,10 @@ CHECKPOINTS = {
             "beta_start": 0.00085, "clip_sample": False, "num_train_timesteps": 1000, "prediction_type": "epsilon",
             "set_alpha_to_one": False, "steps_offset": 1, "timestep_spacing": "trailing"},
         "force_zeros": False},
+    "inpainting": {
+        "unet": {**unet.TWO_LEVEL, "in_channels": 9, "layers_per_block": 1}, "vae": vae.TWO_LEVEL,
+        "text_encoder": {**TEXT, "hidden_act": "quick_gelu"}, "text_encoder_2": {**TEXT, "hidden_act": "gelu"},
+        "scheduler": PUBLISHED, "force_zeros": True, "pipeline": "StableDiffusionXLInpaintPipeline"},
     "saved": {
         "unet": SMALL_UNET,
         "vae": {**vae.TWO_LEVEL, "block_out_channels": [8, 16], "norm_num_groups": 4},
@@ -77,6 +81,7 @@ class Checkpoint:
         self.name = name
         self.scheduler = definition["scheduler"]
         self.force_zeros = definition["force_zeros"]
+        self.pipeline = definition.get("pipeline", MODEL_INDEX["_class_name"])
         self.stored = definition.get("stored", "f32")
         self.tokenizer = tokenizer.load(root, tokenizer.PAD_WITH_END)
         self.tokenizer_2 = tokenizer.load(root, tokenizer.PAD_WITH_MARK)
@@ -98,7 +103,7 @@ class Checkpoint:
         return text_config({**settings, "eos_token_id": eos}, len(self.tokenizer))
 
     def model_index(self) -> dict:
-        index = {**MODEL_INDEX, "force_zeros_for_empty_prompt": self.force_zeros}
+        index = {**MODEL_INDEX, "_class_name": self.pipeline, "force_zeros_for_empty_prompt": self.force_zeros}
         return {**index, "scheduler": ["diffusers", self.scheduler["_class_name"]]}
 
     def write(self, directory: Path) -> None:

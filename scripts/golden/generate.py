@@ -12,6 +12,7 @@ import torch
 import transformers
 
 import checkpoint
+import inpaint
 import interpolate
 import noise
 import pipeline
@@ -33,7 +34,8 @@ from weights import rule_fixture
 # In order of need: text encoders read the tokenizers, pipelines read the saved checkpoint.
 PARTS = [
     (tokenizer, "tokenizers"), (text_encoder, "text_encoder"), (unet, "unet"), (vae, "vae"), (noise, "noise"),
-    (sampler, "sampler"), (checkpoint, "checkpoints"), (saved, "saved"), (pipeline, "pipeline"), (published, "published"),
+    (sampler, "sampler"), (checkpoint, "checkpoints"), (saved, "saved"), (pipeline, "pipeline"), (inpaint, "inpaint"),
+    (published, "published"),
     (svd_components, "svd_components"), (svd_single_file, "svd_single_file"), (svd_pipeline, "svd_pipeline"),
     (svd_published, "svd_published"), (upscale, "upscale"), (interpolate, "interpolate"),
 ]

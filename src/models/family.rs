@@ -114,6 +114,7 @@ fn picture(width: usize, height: usize, guided: bool) -> ImageRequest {
         seed: 0,
         init_image: None,
         strength: 1.0,
+        mask: None,
     }
 }
 

@@ -90,6 +90,7 @@ fn evaluations(model: &SdxlModel) -> Vec<f64> {
         seed: 1,
         init_image: None,
         strength: 0.3,
+        mask: None,
     };
     let interrupt = Interrupt::default();
     let mut machine = model.begin(&request, &interrupt).unwrap();

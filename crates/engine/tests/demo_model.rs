@@ -69,6 +69,7 @@ fn pictures(asked: &[Asked]) -> Vec<RgbPicture> {
             seed: asked.seed,
             init_image: None,
             strength: 0.3,
+            mask: None,
         };
         MODEL.begin(&request, &Interrupt::default()).unwrap()
     };

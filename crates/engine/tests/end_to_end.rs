@@ -5,110 +5,26 @@
 #[expect(dead_code, reason = "components are not looked at one by one here")]
 mod support;
 
-use std::collections::BTreeMap;
-use std::path::Path;
-use std::sync::{Arc, LazyLock, Mutex};
+#[path = "support/pictures.rs"]
+mod pictures;
 
-use framewright_engine::latent::Latent;
-use framewright_engine::ops::{Interrupt, Ops, Precision};
-use framewright_engine::pipelines::sdxl::{Generation, ImageRequest, ModelInfo, SdxlModel};
-use framewright_engine::pipelines::{Ended, Outputs, Proceed, StepMachine, Want, drive};
-use framewright_engine::vision::RgbPicture;
+use std::sync::Arc;
+
+use framewright_engine::ops::Interrupt;
+use framewright_engine::pipelines::sdxl::{Generation, ImageRequest, ModelInfo};
+use framewright_engine::pipelines::{Ended, Proceed, StepMachine, drive};
 use framewright_engine::vision::resize::resize_lanczos;
-use framewright_engine::weights::Variant;
+use framewright_engine::vision::{GreyPicture, RgbPicture};
+use pictures::{LEAST_PSNR_DB, advance, begin, model_of, psnr_db, run};
 use serde_json::Value;
-
-/// Peak signal-to-noise ratio that the issue asks of every case.
-const LEAST_PSNR_DB: f64 = 50.0;
-
-/// Each checkpoint is written and loaded once.
-fn model(name: &str) -> Arc<SdxlModel> {
-    static LOADED: LazyLock<Mutex<BTreeMap<String, Arc<SdxlModel>>>> = LazyLock::new(Mutex::default);
-    let mut loaded = LOADED.lock().unwrap();
-    let load = |directory: &Path| {
-        let ops = Ops::cpu(Precision::F32, None).unwrap();
-        Arc::new(SdxlModel::load(directory, &ops, Variant::Plain, &Interrupt::default()).unwrap())
-    };
-    let entry = loaded.entry(name.to_owned());
-    Arc::clone(entry.or_insert_with(|| match name {
-        // The one whose weights are files.
-        "saved" => load(&support::fixtures().join("saved")),
-        _ => load(support::checkpoint(name).path()),
-    }))
-}
-
-fn read_png(path: &Path) -> RgbPicture {
-    let mut reader = png::Decoder::new(std::io::BufReader::new(std::fs::File::open(path).unwrap())).read_info().unwrap();
-    let mut bytes = vec![0; reader.output_buffer_size().unwrap()];
-    let frame = reader.next_frame(&mut bytes).unwrap();
-    assert_eq!((frame.color_type, frame.bit_depth), (png::ColorType::Rgb, png::BitDepth::Eight));
-    bytes.truncate(frame.buffer_size());
-    RgbPicture { height: frame.height as usize, width: frame.width as usize, bytes }
-}
 
 /// The request for image `number` of a case.
 fn request(case: &Value, number: u64) -> ImageRequest {
-    let size = |key: &str| case[key].as_u64().unwrap() as usize;
-    let float = |key: &str| case[key].as_f64().map(|value| value as f32);
-    let sampler = case["sampler"].as_str().unwrap();
-    ImageRequest {
-        prompt: case["prompt"].as_str().unwrap().to_owned(),
-        negative_prompt: case["negative"].as_str().map(str::to_owned),
-        width: size("width"),
-        height: size("height"),
-        num_inference_steps: size("steps"),
-        guidance_scale: float("guidance").unwrap(),
-        guidance_rescale: float("rescale").unwrap(),
-        sampler: Some(match case["sigma_mode"].as_str().unwrap() {
-            "plain" => sampler.to_owned(),
-            mode => format!("{sampler}_{mode}"),
-        }),
-        seed: case["seed"].as_str().unwrap().parse::<u64>().unwrap() + number,
-        init_image: case["init_image"].as_str().map(|file| Arc::new(read_png(&support::fixtures().join("pipeline").join(file)))),
-        strength: float("strength").unwrap_or(0.3),
-    }
+    pictures::request("pipeline", case, number)
 }
 
 fn case(name: &str) -> Value {
     support::json(format!("pipeline/{name}.json"))
-}
-
-fn model_of(case: &Value) -> Arc<SdxlModel> {
-    model(case["checkpoint"].as_str().unwrap())
-}
-
-/// Answers one want; false when there is none.
-fn advance(model: &SdxlModel, machine: &mut Generation) -> bool {
-    let interrupt = Interrupt::default();
-    let outputs = match machine.want() {
-        Want::Evaluate { rows } => Outputs::Evaluated(model.evaluate(&rows, &interrupt).unwrap()),
-        Want::Decode { latent } => Outputs::Decoded(model.decode(&latent, &interrupt).unwrap()),
-        Want::Done => return false,
-    };
-    machine.give(outputs).unwrap();
-    true
-}
-
-fn begin(model: &SdxlModel, request: &ImageRequest) -> Generation {
-    model.begin(request, &Interrupt::default()).unwrap()
-}
-
-/// The latents after every evaluation, and the machine at its end.
-fn run(model: &SdxlModel, request: &ImageRequest) -> (Vec<Latent>, Generation) {
-    let mut machine = begin(model, request);
-    let mut latents = Vec::new();
-    while advance(model, &mut machine) {
-        if latents.len() < machine.progress().0 {
-            latents.push(machine.latents().clone());
-        }
-    }
-    (latents, machine)
-}
-
-fn psnr_db(actual: &[u8], expected: &[f32]) -> f64 {
-    assert_eq!(actual.len(), expected.len());
-    let squares: f64 = actual.iter().zip(expected).map(|(left, right)| (f64::from(*left) - f64::from(*right)).powi(2)).sum();
-    10.0 * (255.0 * 255.0 * actual.len() as f64 / squares.max(f64::MIN_POSITIVE)).log10()
 }
 
 #[test]
@@ -253,6 +169,7 @@ fn bad_requests_name_their_field() {
     let good = request(&case("euler_image"), 0);
     info.check(&good).unwrap();
     let tiny = Some(Arc::new(RgbPicture { height: 1 << 40, width: 1 << 40, bytes: Vec::new() }));
+    let mask = |side: usize, count: usize| Some(Arc::new(GreyPicture { height: side, width: side, bytes: vec![255; count] }));
     for (field, bad) in [
         ("width", ImageRequest { width: 0, ..good.clone() }),
         ("width", ImageRequest { width: 33, ..good.clone() }),
@@ -269,6 +186,9 @@ fn bad_requests_name_their_field() {
         ("strength", ImageRequest { strength: f32::NAN, ..good.clone() }),
         ("strength", ImageRequest { strength: 0.01, ..good.clone() }),
         ("init_image", ImageRequest { init_image: tiny, ..good.clone() }),
+        ("mask", ImageRequest { mask: mask(1 << 40, 0), ..good.clone() }),
+        ("mask", ImageRequest { mask: mask(0, 0), ..good.clone() }),
+        ("mask", ImageRequest { mask: mask(1, 1), init_image: None, ..good.clone() }),
     ] {
         let error = info.check(&bad).unwrap_err().to_string();
         assert!(error.starts_with(&format!("{field}: ")), "{field}: {error}");
@@ -288,14 +208,4 @@ fn a_model_may_name_its_own_defaults() {
         std::fs::write(&path, broken).unwrap();
         assert!(ModelInfo::read(directory.path()).unwrap_err().to_string().contains("framewright.json"), "{broken}");
     }
-}
-
-#[test]
-fn inpainting_networks_are_refused_by_name() {
-    let directory = support::checkpoint("two_level");
-    let path = directory.path().join("unet/config.json");
-    let mut config: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
-    config["in_channels"] = 9.into();
-    std::fs::write(&path, config.to_string()).unwrap();
-    assert!(ModelInfo::read(directory.path()).unwrap_err().to_string().contains("in_channels 9: inpainting"));
 }

@@ -61,6 +61,7 @@ fn request(side: usize) -> ImageRequest {
         seed: 1,
         init_image: None,
         strength: 0.3,
+        mask: None,
     }
 }
 

@@ -40,6 +40,7 @@ fn picture(model: &SdxlModel) -> RgbPicture {
         seed: 1,
         init_image: Some(Arc::new(RgbPicture { height: side, width: side, bytes })),
         strength: 1.0,
+        mask: None,
     };
     let interrupt = Interrupt::default();
     let mut machines = [model.begin(&request, &interrupt).unwrap()];

@@ -96,6 +96,7 @@ pub(super) fn picture_weights_bytes(info: &ModelInfo, ops: &Ops) -> u64 {
         seed: 0,
         init_image: None,
         strength: 1.0,
+        mask: None,
     };
     info.memory_estimate(&smallest, ops).weights_bytes
 }

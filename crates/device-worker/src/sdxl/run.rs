@@ -276,5 +276,6 @@ pub(super) fn engine_request(request: &ImageRequest, index: u32, init_image: Opt
         seed: request.seed.wrapping_add(u64::from(index)),
         init_image,
         strength: request.strength,
+        mask: None,
     }
 }

@@ -10,4 +10,4 @@ pub mod resize;
 pub use image_encoder::ImageEncoder;
 pub use image_encoder_config::ImageEncoderConfig;
 pub use normalisation::Normalisation;
-pub use picture::{Picture, RgbPicture};
+pub use picture::{GreyPicture, Picture, RgbPicture};

@@ -24,6 +24,17 @@ pub struct RgbPicture {
     pub bytes: Vec<u8>,
 }
 
+/// 8-bit grey.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GreyPicture {
+    /// Pixels down.
+    pub height: usize,
+    /// Pixels across.
+    pub width: usize,
+    /// `height · width` bytes.
+    pub bytes: Vec<u8>,
+}
+
 impl Picture {
     /// −1…1 to bytes as diffusers does: clamp(x/2 + ½, 0, 1)·255, rounded half to even. What is not a number becomes 0. Of other
     /// than three channels, missing ones repeat the last and further ones are left out.
@@ -46,10 +57,28 @@ impl RgbPicture {
         Picture { height: self.height, width: self.width, channels: 3, values }
     }
 
+    /// How bright every pixel is, as Pillow's `convert("L")` weighs the colours.
+    pub fn luminance(&self) -> GreyPicture {
+        let grey = |[red, green, blue]: [u8; 3]| {
+            let sum = u32::from(red) * 19_595 + u32::from(green) * 38_470 + u32::from(blue) * 7_471;
+            ((sum + 0x8000) >> 16) as u8
+        };
+        let (pixels, _) = self.bytes.as_chunks::<3>();
+        GreyPicture { height: self.height, width: self.width, bytes: pixels.iter().copied().map(grey).collect() }
+    }
+
     /// Whether there are pixels, and as many bytes as the sides promise.
     pub fn is_whole(&self) -> bool {
         let pixels = self.height.checked_mul(self.width).filter(|pixels| *pixels > 0);
         pixels.and_then(|pixels| pixels.checked_mul(3)) == Some(self.bytes.len())
+    }
+}
+
+impl GreyPicture {
+    /// Whether there are pixels, and as many bytes as the sides promise.
+    pub fn is_whole(&self) -> bool {
+        let pixels = self.height.checked_mul(self.width).filter(|pixels| *pixels > 0);
+        pixels == Some(self.bytes.len())
     }
 }
 
@@ -80,5 +109,17 @@ mod tests {
         assert!(!RgbPicture { height: 1, width: 2, bytes: vec![0; 5] }.is_whole());
         assert!(!RgbPicture { height: 0, width: 2, bytes: vec![] }.is_whole());
         assert!(!RgbPicture { height: usize::MAX, width: 2, bytes: vec![] }.is_whole());
+        assert!(GreyPicture { height: 1, width: 2, bytes: vec![0; 2] }.is_whole());
+        assert!(!GreyPicture { height: 1, width: 2, bytes: vec![0; 6] }.is_whole());
+        assert!(!GreyPicture { height: 0, width: 2, bytes: vec![] }.is_whole());
+        assert!(!GreyPicture { height: usize::MAX, width: 2, bytes: vec![] }.is_whole());
+    }
+
+    #[test]
+    fn luminance_is_pillows() {
+        // Image.convert("L") of these pixels, Pillow 13.0.
+        let bytes = vec![255, 0, 0, 0, 255, 0, 0, 0, 255, 12, 200, 99, 255, 255, 255, 77, 77, 77];
+        let picture = RgbPicture { height: 2, width: 3, bytes };
+        assert_eq!(picture.luminance(), GreyPicture { height: 2, width: 3, bytes: vec![76, 150, 29, 132, 255, 77] });
     }
 }

@@ -2,13 +2,20 @@
 
 use std::f64::consts::PI;
 
-use super::RgbPicture;
+use super::{GreyPicture, RgbPicture};
 
 /// Lanczos' window, in source pixels when enlarging.
 const SUPPORT: f64 = 3.0;
 /// Bits behind the point of a coefficient: 32 less 8 of the pixel and 2 of headroom.
 const PRECISION_BITS: u32 = 32 - 8 - 2;
-const CHANNELS: usize = 3;
+
+/// Pixels of `CHANNELS` bytes.
+#[derive(Clone, Debug)]
+struct Pixels<const CHANNELS: usize> {
+    height: usize,
+    width: usize,
+    bytes: Vec<u8>,
+}
 
 /// The weights of one output position.
 struct Taps {
@@ -18,15 +25,28 @@ struct Taps {
 
 /// `picture` at `height × width`. A picture without pixels gives a black one.
 pub fn resize_lanczos(picture: &RgbPicture, height: usize, width: usize) -> RgbPicture {
-    if !picture.is_whole() {
-        return RgbPicture { height, width, bytes: vec![0; height * width * CHANNELS] };
-    }
-    let horizontal = |picture: RgbPicture| if picture.width == width { picture } else { horizontally(&picture, width) };
-    let vertical = |picture: RgbPicture| if picture.height == height { picture } else { vertically(&picture, height) };
-    if vertical_first((picture.height, picture.width), (height, width)) {
-        horizontal(vertical(picture.clone()))
+    let RgbPicture { height: rows, width: columns, ref bytes } = *picture;
+    let bytes =
+        picture.is_whole().then(|| resized::<3>(Pixels { height: rows, width: columns, bytes: bytes.clone() }, height, width));
+    RgbPicture { height, width, bytes: bytes.unwrap_or_else(|| vec![0; height * width * 3]) }
+}
+
+/// [`resize_lanczos`] of a grey picture.
+pub fn resize_lanczos_grey(picture: &GreyPicture, height: usize, width: usize) -> GreyPicture {
+    let GreyPicture { height: rows, width: columns, ref bytes } = *picture;
+    let bytes =
+        picture.is_whole().then(|| resized::<1>(Pixels { height: rows, width: columns, bytes: bytes.clone() }, height, width));
+    GreyPicture { height, width, bytes: bytes.unwrap_or_else(|| vec![0; height * width]) }
+}
+
+/// The bytes of a picture that has pixels, at `height × width`.
+fn resized<const CHANNELS: usize>(pixels: Pixels<CHANNELS>, height: usize, width: usize) -> Vec<u8> {
+    let horizontal = |pixels: Pixels<CHANNELS>| if pixels.width == width { pixels } else { horizontally(&pixels, width) };
+    let vertical = |pixels: Pixels<CHANNELS>| if pixels.height == height { pixels } else { vertically(&pixels, height) };
+    if vertical_first((pixels.height, pixels.width), (height, width)) {
+        horizontal(vertical(pixels)).bytes
     } else {
-        vertical(horizontal(picture.clone()))
+        vertical(horizontal(pixels)).bytes
     }
 }
 
@@ -37,7 +57,7 @@ fn vertical_first(from: (usize, usize), to: (usize, usize)) -> bool {
     rows > 2 * columns
 }
 
-fn horizontally(picture: &RgbPicture, width: usize) -> RgbPicture {
+fn horizontally<const CHANNELS: usize>(picture: &Pixels<CHANNELS>, width: usize) -> Pixels<CHANNELS> {
     let taps = taps(picture.width, width);
     let mut bytes = Vec::with_capacity(picture.height * width * CHANNELS);
     for row in picture.bytes.chunks_exact(picture.width * CHANNELS) {
@@ -51,10 +71,10 @@ fn horizontally(picture: &RgbPicture, width: usize) -> RgbPicture {
             bytes.extend(sums.map(to_byte));
         }
     }
-    RgbPicture { height: picture.height, width, bytes }
+    Pixels { height: picture.height, width, bytes }
 }
 
-fn vertically(picture: &RgbPicture, height: usize) -> RgbPicture {
+fn vertically<const CHANNELS: usize>(picture: &Pixels<CHANNELS>, height: usize) -> Pixels<CHANNELS> {
     let stride = picture.width * CHANNELS;
     let mut bytes = Vec::with_capacity(height * stride);
     let mut sums = vec![0_i32; stride];
@@ -67,7 +87,7 @@ fn vertically(picture: &RgbPicture, height: usize) -> RgbPicture {
         }
         bytes.extend(sums.iter().copied().map(to_byte));
     }
-    RgbPicture { height, width: picture.width, bytes }
+    Pixels { height, width: picture.width, bytes }
 }
 
 fn to_byte(sum: i32) -> u8 {
@@ -114,7 +134,7 @@ mod tests {
     /// The picture that the golden sums were made from: pixel bytes by a linear congruence.
     fn noise(height: usize, width: usize) -> RgbPicture {
         let mut state = 12_345_u32;
-        let bytes = (0..height * width * CHANNELS)
+        let bytes = (0..height * width * 3)
             .map(|_| {
                 state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
                 (state >> 24) as u8
@@ -148,8 +168,21 @@ mod tests {
     }
 
     #[test]
+    fn a_grey_picture_is_resized_as_each_colour_of_one() {
+        for (from, to) in [((7, 11), (24, 40)), ((37, 53), (16, 24)), ((100, 3), (8, 64)), ((5, 5), (5, 5))] {
+            let colours = noise(from.0, from.1);
+            let red = |picture: &RgbPicture| picture.bytes.iter().copied().step_by(3).collect::<Vec<u8>>();
+            let grey = GreyPicture { height: from.0, width: from.1, bytes: red(&colours) };
+            let resized = resize_lanczos_grey(&grey, to.0, to.1);
+            assert_eq!(resized.bytes, red(&resize_lanczos(&colours, to.0, to.1)), "{from:?} to {to:?}");
+        }
+    }
+
+    #[test]
     fn no_pixels_give_a_black_picture() {
         let nothing = RgbPicture { height: 0, width: 0, bytes: Vec::new() };
         assert_eq!(resize_lanczos(&nothing, 2, 3).bytes, [0; 18]);
+        let nothing = GreyPicture { height: 0, width: 0, bytes: Vec::new() };
+        assert_eq!(resize_lanczos_grey(&nothing, 2, 3).bytes, [0; 6]);
     }
 }

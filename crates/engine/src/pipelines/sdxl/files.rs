@@ -17,7 +17,8 @@ const CLASSES: [(&str, &[&str]); 6] = [
     ("unet", &["UNet2DConditionModel"]),
     ("vae", &["AutoencoderKL"]),
 ];
-const PIPELINES: [&str; 2] = ["StableDiffusionXLPipeline", "StableDiffusionXLImg2ImgPipeline"];
+const PIPELINES: [&str; 3] =
+    ["StableDiffusionXLPipeline", "StableDiffusionXLImg2ImgPipeline", "StableDiffusionXLInpaintPipeline"];
 
 /// What `model_index.json` says besides the classes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

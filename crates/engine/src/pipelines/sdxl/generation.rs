@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::guidance::guided;
+use super::inpainting::Inpainting;
 use crate::error::{Error, Result};
 use crate::latent::Latent;
 use crate::noise::Generator;
@@ -31,6 +32,7 @@ pub struct Generation {
     generator: Generator,
     latents: Latent,
     guidance: Guidance,
+    inpainting: Option<Inpainting>,
     /// Latents are this many times the VAE's.
     scaling_factor: f32,
     picture: Option<Picture>,
@@ -39,19 +41,28 @@ pub struct Generation {
     fingerprint: u64,
 }
 
+/// What a machine begins with.
+#[derive(Debug)]
+pub(super) struct Beginning {
+    /// The initial noise, or the noised latents of a picture.
+    pub(super) latents: Latent,
+    /// With a mask.
+    pub(super) inpainting: Option<Inpainting>,
+}
+
 impl Generation {
-    /// A machine before its first evaluation. `latents` are the initial noise, or the noised latents of a picture; `generator` has
-    /// already drawn them.
+    /// A machine before its first evaluation. `generator` has already drawn what it begins with.
     pub(super) fn new(
         sampler: Box<dyn Sampler>,
         generator: Generator,
-        latents: Latent,
+        beginning: Beginning,
         guidance: Guidance,
         scaling_factor: f32,
         truncated_tokens: usize,
         fingerprint: u64,
     ) -> Self {
-        Self { sampler, generator, latents, guidance, scaling_factor, picture: None, truncated_tokens, fingerprint }
+        let Beginning { latents, inpainting } = beginning;
+        Self { sampler, generator, latents, guidance, inpainting, scaling_factor, picture: None, truncated_tokens, fingerprint }
     }
 
     /// The finished picture.
@@ -104,7 +115,11 @@ impl StepMachine for Generation {
         if self.is_sampled() {
             return Want::Decode { latent: self.latents.map(|value| value / self.scaling_factor) };
         }
-        let sample = self.sampler.model_input(&self.latents);
+        let scaled = self.sampler.model_input(&self.latents);
+        let sample = match &self.inpainting {
+            Some(inpainting) => inpainting.model_input(scaled),
+            None => scaled,
+        };
         let timestep = self.sampler.timestep();
         let row =
             |conditioning: &Arc<Conditioning>| Row { sample: sample.clone(), timestep, conditioning: Arc::clone(conditioning) };
@@ -116,7 +131,11 @@ impl StepMachine for Generation {
         match outputs {
             Outputs::Evaluated(outputs) if !self.is_sampled() => {
                 let output = self.combined(outputs).ok_or_else(|| unwanted("an evaluation"))?;
-                self.latents = self.sampler.step(&output, &self.latents, &mut self.generator)?;
+                let stepped = self.sampler.step(&output, &self.latents, &mut self.generator)?;
+                self.latents = match &self.inpainting {
+                    Some(inpainting) => inpainting.kept(&*self.sampler, stepped),
+                    None => stepped,
+                };
                 Ok(())
             }
             Outputs::Decoded(picture) if self.is_sampled() && self.picture.is_none() => {

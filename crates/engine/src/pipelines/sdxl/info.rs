@@ -24,7 +24,7 @@ const LATENT_SIDES: RangeInclusive<usize> = 4..=256;
 /// Characters of a prompt. The model reads 77 tokens; what is longer than this is a mistake or an attack.
 const MOST_PROMPT_CHARACTERS: usize = 10_000;
 const GUIDANCE_SCALES: RangeInclusive<f32> = 0.0..=100.0;
-/// Pixels on a side of an initial picture.
+/// Pixels on a side of an initial picture, or of a mask.
 const MOST_INIT_IMAGE_SIDE: usize = 16_384;
 
 /// What can be known of a model directory without loading weights: configuration, limits, defaults.
@@ -112,6 +112,16 @@ impl ModelInfo {
         LATENT_SIDES.start() * self.size_multiple..=LATENT_SIDES.end() * self.size_multiple
     }
 
+    /// Channels of the UNet's input: the latents', or those and what a network for inpainting is shown besides.
+    pub fn input_channels(&self) -> usize {
+        self.layout.unet.in_channels
+    }
+
+    /// Whether it is a network for inpainting, which makes no picture without a mask.
+    pub fn needs_mask(&self) -> bool {
+        self.input_channels() != self.layout.vae.latent_channels
+    }
+
     /// The checkpoint's scheduler configuration.
     pub fn scheduler(&self) -> &SchedulerConfig {
         &self.scheduler
@@ -126,11 +136,22 @@ impl ModelInfo {
         check_number("guidance_scale", request.guidance_scale, &GUIDANCE_SCALES)?;
         check_number("guidance_rescale", request.guidance_rescale, &(0.0..=1.0))?;
         if let Some(picture) = &request.init_image {
-            let sides = 1..=MOST_INIT_IMAGE_SIDE;
-            if !picture.is_whole() || !sides.contains(&picture.width) || !sides.contains(&picture.height) {
-                let reason = format!("its sides must be 1 to {MOST_INIT_IMAGE_SIDE} pixels");
-                return Err(Error::request("init_image", reason));
+            check_picture("init_image", picture.is_whole(), (picture.width, picture.height))?;
+        }
+        if let Some(mask) = &request.mask {
+            check_picture("mask", mask.is_whole(), (mask.width, mask.height))?;
+        }
+        match (&request.init_image, &request.mask) {
+            (None, Some(_)) => return Err(Error::request("mask", "needs init_image, the picture of which a part is repainted")),
+            (_, None) if self.needs_mask() => {
+                let reason = format!(
+                    "is missing: this model ({} input channels) repaints a part of a picture; give init_image and mask, \
+                     which is white where to repaint, or name another model",
+                    self.input_channels()
+                );
+                return Err(Error::request("mask", reason));
             }
+            _ => {}
         }
         self.scheduler_for(request)?.sampler(request.num_inference_steps, request.effective_strength())?;
         Ok(())
@@ -192,16 +213,22 @@ fn check_number(field: &'static str, value: f32, range: &RangeInclusive<f32>) ->
     Ok(())
 }
 
+fn check_picture(field: &'static str, is_whole: bool, (width, height): (usize, usize)) -> Result<()> {
+    let sides = 1..=MOST_INIT_IMAGE_SIDE;
+    if is_whole && sides.contains(&width) && sides.contains(&height) {
+        return Ok(());
+    }
+    Err(Error::request(field, format!("its sides must be 1 to {MOST_INIT_IMAGE_SIDE} pixels")))
+}
+
+/// Beside the latents a network for inpainting takes the mask and the latents of what is kept.
 fn check_channels(unet: &UNetConfig, vae: &VaeConfig) -> Result<()> {
     if vae.in_channels != 3 || vae.out_channels != 3 {
         let reason = format!("in_channels {}, out_channels {}: only RGB is supported", vae.in_channels, vae.out_channels);
         return Err(Error::checkpoint("vae", reason));
     }
-    if unet.in_channels == 2 * vae.latent_channels + 1 {
-        let reason = format!("in_channels {}: inpainting networks are not supported yet", unet.in_channels);
-        return Err(Error::checkpoint("unet", reason));
-    }
-    if unet.in_channels != vae.latent_channels || unet.out_channels != vae.latent_channels {
+    let latents = vae.latent_channels;
+    if ![latents, 2 * latents + 1].contains(&unet.in_channels) || unet.out_channels != latents {
         let reason = format!(
             "in_channels {} and out_channels {} do not fit the VAE's {} latent channels",
             unet.in_channels, unet.out_channels, vae.latent_channels

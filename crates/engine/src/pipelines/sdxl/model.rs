@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use super::conditioning::{PromptCache, PromptKey, TextStack};
-use super::generation::{Generation, Guidance};
+use super::generation::{Beginning, Generation, Guidance};
 use super::info::ModelInfo;
+use super::inpainting::{Inpainting, Mask};
 use super::request::ImageRequest;
 use crate::error::{Error, Result};
 use crate::fingerprint::Fingerprint;
@@ -16,6 +17,7 @@ use crate::pipelines::machine::{Conditioning, Row};
 use crate::pipelines::memory::vae_precision;
 use crate::pipelines::model_files;
 use crate::pipelines::preview::PreviewFactors;
+use crate::samplers::Sampler;
 use crate::unet::{UNet, UNetConfig, UNetRow};
 use crate::vae::{DecodePlan, Vae, VaeConfig, decode_plan};
 use crate::vision::resize::resize_lanczos;
@@ -111,7 +113,8 @@ impl SdxlModel {
     /// Checks the request, encodes the prompts (and the initial picture) and sets up the machine of one picture.
     ///
     /// The seed's generator draws in diffusers' order. Text to picture: the initial latents. Picture to picture: the VAE's posterior
-    /// sample, then the noise. After that, whatever the sampler draws in its steps.
+    /// sample, then the noise. With a mask, a third time for the posterior sample of what is kept. After that, whatever the sampler
+    /// draws in its steps.
     pub fn begin(&self, request: &ImageRequest, interrupt: &Interrupt) -> Result<Generation> {
         self.info.check(request)?;
         let strength = request.effective_strength();
@@ -135,24 +138,54 @@ impl SdxlModel {
         };
 
         let mut generator = Generator::new(request.seed);
-        let (height, width) = (request.height / self.vae.factor(), request.width / self.vae.factor());
-        let mut draw = || generator.latent(1, height, width, self.vae.config().latent_channels);
-        let latents = match &request.init_image {
-            None => {
-                let scale = sampler.initial_noise_scale();
-                draw().map(|value| value * scale)
-            }
-            Some(picture) => {
-                let resized = resize_lanczos(picture, request.height, request.width).to_picture();
-                let moments = self.vae.encode(&self.vae_ops, &resized, interrupt)?;
-                let scale = self.vae.config().scaling_factor;
-                let clean = moments.sample(&draw()).map(|value| scale * value);
-                sampler.add_noise(&clean, &draw())
-            }
-        };
+        let beginning = self.beginning(request, &*sampler, &mut generator, interrupt)?;
         let scaling_factor = self.vae.config().scaling_factor;
         let fingerprint = self.fingerprint(request);
-        Ok(Generation::new(sampler, generator, latents, guidance, scaling_factor, positive.truncated, fingerprint))
+        Ok(Generation::new(sampler, generator, beginning, guidance, scaling_factor, positive.truncated, fingerprint))
+    }
+
+    /// What the machine of a checked request begins with.
+    fn beginning(
+        &self,
+        request: &ImageRequest,
+        sampler: &dyn Sampler,
+        generator: &mut Generator,
+        interrupt: &Interrupt,
+    ) -> Result<Beginning> {
+        let factor = self.vae.factor();
+        let (height, width) = (request.height / factor, request.width / factor);
+        let mut draw = || generator.latent(1, height, width, self.vae.config().latent_channels);
+        let pure = |noise: &Latent| {
+            let scale = sampler.initial_noise_scale();
+            noise.map(|value| value * scale)
+        };
+        let encode = |picture: &Picture, noise: &Latent| {
+            let scale = self.vae.config().scaling_factor;
+            Ok::<_, Error>(self.vae.encode(&self.vae_ops, picture, interrupt)?.sample(noise).map(|value| scale * value))
+        };
+        let Some(picture) = &request.init_image else { return Ok(Beginning { latents: pure(&draw()), inpainting: None }) };
+        let picture = resize_lanczos(picture, request.height, request.width).to_picture();
+        let Some(mask) = &request.mask else {
+            let clean = encode(&picture, &draw())?;
+            return Ok(Beginning { latents: sampler.add_noise(&clean, &draw()), inpainting: None });
+        };
+        let mask = Mask::new(mask, request.height, request.width);
+        let repainted = mask.at_latents(factor);
+        // With full strength nothing of the picture is in the latents that the run begins with.
+        let is_pure = request.strength >= 1.0;
+        if self.info.needs_mask() {
+            let clean = if is_pure { None } else { Some(encode(&picture, &draw())?) };
+            let noise = draw();
+            let latents = clean.map_or_else(|| pure(&noise), |clean| sampler.add_noise(&clean, &noise));
+            let hidden = encode(&mask.hidden(picture), &draw())?;
+            return Ok(Beginning { latents, inpainting: Some(Inpainting::shown(&repainted, &hidden)) });
+        }
+        let clean = encode(&picture, &draw())?;
+        let noise = draw();
+        let latents = if is_pure { pure(&noise) } else { sampler.add_noise(&clean, &noise) };
+        // diffusers encodes what is kept here too, and does not use it: the draw alone is left of that.
+        draw();
+        Ok(Beginning { latents, inpainting: Some(Inpainting::Blended { repainted, clean, noise }) })
     }
 
     /// Evaluates rows of equal latent size together.

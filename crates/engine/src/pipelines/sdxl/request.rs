@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::fingerprint::Fingerprint;
-use crate::vision::RgbPicture;
+use crate::vision::{GreyPicture, RgbPicture};
 
 /// A request for a picture, already in engine terms. [`super::ModelInfo::check`] validates it without loading anything.
 #[derive(Clone, Debug)]
@@ -28,8 +28,10 @@ pub struct ImageRequest {
     pub seed: u64,
     /// Start from this picture …
     pub init_image: Option<Arc<RgbPicture>>,
-    /// … noised this much (0…1).
+    /// … noised this much (0…1) …
     pub strength: f32,
+    /// … and repainted where this is white, if there is one; resized to the picture's size, and black or white from one half on.
+    pub mask: Option<Arc<GreyPicture>>,
 }
 
 impl ImageRequest {
@@ -62,6 +64,11 @@ impl ImageRequest {
             hash.number(picture.width as u64);
             hash.bytes(&picture.bytes);
         }
+        if let Some(mask) = &self.mask {
+            hash.number(mask.height as u64);
+            hash.number(mask.width as u64);
+            hash.bytes(&mask.bytes);
+        }
         hash.finish()
     }
 }
@@ -84,7 +91,9 @@ mod tests {
             seed: 1,
             init_image: None,
             strength: 0.5,
+            mask: None,
         };
+        let mask = |byte| Some(Arc::new(GreyPicture { height: 1, width: 1, bytes: vec![byte] }));
         let picture = |byte| Some(Arc::new(RgbPicture { height: 1, width: 1, bytes: vec![byte; 3] }));
         let variants = [
             ImageRequest { prompt: "b".to_owned(), ..request.clone() },
@@ -100,6 +109,8 @@ mod tests {
             ImageRequest { init_image: picture(1), ..request.clone() },
             ImageRequest { init_image: picture(2), ..request.clone() },
             ImageRequest { init_image: picture(2), strength: 0.6, ..request.clone() },
+            ImageRequest { init_image: picture(2), mask: mask(1), ..request.clone() },
+            ImageRequest { init_image: picture(2), mask: mask(2), ..request.clone() },
         ];
         let mut seen: Vec<u64> = variants.iter().map(ImageRequest::fingerprint).collect();
         seen.push(request.fingerprint());
