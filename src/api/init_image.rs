@@ -1,4 +1,4 @@
-//! The picture to start from, as clients send it: base64, bare or in a data URL, or a link.
+//! The picture to start from, and the mask of it, as clients send them: base64, bare or in a data URL, or a link.
 
 use std::sync::Arc;
 
@@ -12,8 +12,9 @@ use tokio::sync::Semaphore;
 use super::error::ApiError;
 use super::film_submission::OrderedFile;
 use super::linked_file::{LinkedFiles, MOST_LINKED_BYTES, is_link};
-use crate::media::decode::decode_image;
+use crate::media::decode::{DecodeError, DecodedImage, decode_image};
 use crate::media::encode::{PngText, encode_png};
+use crate::media::mask::{MaskReading, decode_mask};
 
 /// How many pictures are decoded at a time: each may take as much memory as the largest allowed picture.
 const DECODED_AT_A_TIME: usize = 2;
@@ -48,7 +49,25 @@ impl InitImageDecoder {
 
     /// Decodes a file that came as `field`, or that it links to.
     pub(super) async fn decode_file(&self, field: impl Into<String>, file: OrderedFile) -> Result<InitImage, ApiError> {
-        let field = field.into();
+        self.decode_with(field.into(), file, decode_image).await
+    }
+
+    /// Decodes a mask that came as `field`: white where to repaint.
+    pub(super) async fn decode_mask(
+        &self,
+        field: impl Into<String>,
+        file: OrderedFile,
+        reading: MaskReading,
+    ) -> Result<InitImage, ApiError> {
+        self.decode_with(field.into(), file, move |bytes| decode_mask(bytes, reading)).await
+    }
+
+    async fn decode_with(
+        &self,
+        field: String,
+        file: OrderedFile,
+        decode: impl Fn(&[u8]) -> Result<DecodedImage, DecodeError> + Send + 'static,
+    ) -> Result<InitImage, ApiError> {
         let file = match file {
             OrderedFile::Text(link) if is_link(&link) => {
                 OrderedFile::Bytes(self.linked_files.fetch(&field, &link, MOST_LINKED_BYTES).await?)
@@ -57,8 +76,8 @@ impl InitImageDecoder {
             OrderedFile::Bytes(bytes) => OrderedFile::Bytes(bytes),
         };
         self.beside_others(move || match file {
-            OrderedFile::Text(text) => decode_base64_picture(&field, &text),
-            OrderedFile::Bytes(bytes) => decode_picture(&field, &bytes),
+            OrderedFile::Text(text) => decode_base64_picture(&field, &text, decode),
+            OrderedFile::Bytes(bytes) => decode_picture(&field, &bytes, decode),
         })
         .await
     }
@@ -88,15 +107,23 @@ pub(super) fn base64_of(field: &str, text: String) -> Result<String, ApiError> {
     }
 }
 
-fn decode_base64_picture(field: &str, text: &str) -> Result<InitImage, ApiError> {
+fn decode_base64_picture(
+    field: &str,
+    text: &str,
+    decode: impl Fn(&[u8]) -> Result<DecodedImage, DecodeError>,
+) -> Result<InitImage, ApiError> {
     let bytes = BASE64
         .decode(text.trim())
         .map_err(|error| ApiError::invalid(field.to_owned(), format!("is not base64 of a PNG, JPEG or WebP picture: {error}")))?;
-    decode_picture(field, &bytes)
+    decode_picture(field, &bytes, decode)
 }
 
-fn decode_picture(field: &str, bytes: &[u8]) -> Result<InitImage, ApiError> {
-    let picture = decode_image(bytes).map_err(|error| ApiError::invalid(field.to_owned(), format!("cannot be used: {error}")))?;
+fn decode_picture(
+    field: &str,
+    bytes: &[u8],
+    decode: impl Fn(&[u8]) -> Result<DecodedImage, DecodeError>,
+) -> Result<InitImage, ApiError> {
+    let picture = decode(bytes).map_err(|error| ApiError::invalid(field.to_owned(), format!("cannot be used: {error}")))?;
     let png = encode_png(picture.width, picture.height, &picture.rgb, &PngText::default()).map_err(ApiError::internal)?;
     Ok(InitImage { png: png.into(), size: (picture.width, picture.height) })
 }
@@ -129,7 +156,7 @@ mod tests {
     #[case("%%%")]
     #[case("aGVsbG8gd29ybGQ=")]
     fn what_is_no_picture_is_refused(#[case] text: &str) {
-        let error = decode_base64_picture("init_image", text).unwrap_err();
+        let error = decode_base64_picture("init_image", text, decode_image).unwrap_err();
         assert_eq!((error.kind(), error.field()), (ErrorKind::InvalidValue, Some("init_image")));
     }
 }

@@ -6,12 +6,12 @@ use sha2::{Digest, Sha256};
 
 use super::error::ApiError;
 use super::film_submission::OrderedFile;
-use super::init_image::InitImage;
 use super::model_choice::model_of_request;
 use super::state::ApiState;
 use super::tenancy::Tenancy;
 use crate::domain::{FilmRequest, Job, JobId, JobObserver, JobRequest, JobState, ModelDescription, ModelKind, Principal};
 use crate::jobs::{InputPurpose, JobServiceError, NewInput, NewJob, Retry, retry as again};
+use crate::media::mask::MaskReading;
 use crate::models::parameters::{ImageParameters, resolve_image_request};
 use crate::scheduler::forecast::Forecast;
 
@@ -20,14 +20,25 @@ const MAX_IDEMPOTENCY_KEY_BYTES: usize = 255;
 /// What every surface hands over.
 #[derive(Debug, Default)]
 pub(super) struct Submission {
-    /// The picture's parameters; the size of the initial picture is filled in here.
+    /// The picture's parameters; the size of the initial picture, and whether it has a mask, are filled in here.
     pub(super) parameters: ImageParameters,
     /// The picture to start from, as the client sent it.
     pub(super) init_image: Option<OrderedFile>,
+    /// What of it is repainted.
+    pub(super) mask: Option<SentMask>,
     /// Higher goes first; what the policies grant is added here.
     pub(super) priority: i32,
     /// The client's `Idempotency-Key`.
     pub(super) idempotency_key: Option<String>,
+}
+
+/// A mask as a client sent it.
+#[derive(Clone, Debug)]
+pub(super) struct SentMask {
+    /// The picture.
+    pub(super) file: OrderedFile,
+    /// What of it says where to repaint.
+    pub(super) reading: MaskReading,
 }
 
 /// Who asks, for whom, and which model is meant.
@@ -54,17 +65,22 @@ impl<'a> Commission<'a> {
 
     /// The job that a submission asks for, with every default filled in, and nothing reserved yet.
     pub(super) async fn fill_in(&self, state: &ApiState, submission: Submission) -> Result<NewJob, ApiError> {
-        let Submission { mut parameters, init_image, priority, idempotency_key } = submission;
-        let init_image = match init_image {
-            Some(file) => Some(state.init_images.decode_file("init_image", file).await?),
-            None => None,
-        };
-        parameters.init_image_size = init_image.as_ref().map(|picture| picture.size);
+        let Submission { mut parameters, init_image, mask, priority, idempotency_key } = submission;
+        let mut inputs = Vec::new();
+        if let Some(file) = init_image {
+            let picture = state.init_images.decode_file("init_image", file).await?;
+            parameters.init_image_size = Some(picture.size);
+            inputs.push(NewInput { purpose: InputPurpose::InitImage, bytes: picture.png });
+        }
+        if let Some(SentMask { file, reading }) = mask {
+            let mask = state.init_images.decode_mask("mask", file, reading).await?;
+            parameters.has_mask = true;
+            inputs.push(NewInput { purpose: InputPurpose::Mask, bytes: mask.png });
+        }
         let seed = absent_seed(self.principal, idempotency_key.as_deref())?;
-        let input = |picture: InitImage| NewInput { purpose: InputPurpose::InitImage, bytes: picture.png };
         Ok(NewJob {
             request: resolve_image_request(parameters, &self.model, seed)?.into(),
-            inputs: init_image.map(input).into_iter().collect(),
+            inputs,
             priority: state.tenants.priority(self.tenancy.user(), self.tenancy.project(), priority),
             project: self.tenancy.project().cloned(),
             reservations: Vec::new(),

@@ -36,7 +36,7 @@ fn bad_flags_are_one_line_and_status_2() {
         (&["generate", "image", "--model", "m", "--prompt", "x", "--guidance-scale", "lots"], "--guidance-scale"),
         (&["generate", "image", "--model", "m", "--prompt", "x", "--output", "x.gif"], "--output: 'x.gif'"),
         (&["generate", "image", "--model", "m", "--prompt", "x", "--output", "/no/such/dir/x.png"], "--output: /no/such/dir"),
-        (&["generate", "image", "--model", "m", "--prompt", "x", "--mask", "m.png"], "--mask: not supported yet"),
+        (&["generate", "image", "--model", "m", "--prompt", "x", "--mask", "m.png"], "--init-image"),
         (&["generate", "image", "--model", "m", "--prompt", "x", "--lora", "l.safetensors:0.5"], "--lora: not supported yet"),
         (&["generate", "image", "--model", "m.safetensors", "--prompt", "x"], "--model: "),
         (

@@ -264,6 +264,7 @@ impl FilmRequest {
             num_images: 1,
             init_image: None,
             strength: 1.0,
+            mask: None,
         })
     }
 }

@@ -31,4 +31,24 @@ pub struct ImageRequest {
     pub init_image: Option<String>,
     /// How much of the initial picture is noised away (0…1]; 1 without an initial picture.
     pub strength: f32,
+    /// Storage key of the mask of the initial picture, a grey PNG: where it is white is repainted. Left out of the JSON where there is
+    /// none, so that requests from before there were masks are the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mask: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_from_before_there_were_masks_are_the_same() {
+        let before = r#"{"model":"m","prompt":"x","negative_prompt":null,"width":64,"height":64,"num_inference_steps":4,"guidance_scale":1.0,"seed":1,"sampler":null,"num_images":1,"init_image":null,"strength":1.0}"#;
+        let request: ImageRequest = serde_json::from_str(before).unwrap();
+        assert_eq!(request.mask, None);
+        assert_eq!(serde_json::to_string(&request).unwrap(), before);
+        let masked = ImageRequest { mask: Some("inputs/a-mask.png".to_owned()), ..request };
+        let text = serde_json::to_string(&masked).unwrap();
+        assert_eq!(serde_json::from_str::<ImageRequest>(&text).unwrap(), masked);
+    }
 }

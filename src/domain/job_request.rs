@@ -123,7 +123,7 @@ impl JobRequest {
     /// Storage keys of the files that came with it, each once.
     pub fn inputs(&self) -> Vec<&str> {
         match self {
-            Self::Image(request) => request.init_image.as_deref().into_iter().collect(),
+            Self::Image(request) => request.init_image.iter().chain(&request.mask).map(String::as_str).collect(),
             Self::Film(request) => request.inputs().map(|file| file.key.as_str()).collect(),
             Self::Remote(request) => request.inputs().map(|file| file.key.as_str()).collect(),
             Self::Routed(request) => {

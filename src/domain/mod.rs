@@ -37,7 +37,7 @@ pub use ids::{IdError, JobId, KeyId, ModelId, ProjectId, ProviderId, TaskId, Use
 pub use image_request::ImageRequest;
 pub use job::{Artifact, ErrorCode, Job, JobError, JobResult, JobState, Progress, VideoFacts};
 pub use job_request::{JobKind, JobRequest, JobRequestError};
-pub use model::{ModelDescription, ModelKind, ModelLimits, VideoLimits};
+pub use model::{Inpainting, ModelDescription, ModelKind, ModelLimits, VideoLimits};
 pub use networks::{InstalledNetworks, NetworkIdentity};
 pub use observer::{JobObserver, Unobserved, WeightsTier};
 pub use policy::{Limits, ProjectPolicy, Quotas, TenantPolicies, TenantPolicy};

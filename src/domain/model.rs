@@ -78,6 +78,15 @@ pub struct VideoLimits {
     pub default_decode_chunk_size: u32,
 }
 
+/// How a model repaints a masked part of a picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Inpainting {
+    /// Channels of its network's input: 4, and what is kept is put back between its evaluations; or 9, and it is shown what is kept.
+    pub input_channels: u32,
+    /// Whether it makes nothing without a mask.
+    pub mask_required: bool,
+}
+
 /// A model that can be asked for.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ModelDescription {
@@ -95,6 +104,9 @@ pub struct ModelDescription {
     pub created: i64,
     /// Ranges and defaults; of a video model, those of its clips' pictures.
     pub limits: ModelLimits,
+    /// How it takes a mask; absent where it takes none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inpainting: Option<Inpainting>,
     /// What only video models have.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub video: Option<VideoLimits>,

@@ -160,6 +160,8 @@ pub struct DeviceTask {
     pub unload: Vec<ModelId>,
     /// The picture that a request begins with; a clip must have one.
     pub init_image: Option<Arc<RgbPicture>>,
+    /// Where that picture is repainted: where this is bright.
+    pub mask: Option<Arc<RgbPicture>>,
     /// A directory of the task's own, which the device makes: step-machine checkpoints and finished pictures lie there, and a later
     /// attempt goes on from them.
     pub work_directory: PathBuf,

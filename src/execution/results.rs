@@ -174,6 +174,7 @@ pub fn encode_pictures(
             model_hash: short_hash.as_deref(),
             model: request.model.as_str(),
             denoising_strength: request.init_image.is_some().then_some(request.strength),
+            is_masked: request.mask.is_some(),
         };
         let text = PngText {
             parameters: Some(infotext.render()),

@@ -12,7 +12,7 @@ use super::{
 use crate::domain::film::ClipRequest;
 use crate::domain::{ErrorCode, Progress};
 
-/// A task as a worker knows it. The initial picture stays in memory.
+/// A task as a worker knows it. The initial picture and its mask stay in memory.
 pub(super) fn order(task: &DeviceTask) -> worker::TaskOrder {
     worker::TaskOrder {
         request: request(&task.work),
@@ -23,6 +23,7 @@ pub(super) fn order(task: &DeviceTask) -> worker::TaskOrder {
         },
         unload: task.unload.iter().map(ToString::to_string).collect(),
         init_image: task.init_image.clone().map(worker::Picture::Pixels),
+        mask: task.mask.clone().map(worker::Picture::Pixels),
         work_directory: task.work_directory.clone(),
     }
 }

@@ -50,6 +50,8 @@ pub struct NewInput {
 pub enum InputPurpose {
     /// The picture that pictures begin with.
     InitImage,
+    /// The mask of that picture.
+    Mask,
     /// The picture that a scene begins with.
     Scene(usize),
     /// The sound track.
@@ -63,6 +65,7 @@ impl InputPurpose {
     pub(super) fn key(self, job: JobId) -> String {
         match self {
             Self::InitImage => format!("inputs/{job}.png"),
+            Self::Mask => format!("inputs/{job}-mask.png"),
             Self::Scene(index) => format!("inputs/{job}-{index}.png"),
             Self::Audio => format!("inputs/{job}-audio.bin"),
             Self::Picture(index) => format!("inputs/{job}-picture{index}.png"),
@@ -83,6 +86,7 @@ impl InputPurpose {
     fn set(self, request: &mut JobRequest, file: InputFile) {
         match (self, request) {
             (Self::InitImage, JobRequest::Image(request)) => request.init_image = Some(file.key),
+            (Self::Mask, JobRequest::Image(request)) => request.mask = Some(file.key),
             (Self::Scene(index), JobRequest::Film(film)) => {
                 if let Some(scene) = film.scenes.get_mut(index) {
                     scene.init_image = Some(file);
@@ -99,9 +103,9 @@ impl InputPurpose {
                     self.as_of(target).set(target, file.clone());
                 }
             }
-            (Self::InitImage | Self::Picture(_), JobRequest::Film(_))
+            (Self::InitImage | Self::Mask | Self::Picture(_), JobRequest::Film(_))
             | (Self::Scene(_) | Self::Audio | Self::Picture(_), JobRequest::Image(_))
-            | (Self::InitImage | Self::Scene(_) | Self::Audio, JobRequest::Remote(_)) => {}
+            | (Self::InitImage | Self::Mask | Self::Scene(_) | Self::Audio, JobRequest::Remote(_)) => {}
         }
     }
 }
@@ -109,7 +113,10 @@ impl InputPurpose {
 /// Every file that came with a request, by what it is for.
 pub(super) fn inputs_of(request: &JobRequest) -> Vec<(InputPurpose, String)> {
     match request {
-        JobRequest::Image(request) => request.init_image.iter().map(|key| (InputPurpose::InitImage, key.clone())).collect(),
+        JobRequest::Image(request) => {
+            let picture = request.init_image.iter().map(|key| (InputPurpose::InitImage, key.clone()));
+            picture.chain(request.mask.iter().map(|key| (InputPurpose::Mask, key.clone()))).collect()
+        }
         JobRequest::Film(film) => {
             let scenes = film.scenes.iter().enumerate();
             let pictures = scenes.filter_map(|(index, scene)| Some((InputPurpose::Scene(index), scene.init_image.as_ref()?)));
@@ -305,7 +312,9 @@ mod tests {
     #[test]
     fn inputs_name_their_job() {
         let job = JobId::generate();
-        for purpose in [InputPurpose::InitImage, InputPurpose::Scene(12), InputPurpose::Audio, InputPurpose::Picture(1)] {
+        let all =
+            [InputPurpose::InitImage, InputPurpose::Mask, InputPurpose::Scene(12), InputPurpose::Audio, InputPurpose::Picture(1)];
+        for purpose in all {
             assert_eq!(job_of_input(&purpose.key(job)), Some(job));
         }
         for key in ["inputs/x.png", "images/job_0.png", "inputs/", "inputs/job_.png"] {

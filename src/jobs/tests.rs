@@ -76,6 +76,7 @@ fn new_job() -> NewJob {
             num_images: 1,
             init_image: None,
             strength: 1.0,
+            mask: None,
         }),
         inputs: Vec::new(),
         priority: 0,
@@ -305,7 +306,8 @@ async fn quotas_are_taken_once_and_settled_by_what_was_spent() {
 async fn only_failed_and_cancelled_jobs_are_retried_with_all_they_had() {
     let fixture = fixture(10).await;
     let (service, runner, ann) = (&fixture.service, fixture.service.runner(), principal("ann"));
-    let mut job = NewJob { inputs: vec![png()], priority: 3, ..new_job() };
+    let mask = NewInput { purpose: InputPurpose::Mask, bytes: Bytes::from_static(b"mask") };
+    let mut job = NewJob { inputs: vec![png(), mask], priority: 3, ..new_job() };
     picture(&mut job).seed = 77;
     let first = service.submit(&ann, job).await.unwrap();
     assert!(matches!(
@@ -321,9 +323,12 @@ async fn only_failed_and_cancelled_jobs_are_retried_with_all_they_had() {
     let again = service.retry(&principal("root"), first.id, Retry::default(), vec![picture_of("ann", 9)]).await.unwrap();
     assert_eq!((&again.user, again.retry_of, again.state), (&ann.user, Some(first.id), JobState::Queued));
     assert_eq!((again.request.seed(), again.priority), (77, 3));
-    let (old, new) = (first.request.inputs()[0].to_owned(), again.request.inputs()[0].to_owned());
-    assert_ne!(old, new, "each has its own copy");
-    assert_eq!(fixture.storage.get(&new).await.unwrap(), "png");
+    let (old, new) = (first.request.inputs(), again.request.inputs());
+    assert_eq!((old.len(), new.len()), (2, 2));
+    for (index, bytes) in ["png", "mask"].into_iter().enumerate() {
+        assert_ne!(old[index], new[index], "each has its own copy");
+        assert_eq!(fixture.storage.get(new[index]).await.unwrap(), bytes);
+    }
     assert_eq!(fixture.used(&picture_of("ann", 9)).await, 1);
 }
 

@@ -33,6 +33,9 @@ pub enum DecodeError {
         /// Most pixels.
         max_pixels: u64,
     },
+    /// A mask whose transparency counts, and that can have none.
+    #[error("it has no alpha channel, and what is transparent says where to repaint; send a PNG or WebP file that has one")]
+    NoAlpha,
     /// Broken data.
     #[error("the picture is damaged: {0}")]
     Damaged(String),
@@ -48,6 +51,13 @@ const MAX_DECODER_BYTES: u64 = 2 * 8 * MAX_PIXELS;
 
 /// Decodes a user's picture; dimensions are checked before pixels are allocated. Blocking: call it off the async threads.
 pub fn decode_image(bytes: &[u8]) -> Result<DecodedImage, DecodeError> {
+    let image = decode_pixels(bytes)?;
+    let (width, height) = (image.width(), image.height());
+    Ok(DecodedImage { width, height, rgb: laid_on(image, 255) })
+}
+
+/// A user's picture upright, in whatever colours it has.
+pub(super) fn decode_pixels(bytes: &[u8]) -> Result<DynamicImage, DecodeError> {
     let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|_| DecodeError::UnknownFormat)?;
     if !matches!(reader.format(), Some(ImageFormat::Png | ImageFormat::Jpeg | ImageFormat::WebP)) {
         return Err(DecodeError::UnknownFormat);
@@ -69,9 +79,7 @@ pub fn decode_image(bytes: &[u8]) -> Result<DecodedImage, DecodeError> {
     if let Some(orientation) = orientation {
         image.apply_orientation(orientation);
     }
-    let (width, height) = (image.width(), image.height());
-    let rgb = if image.color().has_alpha() { onto_white(image) } else { image.into_rgb8().into_raw() };
-    Ok(DecodedImage { width, height, rgb })
+    Ok(image)
 }
 
 fn damaged(error: ImageError) -> DecodeError {
@@ -81,13 +89,17 @@ fn damaged(error: ImageError) -> DecodeError {
     })
 }
 
-/// `alpha · colour + (1 − alpha) · white`, rounded.
-fn onto_white(image: DynamicImage) -> Vec<u8> {
+/// RGB bytes: `alpha · colour + (1 − alpha) · background`, rounded.
+pub(super) fn laid_on(image: DynamicImage, background: u8) -> Vec<u8> {
+    if !image.color().has_alpha() {
+        return image.into_rgb8().into_raw();
+    }
+    let background = u32::from(background);
     let rgba = image.into_rgba8();
     let mut rgb = Vec::with_capacity(rgba.len() / 4 * 3);
     for pixel in rgba.pixels() {
         let [red, green, blue, alpha] = pixel.0.map(u32::from);
-        rgb.extend([red, green, blue].map(|colour| ((colour * alpha + 255 * (255 - alpha) + 127) / 255) as u8));
+        rgb.extend([red, green, blue].map(|colour| ((colour * alpha + background * (255 - alpha) + 127) / 255) as u8));
     }
     rgb
 }

@@ -4,5 +4,6 @@ pub mod a1111;
 pub mod camera;
 pub mod decode;
 pub mod encode;
+pub mod mask;
 pub mod png_text;
 pub mod video;

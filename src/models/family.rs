@@ -10,7 +10,7 @@ use framewright_engine::samplers::SchedulerConfig;
 use framewright_engine::vision::RgbPicture;
 use serde::Deserialize;
 
-use crate::domain::{ModelDescription, ModelId, ModelKind, ModelLimits, VideoLimits};
+use crate::domain::{Inpainting, ModelDescription, ModelId, ModelKind, ModelLimits, VideoLimits};
 
 /// Most steps of a request, whatever the sampler could do.
 const MOST_STEPS: usize = 150;
@@ -24,6 +24,10 @@ const MOST_MOTION_BUCKET_ID: u32 = 511;
 const MOST_NOISE_AUG_STRENGTH: f32 = 10.0;
 /// Frames that are decoded together unless a request says otherwise: enough for no border to show, few enough for a small device.
 const DECODE_CHUNK_SIZE: usize = 8;
+/// How much of a picture is noised away unless a request says otherwise …
+const STRENGTH: f32 = 0.75;
+/// … and by networks for inpainting, which are shown what is kept, and fill a hole best when little of what was there is left.
+const INPAINTING_STRENGTH: f32 = 0.99;
 /// A file longer than this is no `model_index.json`.
 const MOST_INDEX_BYTES: u64 = 1 << 20;
 
@@ -151,10 +155,11 @@ fn describe_sdxl(id: &ModelId, info: &ModelInfo, created: i64) -> ModelDescripti
             default_height: info.default_size.1 as u32,
             default_steps: (info.default_steps as u32).min(max_steps),
             default_guidance_scale: info.default_guidance_scale,
-            default_strength: 0.75,
+            default_strength: if info.needs_mask() { INPAINTING_STRENGTH } else { STRENGTH },
             samplers: samplers.iter().map(|(name, _)| name.clone()).collect(),
             max_steps_by_sampler: samplers.into_iter().collect(),
         },
+        inpainting: Some(Inpainting { input_channels: info.input_channels() as u32, mask_required: info.needs_mask() }),
         video: None,
     }
 }
@@ -185,6 +190,7 @@ fn describe_svd(id: &ModelId, info: &VideoModelInfo, created: i64) -> ModelDescr
             samplers: Vec::new(),
             max_steps_by_sampler: std::collections::BTreeMap::new(),
         },
+        inpainting: None,
         video: Some(VideoLimits {
             min_frames: *frames.start() as u32,
             max_frames: *frames.end() as u32,

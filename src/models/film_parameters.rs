@@ -375,6 +375,10 @@ fn keyframes(
         let problem = "needs an image: no image model makes the first picture of a prompt (name one with image_model)";
         return refuse(format!("scenes[{index}].image"), problem.to_owned());
     };
+    if model.inpainting.is_some_and(|inpainting| inpainting.mask_required) {
+        let problem = format!("'{}' repaints parts of pictures, and makes no first picture; name another model", model.id);
+        return refuse("image_model", problem);
+    }
     // The clip's shape at the size that the image model is best at, unless it can do the clip's own.
     let limits = &model.limits;
     let sides = limits.min_side..=limits.max_side;

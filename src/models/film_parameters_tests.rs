@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use rstest::rstest;
 
 use super::*;
-use crate::domain::{ModelKind, NetworkIdentity};
+use crate::domain::{Inpainting, ModelKind, NetworkIdentity};
 
 fn limits(side_multiple: u32, default: (u32, u32)) -> ModelLimits {
     ModelLimits {
@@ -34,6 +34,7 @@ fn model(kind: ModelKind) -> ModelDescription {
         weight_file_bytes: 1,
         created: 0,
         limits: limits(8, if kind == ModelKind::Video { (256, 144) } else { (256, 256) }),
+        inpainting: (kind == ModelKind::Image).then_some(Inpainting { input_channels: 4, mask_required: false }),
         video: (kind == ModelKind::Video).then_some(VideoLimits {
             min_frames: 2,
             max_frames: 32,
@@ -78,6 +79,16 @@ fn absent_parameters_become_the_models_defaults() {
     assert_eq!((request.scenes[0].id.as_str(), request.scenes[0].seed), ("s1", 40));
     let keyframes = request.keyframes.unwrap();
     assert_eq!((keyframes.model.as_str(), keyframes.width, keyframes.height), ("sdxl", 256, 144));
+}
+
+#[test]
+fn a_network_for_inpainting_makes_no_first_picture() {
+    let (video, mut image) = (model(ModelKind::Video), model(ModelKind::Image));
+    image.inpainting = Some(Inpainting { input_channels: 9, mask_required: true });
+    let resolve = |parameters| resolve_film_request(parameters, &video, Some(&image), &InstalledNetworks::default(), 40);
+    let error = resolve(film(vec![scene(1.0)])).unwrap_err();
+    assert_eq!(error.field, "image_model");
+    assert!(resolve(film(vec![SceneParameters { image_size: Some((256, 144)), ..scene(1.0) }])).is_ok());
 }
 
 #[test]

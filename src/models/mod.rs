@@ -152,6 +152,10 @@ impl ModelCatalog {
     pub fn default_among(mut models: Vec<ModelDescription>, kind: ModelKind) -> Option<ModelDescription> {
         models.retain(|model| model.kind == kind);
         if models.len() > 1 {
+            // No default for requests of which most bring no mask.
+            models.retain(|model| model.inpainting.is_none_or(|inpainting| !inpainting.mask_required));
+        }
+        if models.len() > 1 {
             models.retain(|model| !bundled::DEMO_MODELS.contains(&model.id.as_str()));
         }
         if models.len() == 1 { models.pop() } else { None }

@@ -29,6 +29,8 @@ pub struct ImageParameters {
     pub init_image_size: Option<(u32, u32)>,
     /// How much of that picture is noised away.
     pub strength: Option<f64>,
+    /// Whether there is a mask, which says what of that picture is repainted.
+    pub has_mask: bool,
 }
 
 /// A parameter that cannot be used. `Display` names the field, what was given and what is allowed.
@@ -44,7 +46,8 @@ pub struct ParameterError {
 /// Checks `parameters` against `model`'s limits and fills in its defaults. `random_seed` is used when none is given.
 ///
 /// Without width and height a picture-to-picture request keeps the size of its initial picture, rounded down to the model's
-/// multiple, if the model can do that size, else the nearest size of the same shape that it can.
+/// multiple, if the model can do that size, else the nearest size of the same shape that it can. A mask of whatever size is resized as the
+/// picture is.
 pub fn resolve_image_request(
     parameters: ImageParameters,
     model: &ModelDescription,
@@ -60,6 +63,7 @@ pub fn resolve_image_request(
         _ => (limits.default_width, limits.default_height),
     };
     let has_init_image = parameters.init_image_size.is_some();
+    check_mask(parameters.has_mask, has_init_image, model)?;
     let sampler = sampler(parameters.sampler, limits)?;
     let num_inference_steps = steps(parameters.num_inference_steps, sampler.as_deref(), limits)?;
     let strength = strength(parameters.strength, has_init_image, limits)?;
@@ -77,6 +81,7 @@ pub fn resolve_image_request(
         num_images: count("num_images", parameters.num_images, 1, limits.max_images)?,
         init_image: None,
         strength,
+        mask: None,
         prompt: parameters.prompt,
         negative_prompt: parameters.negative_prompt,
     })
@@ -154,6 +159,21 @@ fn check_begins(strength: f32, steps: u32) -> Result<(), ParameterError> {
     refuse("strength", format!("is {strength}, less than one of {steps} steps; allowed here: {least} to 1"))
 }
 
+fn check_mask(has_mask: bool, has_init_image: bool, model: &ModelDescription) -> Result<(), ParameterError> {
+    match (has_mask, model.inpainting) {
+        (true, _) if !has_init_image => refuse("mask", "has a meaning only with init_image".to_owned()),
+        (true, None) => refuse("mask", format!("cannot be used with '{}', which repaints no parts of pictures", model.id)),
+        (false, Some(inpainting)) if inpainting.mask_required => {
+            let problem = format!(
+                "is missing: '{}' repaints parts of pictures; give init_image and mask, which is white where to repaint, or name another model",
+                model.id
+            );
+            refuse("mask", problem)
+        }
+        _ => Ok(()),
+    }
+}
+
 fn guidance_scale(asked: Option<f64>, limits: &ModelLimits) -> Result<f32, ParameterError> {
     let Some(value) = asked else { return Ok(limits.default_guidance_scale) };
     // Not a number is in no range.
@@ -198,7 +218,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
-    use crate::domain::ModelKind;
+    use crate::domain::{Inpainting, ModelKind};
 
     fn model() -> ModelDescription {
         ModelDescription {
@@ -224,6 +244,7 @@ mod tests {
                 samplers: vec!["euler".to_owned(), "dpmpp_2m_karras".to_owned()],
                 max_steps_by_sampler: [("euler".to_owned(), 100), ("dpmpp_2m_karras".to_owned(), 10)].into(),
             },
+            inpainting: Some(Inpainting { input_channels: 4, mask_required: false }),
             video: None,
         }
     }
@@ -252,6 +273,7 @@ mod tests {
                 num_images: 1,
                 init_image: None,
                 strength: 1.0,
+                mask: None,
             }
         );
     }
@@ -274,9 +296,25 @@ mod tests {
     #[case::negative_seed(|p: &mut ImageParameters| p.seed = Some(-1), "seed is -1; allowed: 0 to 18446744073709551615 (leave it out for a random one)")]
     #[case::large_seed(|p: &mut ImageParameters| p.seed = Some(1 << 64), "seed is 18446744073709551616; allowed: 0 to 18446744073709551615 (leave it out for a random one)")]
     #[case::no_images(|p: &mut ImageParameters| p.num_images = Some(0), "num_images is 0; allowed: 1 to 4")]
+    #[case::lone_mask(|p: &mut ImageParameters| p.has_mask = true, "mask has a meaning only with init_image")]
     #[case::lone_strength(|p: &mut ImageParameters| p.strength = Some(0.5), "strength has a meaning only with init_image")]
     fn refusals_name_the_field_and_the_range(#[case] change: fn(&mut ImageParameters), #[case] text: &str) {
         assert_eq!(resolve(change).unwrap_err().to_string(), text);
+    }
+
+    #[test]
+    fn models_say_how_they_take_masks() {
+        let of = |inpainting, has_mask| {
+            let parameters = ImageParameters { init_image_size: Some((128, 128)), has_mask, ..ImageParameters::default() };
+            resolve_image_request(parameters, &ModelDescription { inpainting, ..model() }, 0).map_err(|error| error.to_string())
+        };
+        let network = |mask_required| Some(Inpainting { input_channels: 9, mask_required });
+        for (inpainting, has_mask) in [(network(false), false), (network(false), true), (network(true), true), (None, false)] {
+            assert!(of(inpainting, has_mask).is_ok(), "{inpainting:?} {has_mask}");
+        }
+        assert_eq!(of(None, true).unwrap_err(), "mask cannot be used with 'demo', which repaints no parts of pictures");
+        let missing = of(network(true), false).unwrap_err();
+        assert!(missing.starts_with("mask is missing: 'demo' repaints parts of pictures; give init_image and mask"), "{missing}");
     }
 
     #[rstest]

@@ -32,6 +32,7 @@ fn request(width: u32, height: u32, num_images: u32) -> JobRequest {
         num_images,
         init_image: None,
         strength: 1.0,
+        mask: None,
     };
     request.into()
 }

@@ -163,6 +163,7 @@ impl TaskRun {
         let task = DeviceTask {
             id: self.task.fence.task,
             init_image: self.first_picture().await?,
+            mask: self.mask().await?,
             model_directory,
             model_fingerprint: known.fingerprint(),
             unload,
@@ -226,7 +227,7 @@ impl TaskRun {
         let task = &*self.task;
         match (task.request(), task.planned.role) {
             (JobRequest::Image(request), _) => match &request.init_image {
-                Some(key) => self.read_picture(key).await.map(Some),
+                Some(key) => self.read_picture("initial picture", key).await.map(Some),
                 None => Ok(None),
             },
             (JobRequest::Film(film), role @ TaskRole::Clip { .. }) => {
@@ -234,11 +235,19 @@ impl TaskRun {
                 let parts = FilmTask { film, plan: &plan, position: task.position, finished: &task.finished };
                 match film::first_picture(&parts, role) {
                     Some(FirstPicture::LastFrameOf(key)) => self.read_last_frame(&key).await.map(Some),
-                    Some(FirstPicture::Picture(key)) => self.read_picture(&key).await.map(Some),
+                    Some(FirstPicture::Picture(key)) => self.read_picture("initial picture", &key).await.map(Some),
                     None => Err(TaskFailure::new(ErrorCode::Internal, "the clip has no picture to begin with")),
                 }
             }
             _ => Ok(None),
+        }
+    }
+
+    /// The mask of the picture that the task begins with.
+    async fn mask(&self) -> Result<Option<Arc<RgbPicture>>, TaskFailure> {
+        match self.task.request().image().and_then(|request| request.mask.as_deref()) {
+            Some(key) => self.read_picture("mask", key).await.map(Some),
+            None => Ok(None),
         }
     }
 
@@ -253,10 +262,11 @@ impl TaskRun {
         read.map(Arc::new).map_err(|error| unreadable(&error))
     }
 
-    async fn read_picture(&self, key: &str) -> Result<Arc<RgbPicture>, TaskFailure> {
+    /// A picture out of the storage; `what` it is to the task.
+    async fn read_picture(&self, what: &str, key: &str) -> Result<Arc<RgbPicture>, TaskFailure> {
         let unreadable = |error: &(dyn Error + 'static)| {
-            tracing::error!(job.id = %self.task.job.id, error, "Cannot read the initial picture {key}: {error}");
-            TaskFailure::new(ErrorCode::StorageFailed, "the initial picture cannot be read back from the storage")
+            tracing::error!(job.id = %self.task.job.id, error, "Cannot read the {what} {key}: {error}");
+            TaskFailure::new(ErrorCode::StorageFailed, format!("the {what} cannot be read back from the storage"))
         };
         let bytes = self.shared.parts.storage.get(key).await.map_err(|error| unreadable(&error))?;
         let decoded = tokio::task::spawn_blocking(move || decode_image(&bytes))

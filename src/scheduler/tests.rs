@@ -161,6 +161,7 @@ fn new_job() -> NewJob {
             num_images: 2,
             init_image: None,
             strength: 1.0,
+            mask: None,
         }),
         inputs: Vec::new(),
         priority: 0,
@@ -444,4 +445,10 @@ async fn watchers_get_previews_and_a_bad_input_fails_its_job() {
     assert_eq!(previews, [0, 0, 0, 1, 1, 1]);
     assert_eq!(server.wait_for_end(good).await.state, JobState::Completed);
     assert_eq!(server.wait_for_end(bad).await.error.unwrap().code, ErrorCode::StorageFailed);
+    let mask = NewInput { purpose: InputPurpose::Mask, bytes: b"junk".to_vec().into() };
+    let good = encode_png(64, 32, &[9; 64 * 32 * 3], &PngText::default()).unwrap();
+    let masked = NewJob { inputs: vec![init_image(good), mask], ..new_job() };
+    let masked = server.service.submit(&principal(), masked).await.unwrap().id;
+    let error = server.wait_for_end(masked).await.error.unwrap();
+    assert_eq!((error.code, error.message.as_str()), (ErrorCode::StorageFailed, "the mask cannot be read back from the storage"));
 }

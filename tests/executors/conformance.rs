@@ -167,9 +167,15 @@ async fn a_real_device_makes_pictures_and_keeps_finished_ones(#[case] workers: W
     let made = run(&executor, asked.clone()).await.unwrap();
     assert_eq!(made.pictures.len(), 2);
     assert!(made.facts.device.starts_with("cpu ("), "{}", made.facts.device);
-    let again = run(&executor, asked).await.unwrap();
+    let again = run(&executor, asked.clone()).await.unwrap();
     assert!(again.facts.resumed_steps > 0 && again.facts.timings.denoise_seconds.abs() < f64::EPSILON);
-    assert_eq!(pixels(&made), pixels(&again));
+    let unmasked = pixels(&made);
+    assert_eq!(unmasked, pixels(&again));
+    // Nothing is repainted where a mask is black: it has come to the device. What it makes takes the place of what it made before.
+    asked.mask = Some(std::sync::Arc::new(framewright_engine::vision::RgbPicture { height: 1, width: 1, bytes: vec![0; 3] }));
+    let masked = run(&executor, asked).await.unwrap();
+    assert!(pixels(&masked) != unmasked, "the mask did not reach the device");
+    assert_eq!((masked.facts.resumed_steps, masked.facts.warnings), (0, vec!["mask resized from 1x1 to 64x64".to_owned()]));
     let status = executor.status().borrow().clone();
     assert!(status.memory.is_some_and(|memory| memory.free_bytes > 0), "{status:?}");
     executor.shut_down().await;

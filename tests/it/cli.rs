@@ -52,12 +52,15 @@ fn keys_are_printed_alone_and_work_from_then_on() {
 fn refused_input_leaves_nothing_behind() {
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join("not-a-picture.png"), b"GIF89a").unwrap();
+    let png = framewright::media::encode::encode_png(1, 1, &[0; 3], &framewright::media::encode::PngText::default());
+    std::fs::write(directory.path().join("p.png"), png.unwrap()).unwrap();
     std::fs::create_dir(directory.path().join("empty-model")).unwrap();
     let generate = |more: &[&'static str]| [&["generate", "image", "--prompt", "x"][..], more].concat();
     for (arguments, words) in [
         (generate(&["--model", "no-such-model"]), "--model: no model 'no-such-model'"),
         (generate(&["--model", "./absent"]), "--model: ./absent is neither a directory nor a .safetensors file"),
         (generate(&["--model", "m", "--init-image", "not-a-picture.png"]), "--init-image: not-a-picture.png: not a PNG"),
+        (generate(&["--model", "m", "--init-image", "p.png", "--mask", "absent.png"]), "--mask: absent.png: "),
         (generate(&["--model", "m", "--device", "cuda:0"]), "--device: "),
         (generate(&["--model", "m", "--output", "absent/out.png"]), "--output: absent is not a directory"),
     ] {

@@ -202,6 +202,7 @@ mod tests {
             weight_file_bytes: 1,
             created: 0,
             limits,
+            inpainting: None,
             video: None,
         }
     }

@@ -12,9 +12,10 @@ use crate::api::error::{ApiError, ErrorKind, Problem};
 use crate::api::extract::{Caller, JsonBody};
 use crate::api::film_submission::OrderedFile;
 use crate::api::state::ApiState;
-use crate::api::submission::{Commission, IdempotencyKey, Submission, forecast_accepted};
+use crate::api::submission::{Commission, IdempotencyKey, SentMask, Submission, forecast_accepted};
 use crate::api::whole_number::{WholeNumber, priority_within};
 use crate::domain::{Job, ModelKind, Principal};
+use crate::media::mask::MaskReading;
 use crate::models::parameters::ImageParameters;
 
 /// Priorities that may be asked for, both ways from 0.
@@ -54,8 +55,9 @@ pub(in crate::api) struct GenerateImageRequest {
     init_image: Option<String>,
     /// How much of it is noised away: above 0, at most 1.
     strength: Option<f64>,
-    /// Not supported yet.
-    mask: Option<Value>,
+    /// Which part of it is repainted, as a picture of any size in the same forms: what is white is repainted; what is black, or transparent,
+    /// is kept (in latents: its pixels are drawn anew, and may differ a little). Both are resized to `width` and `height`.
+    mask: Option<String>,
     /// Not supported yet.
     character_id: Option<Value>,
     /// Not supported yet.
@@ -152,8 +154,10 @@ impl GenerateImageRequest {
                 num_images: self.num_images.map(|number| number.0),
                 init_image_size: None,
                 strength: self.strength,
+                has_mask: false,
             },
             init_image: self.init_image.map(OrderedFile::Text),
+            mask: self.mask.map(|mask| SentMask { file: OrderedFile::Text(mask), reading: MaskReading::Brightness }),
             priority,
             idempotency_key,
         };
@@ -163,7 +167,6 @@ impl GenerateImageRequest {
     /// Fields that are part of the API but not of this version are refused, never ignored.
     fn refuse_what_comes_later(&self) -> Result<(), ApiError> {
         let later = [
-            ("mask", &self.mask),
             ("character_id", &self.character_id),
             ("style", &self.style),
             ("loras", &self.loras),

@@ -30,6 +30,13 @@ pub(in crate::api) struct ModelDocument {
     weight_file_bytes: u64,
     /// When its files were last changed, RFC 3339.
     created_at: String,
+    /// Whether it takes `mask`.
+    inpainting: bool,
+    /// Of an image model, the channels of its network's input: 4; or 9, which is one for inpainting.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    input_channels: Option<u32>,
+    /// Whether it makes nothing without `init_image` and `mask`.
+    mask_required: bool,
     /// Ranges and defaults of a request's fields.
     limits: ModelLimitsDocument,
     /// The same of what only video models have.
@@ -110,7 +117,7 @@ pub(in crate::api) struct ModelList {
 
 impl From<ModelDescription> for ModelDocument {
     fn from(model: ModelDescription) -> Self {
-        let ModelDescription { id, kind, family, parameters, weight_file_bytes, created, limits, video } = model;
+        let ModelDescription { id, kind, family, parameters, weight_file_bytes, created, limits, inpainting, video } = model;
         let created_at = UnixMs(created.saturating_mul(1000)).to_string();
         Self {
             id: id.to_string(),
@@ -119,6 +126,9 @@ impl From<ModelDescription> for ModelDocument {
             parameters,
             weight_file_bytes,
             created_at,
+            inpainting: inpainting.is_some(),
+            input_channels: inpainting.map(|inpainting| inpainting.input_channels),
+            mask_required: inpainting.is_some_and(|inpainting| inpainting.mask_required),
             limits: limits.into(),
             video: video.map(Into::into),
         }

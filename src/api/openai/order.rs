@@ -113,6 +113,7 @@ impl CreateImagesRequest {
             sampler: self.sampler,
             num_images: self.n.map(|number| number.0),
             init_image_size: None,
+            has_mask: false,
             strength: None,
         };
         Ok((parameters, delivery))

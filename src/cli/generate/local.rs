@@ -9,7 +9,7 @@ use framewright_engine::vision::RgbPicture;
 
 use super::files::{FinishedPicture, OutputFile};
 use super::progress::ProgressDisplay;
-use super::{ImageArguments, InitImage, parameters, refused, report};
+use super::{ImageArguments, InitImage, Sources, parameters, refused, report};
 use crate::app::compute;
 use crate::cli::failure::{Failure, OrFail, Outcome};
 use crate::cli::models::FoundModel;
@@ -27,7 +27,7 @@ use crate::models::{IdentityCache, files_fingerprint};
 /// Checks the request, loads the model, makes the pictures and writes the files.
 pub(super) fn generate(
     arguments: &ImageArguments,
-    init_image: Option<InitImage>,
+    sources: Sources,
     output: &OutputFile,
     out: &mut (dyn Write + Send),
 ) -> Outcome {
@@ -38,14 +38,13 @@ pub(super) fn generate(
     if model.description.kind != ModelKind::Image {
         return Err(Failure::input("--model", format!("'{}' makes films, not pictures; see 'generate video'", arguments.model)));
     }
-    let mut request =
-        resolve_image_request(parameters(arguments, init_image.as_ref()), &model.description, getrandom::u64().or_fail()?)
-            .map_err(|error| refused(&error))?;
-    request.init_image =
-        arguments.init_image.as_deref().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
+    let mut request = resolve_image_request(parameters(arguments, &sources), &model.description, getrandom::u64().or_fail()?)
+        .map_err(|error| refused(&error))?;
+    let name = |path: &Option<PathBuf>| path.as_deref().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
+    (request.init_image, request.mask) = (name(&arguments.init_image), name(&arguments.mask));
 
     let work = WorkDirectory::make()?;
-    let made = run(&config, &model, &request, init_image, &work.0)?;
+    let made = run(&config, &model, &request, sources, &work.0)?;
     write_pictures(&made, &request, &model, output, out)
 }
 
@@ -54,7 +53,7 @@ fn run(
     config: &Config,
     model: &FoundModel,
     request: &ImageRequest,
-    init_image: Option<InitImage>,
+    sources: Sources,
     work_directory: &Path,
 ) -> Outcome<TaskOutput> {
     let runtime = crate::cli::runtime()?;
@@ -66,7 +65,8 @@ fn run(
         work: request.clone().into(),
         model_directory: model.directory.clone(),
         model_fingerprint: files_fingerprint(&model.directory),
-        init_image: init_image.map(|image| Arc::new(picture(image))),
+        init_image: sources.init_image.map(|image| Arc::new(picture(image))),
+        mask: sources.mask.map(|mask| Arc::new(picture(mask))),
         interrupt,
         previews: PreviewDemand::default(),
     };

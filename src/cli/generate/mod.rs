@@ -16,7 +16,8 @@ use self::files::OutputFile;
 use super::failure::{Failure, OrFail, Outcome};
 use super::options::CommonOptions;
 use crate::domain::ModelId;
-use crate::media::decode::{DecodedImage, decode_image};
+use crate::media::decode::{DecodeError, DecodedImage, decode_image};
+use crate::media::mask::{MaskReading, decode_mask};
 use crate::models::parameters::{ImageParameters, ParameterError};
 
 /// Flags of `generate image`. Numbers are as wide as any text may be, so that a refusal can quote the allowed range.
@@ -62,8 +63,8 @@ pub(super) struct ImageArguments {
     /// How much of the initial picture is noised away, above 0, at most 1 [default: the model's]
     #[arg(long, value_name = "S", allow_negative_numbers = true)]
     strength: Option<f64>,
-    /// Not supported yet
-    #[arg(long, value_name = "FILE")]
+    /// Repaint the initial picture where this one is white; what is black or transparent is kept
+    #[arg(long, value_name = "FILE", requires = "init_image")]
     mask: Option<PathBuf>,
     /// Not supported yet
     #[arg(long, value_name = "FILE[:WEIGHT]")]
@@ -84,17 +85,21 @@ pub(super) struct ImageArguments {
     common: CommonOptions,
 }
 
-/// The picture to start from: the file's bytes for a server, its pixels for this process.
+/// A picture to start from, or a mask: the file's bytes for a server, its pixels for this process.
 struct InitImage {
     file: Vec<u8>,
     pixels: DecodedImage,
 }
 
+/// What pictures begin with.
+#[derive(Default)]
+struct Sources {
+    init_image: Option<InitImage>,
+    mask: Option<InitImage>,
+}
+
 /// Makes the pictures and writes the files. Everything that can be refused without the model is refused before anything is loaded.
 pub(super) fn run(arguments: &ImageArguments, out: &mut (dyn Write + Send)) -> Outcome {
-    if arguments.mask.is_some() {
-        return Err(Failure::not_supported("--mask"));
-    }
     if !arguments.lora.is_empty() {
         return Err(Failure::not_supported("--lora"));
     }
@@ -106,17 +111,19 @@ pub(super) fn run(arguments: &ImageArguments, out: &mut (dyn Write + Send)) -> O
     }
     let output = OutputFile::new(&arguments.output)?;
     let init_image = arguments.init_image.as_deref().map(|path| read_init_image("--init-image", path)).transpose()?;
+    let mask = arguments.mask.as_deref().map(read_mask).transpose()?;
+    let sources = Sources { init_image, mask };
     if let Some(server) = &arguments.server {
         let server = crate::cli::server_client::Server::new(server, arguments.api_key.clone())?;
         let model = model_id(&arguments.model)?;
-        let request = remote::Request { model, parameters: parameters(arguments, init_image.as_ref()), init_image };
+        let request = remote::Request { model, parameters: parameters(arguments, &sources), sources };
         super::runtime()?.block_on(remote::generate(&server, &request, &output, out))
     } else {
-        local::generate(arguments, init_image, &output, out)
+        local::generate(arguments, sources, &output, out)
     }
 }
 
-fn parameters(arguments: &ImageArguments, init_image: Option<&InitImage>) -> ImageParameters {
+fn parameters(arguments: &ImageArguments, sources: &Sources) -> ImageParameters {
     ImageParameters {
         prompt: arguments.prompt.clone(),
         negative_prompt: arguments.negative_prompt.clone(),
@@ -127,8 +134,9 @@ fn parameters(arguments: &ImageArguments, init_image: Option<&InitImage>) -> Ima
         seed: arguments.seed,
         sampler: arguments.sampler.clone(),
         num_images: arguments.count,
-        init_image_size: init_image.map(|image| (image.pixels.width, image.pixels.height)),
+        init_image_size: sources.init_image.as_ref().map(|image| (image.pixels.width, image.pixels.height)),
         strength: arguments.strength,
+        has_mask: sources.mask.is_some(),
     }
 }
 
@@ -154,6 +162,14 @@ fn model_id(text: &str) -> Outcome<ModelId> {
 const MAX_INIT_IMAGE_BYTES: u64 = 256 << 20;
 
 fn read_init_image(flag: &str, path: &Path) -> Outcome<InitImage> {
+    read_with(flag, path, decode_image)
+}
+
+fn read_mask(path: &Path) -> Outcome<InitImage> {
+    read_with("--mask", path, |bytes| decode_mask(bytes, MaskReading::Brightness))
+}
+
+fn read_with(flag: &str, path: &Path, decode: impl Fn(&[u8]) -> Result<DecodedImage, DecodeError>) -> Outcome<InitImage> {
     let refuse = |problem: String| Failure::input(flag, format!("{}: {problem}", path.display()));
     let metadata = std::fs::metadata(path).map_err(|error| refuse(error.to_string()))?;
     if !metadata.is_file() {
@@ -163,7 +179,7 @@ fn read_init_image(flag: &str, path: &Path) -> Outcome<InitImage> {
         return Err(refuse(format!("has {} bytes; at most {MAX_INIT_IMAGE_BYTES}", metadata.len())));
     }
     let file = std::fs::read(path).map_err(|error| refuse(error.to_string()))?;
-    let pixels = decode_image(&file).map_err(|error| refuse(error.to_string()))?;
+    let pixels = decode(&file).map_err(|error| refuse(error.to_string()))?;
     Ok(InitImage { file, pixels })
 }
 

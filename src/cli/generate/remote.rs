@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 use super::files::{FinishedPicture, OutputFile};
 use super::progress::ProgressDisplay;
-use super::{InitImage, flag_of, report};
+use super::{InitImage, Sources, flag_of, report};
 use crate::cli::failure::{Failure, OrFail, Outcome};
 use crate::cli::server_client::{Server, describe, message};
 use crate::domain::ModelId;
@@ -31,7 +31,7 @@ const SHOWN_SCENES: usize = 3;
 pub(super) struct Request {
     pub(super) model: ModelId,
     pub(super) parameters: ImageParameters,
-    pub(super) init_image: Option<InitImage>,
+    pub(super) sources: Sources,
 }
 
 /// The part of a task that is looked at here.
@@ -103,7 +103,9 @@ fn body(request: &Request) -> Value {
     put("sampler", parameters.sampler.as_ref().map(|name| json!(name)));
     put("num_images", parameters.num_images.map(whole));
     put("strength", parameters.strength.map(real));
-    put("init_image", request.init_image.as_ref().map(|image| json!(STANDARD.encode(&image.file))));
+    let encoded = |image: &InitImage| json!(STANDARD.encode(&image.file));
+    put("init_image", request.sources.init_image.as_ref().map(encoded));
+    put("mask", request.sources.mask.as_ref().map(encoded));
     Value::Object(body)
 }
 
@@ -218,7 +220,7 @@ mod tests {
 
     #[test]
     fn only_what_was_given_is_sent() {
-        let request = |parameters| Request { model: "demo".parse().unwrap(), parameters, init_image: None };
+        let request = |parameters| Request { model: "demo".parse().unwrap(), parameters, sources: Sources::default() };
         let plain = ImageParameters { prompt: "x".to_owned(), ..ImageParameters::default() };
         assert_eq!(body(&request(plain.clone())), json!({ "model": "demo", "prompt": "x" }));
         let full = ImageParameters {

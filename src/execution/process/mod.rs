@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use framewright_device_worker::process::message::{PROTOCOL, Start, ToWorker};
 use framewright_device_worker::work::write_renamed;
-use framewright_device_worker::{ModelFiles, Picture, PictureFile};
+use framewright_device_worker::{ModelFiles, Picture, PictureFile, TaskOrder};
 use framewright_engine::vision::RgbPicture;
 use tokio::sync::{mpsc, watch as watching};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -104,24 +104,23 @@ impl Executor for ProcessExecutor {
     fn start(&self, task: DeviceTask) -> Result<mpsc::Receiver<TaskEvent>, ExecutorUnavailable> {
         let (number, events) = self.table.add(&task)?;
         let mut order = translate::order(&task);
-        order.init_image = None;
+        (order.init_image, order.mask) = (None, None);
         let previews = task.previews.exists();
         let send = move |orders: &mpsc::UnboundedSender<ToWorker>, order| {
             orders.send(ToWorker::Run { number, order: Box::new(order), previews }).is_ok()
         };
-        let Some(picture) = task.init_image else {
+        if task.init_image.is_none() && task.mask.is_none() {
             return if send(&self.orders, order) { Ok(events) } else { Err(ExecutorUnavailable::Gone) };
-        };
-        // A picture goes by file, written off the asynchronous threads.
+        }
+        // Pictures go by file, written off the asynchronous threads.
         let (orders, table) = (self.orders.clone(), Arc::clone(&self.table));
-        self.tracker.spawn_blocking(move || match keep_init_image(&order.work_directory, &picture) {
-            Ok(file) => {
-                order.init_image = Some(Picture::File(file));
+        self.tracker.spawn_blocking(move || match keep_pictures(&mut order, task.init_image.as_deref(), task.mask.as_deref()) {
+            Ok(()) => {
                 // Whoever takes no more orders has ended every task.
                 let _ = send(&orders, order);
             }
             Err(error) => {
-                let message = format!("cannot keep the initial picture in {}: {error}", order.work_directory.display());
+                let message = format!("cannot keep the pictures to begin with in {}: {error}", order.work_directory.display());
                 let class = translate::failure_class(ErrorCode::StorageFailed);
                 // The task may have been lost meanwhile.
                 let _ = table.end(number, Err(framewright_device_worker::Failure::new(class, message)));
@@ -147,9 +146,19 @@ impl Executor for ProcessExecutor {
     }
 }
 
-fn keep_init_image(directory: &Path, picture: &RgbPicture) -> std::io::Result<PictureFile> {
+/// Writes the pictures that an order begins with into its directory, and has it name them.
+fn keep_pictures(order: &mut TaskOrder, init_image: Option<&RgbPicture>, mask: Option<&RgbPicture>) -> std::io::Result<()> {
+    let keep = |name: &str, picture: Option<&RgbPicture>| {
+        let file = picture.map(|picture| keep_picture(&order.work_directory, name, picture)).transpose()?;
+        Ok::<_, std::io::Error>(file.map(Picture::File))
+    };
+    (order.init_image, order.mask) = (keep("init-image.rgb", init_image)?, keep("mask.rgb", mask)?);
+    Ok(())
+}
+
+fn keep_picture(directory: &Path, name: &str, picture: &RgbPicture) -> std::io::Result<PictureFile> {
     std::fs::create_dir_all(directory)?;
-    let path = directory.join("init-image.rgb");
+    let path = directory.join(name);
     write_renamed(&path, &picture.bytes)?;
     Ok(PictureFile { path, width: picture.width as u32, height: picture.height as u32 })
 }

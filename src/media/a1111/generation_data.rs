@@ -174,6 +174,7 @@ mod tests {
             model_hash: Some("0123456789"),
             model: "a, b: c",
             denoising_strength: Some(0.6),
+            is_masked: true,
         }
         .render();
         let read = parse_infotext(&written);

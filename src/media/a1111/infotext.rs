@@ -29,6 +29,8 @@ pub struct Infotext<'a> {
     pub model: &'a str,
     /// Strength, for picture to picture.
     pub denoising_strength: Option<f32>,
+    /// Whether a mask said what to repaint.
+    pub is_masked: bool,
 }
 
 impl Infotext<'_> {
@@ -51,6 +53,10 @@ impl Infotext<'_> {
         fields.extend(self.model_hash.map(|hash| ("Model hash", quoted(hash))));
         fields.push(("Model", quoted(self.model)));
         fields.extend(self.denoising_strength.map(|strength| ("Denoising strength", strength.to_string())));
+        if self.is_masked {
+            fields.push(("Mask mode", "Inpaint masked".to_owned()));
+            fields.push(("Inpaint area", "Whole picture".to_owned()));
+        }
         fields.push(("RNG", "CPU".to_owned()));
         fields.push(("Version", format!("framewright {}", env!("CARGO_PKG_VERSION"))));
         for (index, (name, value)) in fields.iter().enumerate() {
@@ -83,6 +89,7 @@ mod tests {
         model_hash: Some("0123456789"),
         model: "demo-sdxl",
         denoising_strength: None,
+        is_masked: false,
     };
 
     fn check(infotext: Infotext<'_>, expected: &str) {
@@ -106,10 +113,12 @@ mod tests {
                 model_hash: None,
                 model: "a, b: c",
                 denoising_strength: Some(0.6),
+                is_masked: true,
                 ..PLAIN
             },
             "a red circle\nNegative prompt: blurry\nSteps: 20, Sampler: DPM++ 2M SDE, Schedule type: Karras, CFG scale: 7.5, \
-             Seed: 18446744073709551615, Size: 128x96, Model: \"a, b: c\", Denoising strength: 0.6, RNG: CPU, Version",
+             Seed: 18446744073709551615, Size: 128x96, Model: \"a, b: c\", Denoising strength: 0.6, \
+             Mask mode: Inpaint masked, Inpaint area: Whole picture, RNG: CPU, Version",
         );
     }
 }

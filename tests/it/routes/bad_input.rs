@@ -56,7 +56,9 @@ async fn refused(path: &str, body: &Value) -> (StatusCode, Value) {
 #[case::init_image_text("init_image", json!({"init_image": "aGVsbG8gd29ybGQ="}))]
 #[case::init_image_link("init_image", json!({"init_image": "https://example.com/a.png"}))]
 #[case::init_image_number("init_image", json!({"init_image": 3}))]
-#[case::mask("mask", json!({"mask": "x"}))]
+#[case::mask_text("mask", json!({"mask": "aGVsbG8gd29ybGQ=", "init_image": picture_base64(64, 64)}))]
+#[case::mask_number("mask", json!({"mask": 3}))]
+#[case::mask_alone("mask", json!({"mask": picture_base64(64, 64)}))]
 #[case::project_path("project_id", json!({"project_id": "../x"}))]
 #[case::project_number("project_id", json!({"project_id": 3}))]
 #[case::character_id("character_id", json!({"character_id": "x"}))]
@@ -78,7 +80,7 @@ async fn native(#[case] field: &str, #[case] fields: Value) {
 #[case::width("width", json!({"width": 100}))]
 #[case::unknown_field("field", json!({"stepz": 3}))]
 #[case::wrong_type("type", json!({"seed": "x"}))]
-#[case::later("later", json!({"mask": "x"}))]
+#[case::later("later", json!({"controls": "x"}))]
 #[tokio::test]
 async fn native_wording(#[case] name: &str, #[case] fields: Value) {
     let (_, problem) = refused(NATIVE, &body(&fields)).await;

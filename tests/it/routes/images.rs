@@ -63,6 +63,37 @@ async fn an_initial_picture_gives_its_size() {
 }
 
 #[tokio::test]
+async fn a_mask_is_kept_with_its_task_and_lost_with_it() {
+    let server = TestServer::start().await;
+    let body = json!({
+        "prompt": "x", "num_inference_steps": 4, "init_image": picture_base64(136, 100), "strength": 0.5,
+        "mask": format!("data:image/png;base64,{}", picture_base64(50, 70)),
+    });
+    let id = server.submit(&body).await;
+    server.wait(&id).await;
+    let task = server.get(&format!("/api/v1/tasks/{id}")).await.json();
+    let request = &task["result"]["manifest"]["request"];
+    assert_eq!(request["mask"], json!(format!("inputs/{id}-mask.png")), "{task}");
+    assert_eq!((&request["width"], &request["height"]), (&json!(136), &json!(96)), "the mask has no say in the size");
+}
+
+#[tokio::test]
+async fn models_say_that_they_take_masks() {
+    let server = TestServer::start().await;
+    let models = server.get("/api/v1/models").await.json();
+    let models = models["models"].as_array().unwrap();
+    assert!(!models.is_empty());
+    for model in models {
+        let expected = match model["kind"].as_str() {
+            Some("image") => (json!(true), json!(4), json!(false)),
+            _ => (json!(false), Value::Null, json!(false)),
+        };
+        let told = (model["inpainting"].clone(), model["input_channels"].clone(), model["mask_required"].clone());
+        assert_eq!(told, expected, "{model}");
+    }
+}
+
+#[tokio::test]
 async fn the_same_idempotency_key_gives_the_same_task() {
     let server = TestServer::start_with(Options { has_device: false, ..Options::default() }).await;
     let send = async |prompt: &str| {

@@ -21,6 +21,7 @@ fn task(prompt: &str, steps: u32, work_directory: &Path) -> Task {
             model: ModelFiles { name: "m".to_owned(), directory: "m".into(), fingerprint: 1 },
             unload: Vec::new(),
             init_image: None,
+            mask: None,
             work_directory: work_directory.to_owned(),
         },
         interrupt: Interrupt::default(),

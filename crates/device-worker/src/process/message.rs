@@ -9,7 +9,7 @@ use crate::task::{Failure, ModelFiles, Report, TaskNumber, TaskOrder, TaskOutput
 use crate::vitals::Vitals;
 
 /// Changes with the words. Both sides come from one build; a worker that was not replaced with its server says so.
-pub const PROTOCOL: u32 = 2;
+pub const PROTOCOL: u32 = 3;
 
 /// How a worker starts: the server's first message.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -153,6 +153,7 @@ mod tests {
             model: ModelFiles { name: "svd".to_owned(), directory: "svd.safetensors".into(), fingerprint: 1 },
             unload: Vec::new(),
             init_image: Some(Picture::File(file("w/init-image.rgb"))),
+            mask: None,
             work_directory: "w".into(),
         };
         let run = ToWorker::Run { number: TaskNumber(1), order: Box::new(order), previews: true };

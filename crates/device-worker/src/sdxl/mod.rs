@@ -12,7 +12,7 @@ use crate::models::need::Need;
 use crate::task::{Failure, ImageRequest, Report, Task, TaskNumber, TaskOutput};
 use crate::workshop::Workshop;
 use crate::workshop::evaluation::evaluate_together;
-use run::{Run, engine_request};
+use run::{Run, Sources, engine_request};
 
 /// The picture tasks of a device.
 #[derive(Default)]
@@ -29,7 +29,7 @@ impl Pictures {
     /// What a request to a model needs, by its files.
     pub(crate) fn need(task: &Task, request: &ImageRequest, workshop: &Workshop) -> Result<Need, Failure> {
         let info = ModelInfo::read(&task.order.model.directory)?;
-        Ok(Need::of_picture(&info, &engine_request(request, 0, None), &workshop.ops))
+        Ok(Need::of_picture(&info, &engine_request(request, 0, Sources::of_any(&task.order)), &workshop.ops))
     }
 
     /// Begins a task. `load_seconds`: what loading its model took.
@@ -44,7 +44,7 @@ impl Pictures {
         let interrupt = workshop.enter(std::slice::from_ref(&task.interrupt));
         let begun = workshop.with_relief(|workshop| Run::begin(number, task, request, model, &workshop.ops, &interrupt));
         let mut run = begun.map_err(|failure| {
-            let need = Need::of_picture(model.info(), &engine_request(request, 0, None), &workshop.ops);
+            let need = Need::of_picture(model.info(), &engine_request(request, 0, Sources::of_any(&task.order)), &workshop.ops);
             workshop.with_numbers(failure, need)
         })?;
         run.facts.timings.load_seconds = load_seconds;

@@ -8,8 +8,8 @@ use framewright_engine::latent::Latent;
 use framewright_engine::ops::{Interrupt, Ops};
 use framewright_engine::pipelines::sdxl::{Generation, ImageRequest as EngineRequest, SdxlModel};
 use framewright_engine::pipelines::{Outputs, Row, StepMachine, Want};
-use framewright_engine::vision::RgbPicture;
-use framewright_engine::vision::resize::resize_lanczos;
+use framewright_engine::vision::resize::{resize_lanczos, resize_lanczos_grey};
+use framewright_engine::vision::{GreyPicture, RgbPicture};
 
 use crate::models::description::checkpoint_sampler;
 use crate::models::need::Need;
@@ -63,12 +63,17 @@ impl Run {
             batched_with: 1,
             ..RunFacts::default()
         };
-        let init_image = fitted_init_image(order, request, &mut facts.warnings)?;
-        let work = WorkDirectory::new(&order.work_directory, &facts.device, &order.model, &order.request, init_image.as_deref());
+        let sources = Sources {
+            init_image: fitted_init_image(order, request, &mut facts.warnings)?,
+            mask: fitted_mask(order, request, &mut facts.warnings)?,
+        };
+        let picture = sources.init_image.as_deref();
+        let work = WorkDirectory::new(&order.work_directory, &facts.device, &order.model, &order.request, picture)
+            .with_mask(sources.mask.as_deref());
         let mut pictures = Vec::with_capacity(request.num_images as usize);
         let mut evaluations = 0;
         for index in 0..request.num_images {
-            let mut machine = model.begin(&engine_request(request, index, init_image.clone()), interrupt)?;
+            let mut machine = model.begin(&engine_request(request, index, sources.clone()), interrupt)?;
             if index == 0 && machine.truncated_tokens() > 0 {
                 facts.warnings.push(format!("prompt truncated by {} tokens", machine.truncated_tokens()));
             }
@@ -118,7 +123,7 @@ impl Run {
 
     /// The memory that it needs.
     pub(super) fn need(&self, ops: &Ops) -> Need {
-        Need::of_picture(self.model.info(), &engine_request(&self.request, 0, None), ops)
+        Need::of_picture(self.model.info(), &engine_request(&self.request, 0, Sources::of_any(&self.task.order)), ops)
     }
 
     /// The rows that its pictures want evaluated, with the pictures' indices.
@@ -258,12 +263,45 @@ fn fitted_init_image(
     if (picture.width, picture.height) == (width, height) {
         return Ok(Some(picture));
     }
-    warnings.push(resized_warning(&picture, request.width, request.height));
+    warnings.push(resized_warning("init_image", (picture.width, picture.height), (request.width, request.height)));
     Ok(Some(Arc::new(resize_lanczos(&picture, height, width))))
 }
 
+/// The mask at the request's size.
+fn fitted_mask(
+    order: &TaskOrder,
+    request: &ImageRequest,
+    warnings: &mut Vec<String>,
+) -> Result<Option<Arc<GreyPicture>>, Failure> {
+    let Some(mask) = order.read_mask()? else { return Ok(None) };
+    let (width, height) = (request.width as usize, request.height as usize);
+    if (mask.width, mask.height) == (width, height) {
+        return Ok(Some(Arc::new(mask)));
+    }
+    warnings.push(resized_warning("mask", (mask.width, mask.height), (request.width, request.height)));
+    Ok(Some(Arc::new(resize_lanczos_grey(&mask, height, width))))
+}
+
+/// The pictures that a request begins with.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Sources {
+    init_image: Option<Arc<RgbPicture>>,
+    mask: Option<Arc<GreyPicture>>,
+}
+
+impl Sources {
+    /// Stand-ins for those of an order: memory depends on whether there are any, and not on what they show.
+    pub(super) fn of_any(order: &TaskOrder) -> Self {
+        let pixel = |_| Arc::new(RgbPicture { height: 1, width: 1, bytes: vec![0; 3] });
+        Self {
+            init_image: order.init_image.as_ref().map(pixel),
+            mask: order.mask.as_ref().map(pixel).map(|mask| mask.luminance().into()),
+        }
+    }
+}
+
 /// The part of a request that makes picture `index`.
-pub(super) fn engine_request(request: &ImageRequest, index: u32, init_image: Option<Arc<RgbPicture>>) -> EngineRequest {
+pub(super) fn engine_request(request: &ImageRequest, index: u32, sources: Sources) -> EngineRequest {
     EngineRequest {
         prompt: request.prompt.clone(),
         negative_prompt: request.negative_prompt.clone(),
@@ -274,8 +312,8 @@ pub(super) fn engine_request(request: &ImageRequest, index: u32, init_image: Opt
         guidance_rescale: 0.0,
         sampler: request.sampler.clone(),
         seed: request.seed.wrapping_add(u64::from(index)),
-        init_image,
+        init_image: sources.init_image,
         strength: request.strength,
-        mask: None,
+        mask: sources.mask,
     }
 }

@@ -72,7 +72,7 @@ impl Run {
         };
         let (width, height) = run.size();
         if (picture.width, picture.height) != (request.width, request.height) {
-            run.facts.warnings.push(resized_warning(picture, width, height));
+            run.facts.warnings.push(resized_warning("init_image", (picture.width, picture.height), (width, height)));
         }
         if let Some(state) = run.work.read_clip() {
             match run.machine.resume(&state) {

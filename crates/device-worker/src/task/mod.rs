@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use framewright_engine::ops::Interrupt;
-use framewright_engine::vision::RgbPicture;
+use framewright_engine::vision::{GreyPicture, RgbPicture};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use failure::is_out_of_memory;
@@ -46,6 +46,8 @@ pub struct TaskOrder {
     pub unload: Vec<String>,
     /// The picture to start from; of a clip, the one that it begins with, which it must have.
     pub init_image: Option<Picture>,
+    /// Where that picture is repainted: where this is bright. Clips have none.
+    pub mask: Option<Picture>,
     /// A directory of the task's own, made when something is kept there: checkpoints and finished pictures, from which a later
     /// attempt goes on.
     pub work_directory: PathBuf,
@@ -58,6 +60,13 @@ impl TaskOrder {
         self.init_image.as_ref().map(Picture::read).transpose().map_err(unreadable)
     }
 
+    /// How bright the mask is, pixel by pixel. Blocks on its file.
+    pub(crate) fn read_mask(&self) -> Result<Option<GreyPicture>, Failure> {
+        let unreadable = |error| Failure::new(FailureClass::StorageFailed, format!("cannot read the mask: {error}"));
+        let mask = self.mask.as_ref().map(Picture::read).transpose().map_err(unreadable)?;
+        Ok(mask.map(|mask| mask.luminance()))
+    }
+
     /// The pixels of the picture that a clip begins with; a clip without one is refused.
     pub(crate) fn read_first_frame(&self) -> Result<Arc<RgbPicture>, Failure> {
         let missing =
@@ -66,9 +75,9 @@ impl TaskOrder {
     }
 }
 
-/// What the user is told of an initial picture of other sides than what is made of it.
-pub(crate) fn resized_warning(picture: &RgbPicture, width: u32, height: u32) -> String {
-    format!("init_image resized from {}x{} to {width}x{height}", picture.width, picture.height)
+/// What the user is told of a picture, by its field, of other sides than what is made of it.
+pub(crate) fn resized_warning(field: &str, (from_width, from_height): (usize, usize), (width, height): (u32, u32)) -> String {
+    format!("{field} resized from {from_width}x{from_height} to {width}x{height}")
 }
 
 /// A task on a device: the order, and what may change while it runs.

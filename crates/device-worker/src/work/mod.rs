@@ -2,8 +2,8 @@
 //!
 //! Every file is written under another name and renamed. `picture-<i>.checkpoint` says what there is of picture `i`: a step machine's
 //! state, or that `picture-<i>.rgb` is the finished picture. The frames of a clip are finished pictures; `clip.checkpoint` is the state
-//! of their one step machine. A checkpoint that is damaged, or that another build, device, model, request or initial picture made,
-//! counts as none.
+//! of their one step machine. A checkpoint that is damaged, or that another build, device, model, request, initial picture or mask
+//! made, counts as none.
 
 pub mod cadence;
 mod checkpoint;
@@ -12,7 +12,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use framewright_engine::vision::RgbPicture;
+use framewright_engine::vision::{GreyPicture, RgbPicture};
 
 use crate::task::{ModelFiles, PictureFile, Request};
 use checkpoint::{MOST_BYTES, State};
@@ -43,7 +43,7 @@ pub struct WorkDirectory {
 
 impl WorkDirectory {
     /// The directory at `path`, which need not exist. What is kept there is good for the same build, `device` (which names its
-    /// kernels and precision), model files, request and initial picture alone.
+    /// kernels and precision), model files, request and initial picture alone; see [`Self::with_mask`].
     pub fn new(path: &Path, device: &str, model: &ModelFiles, request: &Request, init_image: Option<&RgbPicture>) -> Self {
         let request = serde_json::to_string(request).unwrap_or_default();
         let picture = init_image.map_or_else(String::new, |picture| {
@@ -52,6 +52,16 @@ impl WorkDirectory {
         let model = format!("{} {:016x}", model.name, model.fingerprint);
         let tag = format!("framewright {} | {device} | {model} | {request}{picture}", crate::build());
         Self { path: path.to_owned(), tag }
+    }
+
+    /// The same for a request that has this mask, if it has one.
+    #[must_use]
+    pub fn with_mask(mut self, mask: Option<&GreyPicture>) -> Self {
+        if let Some(mask) = mask {
+            let checksum = checkpoint::checksum(&mask.bytes);
+            self.tag = format!("{} | mask {}x{} {checksum:016x}", self.tag, mask.width, mask.height);
+        }
+        self
     }
 
     /// What there is of picture `index`, of the given sides; anything that is not beyond doubt is none.
@@ -187,12 +197,14 @@ mod tests {
         assert_eq!(work.read(0, 2, 1), Some(Kept::Machine(b"state".to_vec())));
         assert_eq!(file.read().unwrap(), picture);
 
+        let mask = GreyPicture { height: 1, width: 2, bytes: vec![0, 255] };
         let other_request = ImageRequest { seed: 2, ..image_request() }.into();
         for other in [
             WorkDirectory::new(&path, "cpu (avx512, f32)", &model(7), &request(), None),
             WorkDirectory::new(&path, "cpu (gemm, f32)", &model(8), &request(), None),
             WorkDirectory::new(&path, "cpu (gemm, f32)", &model(7), &other_request, None),
             WorkDirectory::new(&path, "cpu (gemm, f32)", &model(7), &request(), Some(&picture)),
+            WorkDirectory::new(&path, "cpu (gemm, f32)", &model(7), &request(), None).with_mask(Some(&mask)),
         ] {
             assert_eq!(other.read(0, 2, 1), None);
             assert_eq!(other.read(1, 2, 1), None);

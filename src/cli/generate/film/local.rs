@@ -196,6 +196,7 @@ impl Studio<'_> {
             model_directory: model.directory.clone(),
             model_fingerprint: files_fingerprint(&model.directory),
             init_image,
+            mask: None,
             interrupt: interrupt.clone(),
             previews: PreviewDemand::default(),
         };

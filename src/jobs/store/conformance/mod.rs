@@ -43,6 +43,7 @@ fn record(user: &str) -> NewRecord {
         num_images: 3,
         init_image: None,
         strength: 1.0,
+        mask: None,
     };
     with_request(user, request.into())
 }

@@ -94,6 +94,7 @@ fn clip_of(request: ClipRequest, work_directory: PathBuf) -> Task {
             model: ModelFiles { name: "svd".to_owned(), directory: model(), fingerprint: 1 },
             unload: Vec::new(),
             init_image: Some(Picture::Pixels(Arc::new(picture))),
+            mask: None,
             work_directory,
         },
         interrupt: Interrupt::default(),

@@ -32,6 +32,7 @@ fn task(prompt: &str, steps: u32, guidance_scale: f32, seed: u64, work: &Path) -
             model: files(demo(), 1),
             unload: Vec::new(),
             init_image: None,
+            mask: None,
             work_directory: work.join(format!("{prompt}-{seed}")),
         },
         interrupt: Interrupt::default(),
@@ -219,6 +220,40 @@ fn pictures_in_files_and_in_memory_start_a_task_alike() {
     let absent = crate::task::PictureFile { path: "absent".into(), width: 32, height: 32 };
     let error = device().begin(TaskNumber(1), start("absent", Picture::File(absent)), &mut |_, _| {}).unwrap_err();
     assert!(matches!(error, Failure::Failed { class: FailureClass::StorageFailed, .. }), "{error}");
+}
+
+#[test]
+fn a_mask_keeps_what_is_black_and_its_brightness_counts() {
+    let work = tempfile::tempdir().unwrap();
+    let of = |side: usize, pixel: [u8; 3]| {
+        let bytes = pixel.repeat(side * side);
+        Picture::Pixels(std::sync::Arc::new(framewright_engine::vision::RgbPicture { height: side, width: side, bytes }))
+    };
+    let made = |place: &str, mask: Option<Picture>| {
+        let mut task = task(place, 3, 1.0, 7, work.path());
+        change(&mut task, |request| {
+            request.prompt = "a red circle".to_owned();
+            request.strength = 0.7;
+        });
+        task.order.init_image = Some(of(64, [30, 60, 200]));
+        task.order.mask = mask;
+        alone(task)
+    };
+    let unmasked = made("unmasked", None);
+    let black = made("black", Some(of(64, [0; 3])));
+    // Green is bright and blue is dark, as Pillow sees them.
+    let (green, blue) = (made("green", Some(of(64, [0, 255, 0]))), made("blue", Some(of(32, [0, 0, 255]))));
+    assert_eq!(pixels(&green), pixels(&unmasked), "all is repainted");
+    assert_eq!(pixels(&blue), pixels(&black), "nothing is repainted");
+    assert_ne!(pixels(&black), pixels(&unmasked));
+    assert!(black.facts.warnings.is_empty(), "{:?}", black.facts.warnings);
+    assert_eq!(blue.facts.warnings, ["mask resized from 32x32 to 64x64"]);
+    let file = crate::task::PictureFile { path: "absent".into(), width: 64, height: 64 };
+    let mut absent = task("absent", 3, 1.0, 7, work.path());
+    absent.order.init_image = Some(of(64, [0; 3]));
+    absent.order.mask = Some(Picture::File(file));
+    let error = device().begin(TaskNumber(1), absent, &mut |_, _| {}).unwrap_err().to_string();
+    assert!(error.contains("cannot read the mask"), "{error}");
 }
 
 #[test]
