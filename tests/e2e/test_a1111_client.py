@@ -15,7 +15,7 @@ from pathlib import Path
 
 import requests
 import webuiapi
-from PIL import Image
+from PIL import Image, ImageChops, ImageStat
 
 from server import JOB_SECONDS, Server
 
@@ -70,6 +70,21 @@ def check_pictures_of_a_picture(_server, api, _key):
     assert result.image.size == (128, 128)
     assert result.info["denoising_strength"] == 0.6 and "Denoising strength: 0.6" in result.info["infotexts"][0]
     assert result.parameters["init_images"] is None
+
+
+def check_pictures_of_a_masked_picture(_server, api, _key):
+    start = api.txt2img(**SMALL).image
+    mask = Image.new("L", (128, 128), 0)
+    mask.paste(255, (64, 0, 128, 128))
+    fields = {**SMALL, "prompt": "a small green star on a yellow background", "steps": 10}
+    painted = api.img2img(images=[start], mask_image=mask, **fields, inpainting_fill=1, denoising_strength=1.0).image
+    kept, repainted = (difference(start, painted, box) for box in ((0, 0, 48, 128), (80, 0, 128, 128)))
+    assert repainted > 3 * kept, (kept, repainted)
+
+
+def difference(one, other, box):
+    """How far two pictures are apart within a box, 0 to 255."""
+    return sum(ImageStat.Stat(ImageChops.difference(one.crop(box), other.crop(box))).mean) / 3
 
 
 def check_png_info(_server, api, _key):
@@ -148,6 +163,7 @@ CHECKS = [
     check_pictures_of_a_prompt,
     check_samplers_by_their_names,
     check_pictures_of_a_picture,
+    check_pictures_of_a_masked_picture,
     check_png_info,
     check_enlarging,
     check_options,

@@ -10,7 +10,7 @@ use super::defaults::repeated;
 use super::picture_request::PictureRequest;
 use crate::api::error::ApiError;
 use crate::api::state::ApiState;
-use crate::domain::{ImageRequest, Job, JobResult, UnixMs};
+use crate::domain::{ImageRequest, Job, JobResult, ModelDescription, UnixMs};
 use crate::media::a1111::{parse_infotext, sampler_names};
 use crate::media::png_text::read_png_texts;
 
@@ -83,9 +83,10 @@ impl PicturesAnswer {
         request: &PictureRequest,
         job: &Job,
         ended: Ended,
-        is_from_picture: bool,
+        model: &ModelDescription,
     ) -> Result<Self, ApiError> {
         let made = job.request.image().ok_or_else(|| ApiError::internal("a job for pictures asks for something else"))?;
+        let is_from_picture = made.init_image.is_some();
         let (mut images, mut infotexts, mut vae_hash) = (Vec::new(), Vec::new(), None);
         if let Ended::Completed(result) = ended {
             vae_hash = short_hash(&result.manifest, "vae");
@@ -98,7 +99,10 @@ impl PicturesAnswer {
             }
         }
         let batch_size = request.batch_size.and_then(|number| u32::try_from(number.0).ok()).unwrap_or(1);
-        let info = info(made, job.created, batch_size, infotexts, vae_hash, is_from_picture);
+        let info = Info {
+            is_using_inpainting_conditioning: model.inpainting.is_some_and(|inpainting| inpainting.mask_required),
+            ..info(made, job.created, batch_size, infotexts, vae_hash)
+        };
         Ok(Self {
             images,
             parameters: repeated(request, made, is_from_picture)?,
@@ -119,14 +123,7 @@ fn short_hash(manifest: &Value, component: &str) -> Option<String> {
     digest.get(..SHORT_HASH_DIGITS).map(str::to_owned)
 }
 
-fn info(
-    made: &ImageRequest,
-    created: UnixMs,
-    batch_size: u32,
-    infotexts: Vec<String>,
-    sd_vae_hash: Option<String>,
-    is_from_picture: bool,
-) -> Info<'_> {
+fn info(made: &ImageRequest, created: UnixMs, batch_size: u32, infotexts: Vec<String>, sd_vae_hash: Option<String>) -> Info<'_> {
     let count = made.num_images as usize;
     let negative_prompt = made.negative_prompt.as_deref().unwrap_or_default();
     let written = infotexts.first().map(|text| parse_infotext(text)).unwrap_or_default();
@@ -162,7 +159,7 @@ fn info(
         sd_vae_hash,
         seed_resize_from_w: -1,
         seed_resize_from_h: -1,
-        denoising_strength: is_from_picture.then_some(made.strength),
+        denoising_strength: made.init_image.is_some().then_some(made.strength),
         extra_generation_params: Map::from_iter([("Schedule type".to_owned(), schedule)]),
         index_of_first_image: 0,
         infotexts,

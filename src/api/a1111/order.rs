@@ -7,9 +7,11 @@ use super::resize_mode::ResizeMode;
 use super::settings::checkpoint_of;
 use crate::api::error::{ApiError, ErrorKind};
 use crate::api::film_submission::OrderedFile;
+use crate::api::submission::SentMask;
 use crate::api::whole_number::WholeNumber;
 use crate::domain::{ModelDescription, ModelLimits};
 use crate::media::a1111::{Sampler, SamplerNameError, sampler_named, sampler_names};
+use crate::media::mask::MaskReading;
 use crate::models::parameters::ImageParameters;
 
 /// The web UI's defaults, which hold wherever a model can do them.
@@ -30,7 +32,11 @@ pub(super) struct Order {
     pub(super) run: Run,
     /// The picture to start from.
     pub(super) init_image: Option<OrderedFile>,
-    /// How it gets the size of the request.
+    /// What of it is repainted.
+    pub(super) mask: Option<SentMask>,
+    /// Whether that is what is kept.
+    pub(super) inverts_mask: bool,
+    /// How both get the size of the request.
     pub(super) resize_mode: ResizeMode,
     parameters: ImageParameters,
     /// The sampler; whether the request names it.
@@ -51,6 +57,7 @@ impl PictureRequest {
             prompt.as_deref().map_or(Ok(()), |prompt| refuse_tags(field, prompt))?;
         }
         let init_image = if is_from_picture { Some(self.take_init_image()?) } else { None };
+        let mask = if is_from_picture { self.take_mask() } else { None };
         let batches = counted("n_iter", self.n_iter)?;
         let parameters = ImageParameters {
             prompt: self.prompt.clone().unwrap_or_default(),
@@ -73,6 +80,8 @@ impl PictureRequest {
                 job: if is_from_picture { "scripts_img2img" } else { "scripts_txt2img" },
             },
             init_image,
+            mask,
+            inverts_mask: self.inverts_mask(),
             resize_mode: ResizeMode::new(self.resize_mode.filter(|_| is_from_picture))?,
             parameters,
             sampler: (sampler, names_sampler),
@@ -92,6 +101,12 @@ impl PictureRequest {
                 Err(ApiError::about(ErrorKind::UnsupportedField, "init_images", problem))
             }
         }
+    }
+
+    fn take_mask(&mut self) -> Option<SentMask> {
+        let mask = if self.include_init_images == Some(true) { self.mask.clone() } else { self.mask.take() };
+        let file = OrderedFile::Text(mask.filter(|mask| !mask.is_empty())?);
+        Some(SentMask { file, reading: MaskReading::Brightness })
     }
 
     fn task_name(&self) -> Result<Option<String>, ApiError> {

@@ -146,9 +146,9 @@ pub(in crate::api) struct PictureRequest {
     pub(super) resize_mode: Option<WholeNumber>,
     /// `img2img`: without effect on the models here.
     pub(super) image_cfg_scale: Option<f64>,
-    /// `img2img`: not supported yet.
+    /// `img2img`: which part is repainted, as a picture in the same forms: what is white; what is black or transparent is kept.
     pub(super) mask: Option<String>,
-    /// `img2img`: without effect without a mask, as the fields that follow.
+    /// `img2img`: 4 or 0, to the same effect: masks are black or white here. Without effect without a mask, as the fields that follow.
     #[schema(value_type = Option<u32>)]
     pub(super) mask_blur: Option<Value>,
     #[schema(value_type = Option<u32>)]
@@ -156,12 +156,15 @@ pub(in crate::api) struct PictureRequest {
     #[schema(value_type = Option<u32>)]
     pub(super) mask_blur_y: Option<Value>,
     pub(super) mask_round: Option<bool>,
+    /// `img2img`: 1; 0 is the same here: what is repainted begins with what was there.
     #[schema(value_type = Option<u32>)]
     pub(super) inpainting_fill: Option<Value>,
+    /// `img2img`: false; true is the same here: the whole picture is worked on.
     #[schema(value_type = Option<bool>)]
     pub(super) inpaint_full_res: Option<Value>,
     #[schema(value_type = Option<u32>)]
     pub(super) inpaint_full_res_padding: Option<Value>,
+    /// `img2img`: 1 repaints what is black.
     #[schema(value_type = Option<u32>)]
     pub(super) inpainting_mask_invert: Option<Value>,
     /// `img2img`: 1.

@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 
 use super::answer::{Ended, PicturesAnswer};
 use super::order::in_a1111_words;
@@ -15,7 +16,9 @@ use crate::api::extract::{Caller, JsonBody};
 use crate::api::state::ApiState;
 use crate::api::submission::{Commission, IdempotencyKey, Submission};
 use crate::domain::{ModelKind, Principal};
-use crate::jobs::{NewJob, Previews};
+use crate::jobs::{InputPurpose, NewJob, Previews};
+use crate::media::decode::decode_image;
+use crate::media::encode::{PngText, encode_png};
 
 /// The task behind an answer: its manifest is at `/api/v1/tasks/{id}`.
 const TASK_ID: HeaderName = HeaderName::from_static("x-task-id");
@@ -49,7 +52,8 @@ pub(in crate::api) async fn text_to_image(
 
 /// Make pictures of a picture
 ///
-/// As `txt2img`, from the one picture in `init_images`.
+/// As `txt2img`, from the one picture in `init_images`; with a `mask`, of which what is white is repainted, and what is black or transparent
+/// is kept.
 #[utoipa::path(
     post, path = "/sdapi/v1/img2img", tag = "a1111",
     params(("Idempotency-Key" = Option<String>, Header, description = "The same key with the same request gives the same pictures")),
@@ -80,12 +84,13 @@ async fn make_pictures(
     // What one request names does not outlive it.
     let chosen = order.checkpoint.take().or_else(|| state.a1111.checkpoint(principal).map(|model| model.to_string()));
     let commission = Commission::new(state, principal, None, ModelKind::Image, chosen).await?;
-    let (init_image, resize_mode, run) = (order.init_image.take(), order.resize_mode, order.run.clone());
+    let (init_image, mask, run) = (order.init_image.take(), order.mask.take(), order.run.clone());
+    let (resize_mode, inverts_mask) = (order.resize_mode, order.inverts_mask);
     let parameters = order.parameters(&commission.model)?;
     let cancel_on_drop = idempotency_key.is_none();
-    let submission = Submission { parameters, init_image, idempotency_key, ..Submission::default() };
+    let submission = Submission { parameters, init_image, mask, idempotency_key, ..Submission::default() };
     let mut new = commission.fill_in(state, submission).await?;
-    resize_inputs(state, &mut new, resize_mode).await?;
+    prepare_inputs(state, &mut new, resize_mode, inverts_mask).await?;
     let job = commission.submit_filled(state, new).await?;
     let id = job.id;
     state.a1111.remember(principal, id, run);
@@ -96,7 +101,7 @@ async fn make_pictures(
         Err(error) if error.kind() == ErrorKind::TaskCancelled => Ended::Interrupted,
         Err(error) => return Err(error),
     };
-    let answer = PicturesAnswer::new(state, &request, &job, ended, is_from_picture).await?;
+    let answer = PicturesAnswer::new(state, &request, &job, ended, &commission.model).await?;
     let mut response = Json(answer).into_response();
     if let Ok(value) = HeaderValue::from_str(&id.to_string()) {
         response.headers_mut().insert(TASK_ID, value);
@@ -104,12 +109,30 @@ async fn make_pictures(
     Ok(response)
 }
 
-/// Makes the pictures that came with a request such that they only need to be stretched.
-async fn resize_inputs(state: &ApiState, job: &mut NewJob, mode: ResizeMode) -> Result<(), ApiError> {
+/// Makes the pictures that came with a request such that they only need to be stretched, and the mask white where to repaint.
+async fn prepare_inputs(state: &ApiState, job: &mut NewJob, mode: ResizeMode, inverts_mask: bool) -> Result<(), ApiError> {
     let target = job.request.image().map_or((0, 0), |request| (request.width, request.height));
-    for input in job.inputs.iter_mut().filter(|_| mode != ResizeMode::Stretch) {
+    for input in &mut job.inputs {
+        let inverts = inverts_mask && input.purpose == InputPurpose::Mask;
+        if mode == ResizeMode::Stretch && !inverts {
+            continue;
+        }
         let png = input.bytes.clone();
-        input.bytes = state.init_images.beside_others(move || mode.part(png, target)).await?;
+        let prepare = move || {
+            let png = mode.part(png, target)?;
+            if inverts { inverted(&png) } else { Ok(png) }
+        };
+        input.bytes = state.init_images.beside_others(prepare).await?;
     }
     Ok(())
+}
+
+/// A stored picture with black for white. Blocking.
+fn inverted(png: &[u8]) -> Result<Bytes, ApiError> {
+    let mut picture = decode_image(png).map_err(ApiError::internal)?;
+    for value in &mut picture.rgb {
+        *value = 255 - *value;
+    }
+    let png = encode_png(picture.width, picture.height, &picture.rgb, &PngText::default()).map_err(ApiError::internal)?;
+    Ok(png.into())
 }

@@ -7,6 +7,9 @@ use crate::api::error::{ApiError, ErrorKind};
 use crate::api::whole_number::WholeNumber;
 use crate::media::a1111::Sampler;
 
+/// The web UI's default, pixels.
+const DEFAULT_MASK_BLUR: f64 = 4.0;
+
 impl PictureRequest {
     /// Refuses the first field that asks for what cannot be done, with `sampler`.
     pub(super) fn refuse_unsupported(&self, sampler: &Sampler, is_from_picture: bool) -> Result<(), ApiError> {
@@ -33,18 +36,46 @@ impl PictureRequest {
             ("infotext", self.infotext.as_deref().is_none_or(str::is_empty), "null; send its fields as fields"),
         ];
         let of_pictures = [
-            ("mask", self.mask.as_deref().is_none_or(str::is_empty), "null; masks are not supported yet"),
             ("latent_mask", is_empty(self.latent_mask.as_ref()), "null"),
             ("initial_noise_multiplier", is_number(self.initial_noise_multiplier, 1.0), "1"),
         ];
         let of_pictures = of_pictures.iter().filter(|_| is_from_picture);
-        if let Some((field, _, allowed)) = rules.iter().chain(of_pictures).find(|(_, is_neutral, _)| !is_neutral) {
+        let of_masks = if is_from_picture && self.has_mask() { self.rules_of_masks().to_vec() } else { Vec::new() };
+        if let Some((field, _, allowed)) = rules.iter().chain(of_pictures).chain(&of_masks).find(|(_, is_neutral, _)| !is_neutral)
+        {
             return Err(refusal(field, allowed));
         }
         match sampler.eta {
             Some(own) if !is_number(self.eta, own) => Err(refusal("eta", &format!("{own} with {}, or absent", sampler.name))),
             _ => Ok(()),
         }
+    }
+
+    /// With a mask. A device takes it as black or white, and repaints within the whole picture.
+    fn rules_of_masks(&self) -> [(&'static str, bool, &'static str); 6] {
+        let is_sharp = |blur: Option<&Value>| is_one_of(blur, &[0.0, DEFAULT_MASK_BLUR]);
+        let repaints_whole = self.inpaint_full_res.as_ref().is_some_and(|full| is_one_of(Some(full), &[0.0]));
+        [
+            ("mask_blur", is_sharp(self.mask_blur.as_ref()), "0 to the same effect as the default, 4"),
+            ("mask_blur_x", is_sharp(self.mask_blur_x.as_ref()), "0 to the same effect as the default, 4"),
+            ("mask_blur_y", is_sharp(self.mask_blur_y.as_ref()), "0 to the same effect as the default, 4"),
+            ("inpainting_fill", is_one_of(self.inpainting_fill.as_ref(), &[0.0, 1.0]), "1, or 0 to the same effect"),
+            (
+                "inpaint_full_res_padding",
+                repaints_whole || is_one_of(self.inpaint_full_res_padding.as_ref(), &[0.0]),
+                "0, or any with inpaint_full_res false",
+            ),
+            ("inpainting_mask_invert", is_one_of(self.inpainting_mask_invert.as_ref(), &[0.0, 1.0]), "0, 1"),
+        ]
+    }
+
+    fn has_mask(&self) -> bool {
+        self.mask.as_deref().is_some_and(|mask| !mask.is_empty())
+    }
+
+    /// Whether what is black in the mask is repainted.
+    pub(super) fn inverts_mask(&self) -> bool {
+        self.inpainting_mask_invert.as_ref().is_some_and(|invert| is_one_of(Some(invert), &[1.0]))
     }
 
     /// The web UI's own words: programs look for them to learn that a script is not installed.
@@ -70,6 +101,16 @@ impl PictureRequest {
 
 fn refusal(field: &'static str, allowed: &str) -> ApiError {
     ApiError::about(ErrorKind::UnsupportedField, field, format!("asks for what is not supported here; allowed: {allowed}"))
+}
+
+/// Whether a number, or a truth value as one, is among these; null is.
+fn is_one_of(value: Option<&Value>, allowed: &[f64]) -> bool {
+    let number = match value {
+        None | Some(Value::Null) => return true,
+        Some(Value::Bool(truth)) => Some(f64::from(u8::from(*truth))),
+        Some(other) => other.as_f64(),
+    };
+    number.is_some_and(|number| allowed.contains(&number))
 }
 
 fn is_off(value: Option<bool>) -> bool {
@@ -121,6 +162,8 @@ mod tests {
     #[case(json!({"s_churn": 0, "s_tmax": 0, "s_tmin": 0, "s_noise": 1, "eta": 1.0, "tiling": false, "restore_faces": null}))]
     #[case(json!({"script_name": null, "script_args": [], "alwayson_scripts": {}}))]
     #[case(json!({"alwayson_scripts": {"ControlNet": {"args": []}, "ADetailer": {"args": [false]}, "x": {}}}))]
+    #[case(json!({"mask": "aGVsbG8=", "mask_blur": 4, "inpainting_fill": 1, "inpaint_full_res": true, "inpainting_mask_invert": 1}))]
+    #[case(json!({"mask": "aGVsbG8=", "inpaint_full_res": false, "inpaint_full_res_padding": 32, "inpainting_fill": 0}))]
     #[case(json!({"refiner_checkpoint": "None", "refiner_switch_at": 0.8, "mask_blur": 9, "inpainting_fill": 1}))]
     fn what_changes_nothing_is_accepted(#[case] body: Value) {
         assert_eq!(refused(body, "Euler a"), None);
@@ -140,7 +183,10 @@ mod tests {
     #[case(json!({"script_name": "X/Y/Z plot"}), "script_name")]
     #[case(json!({"alwayson_scripts": {"ControlNet": {"args": [{"enabled": true}]}}}), "alwayson_scripts")]
     #[case(json!({"infotext": "a\nSteps: 1"}), "infotext")]
-    #[case(json!({"mask": "aGVsbG8="}), "mask")]
+    #[case(json!({"mask": "aGVsbG8=", "mask_blur": 9}), "mask_blur")]
+    #[case(json!({"mask": "aGVsbG8=", "inpainting_fill": 2}), "inpainting_fill")]
+    #[case(json!({"mask": "aGVsbG8=", "inpaint_full_res_padding": 32}), "inpaint_full_res_padding")]
+    #[case(json!({"mask": "aGVsbG8=", "inpainting_mask_invert": 2}), "inpainting_mask_invert")]
     #[case(json!({"initial_noise_multiplier": 1.1}), "initial_noise_multiplier")]
     fn what_would_change_the_picture_is_refused(#[case] body: Value, #[case] field: &str) {
         assert_eq!(refused(body, "Euler a").as_deref(), Some(field));

@@ -140,6 +140,32 @@ async fn a_picture_is_started_from() {
     assert_eq!(answer.json()["parameters"]["init_images"], fields["init_images"]);
 }
 
+#[tokio::test]
+async fn what_a_mask_shows_is_repainted() {
+    let server = TestServer::start().await;
+    let mask = |bytes: &[u8]| BASE64_STANDARD.encode(encode_png(2, 1, bytes, &PngText::default()).unwrap());
+    // The second of two pixels is repainted, asked for either way.
+    let right = mask(&[0, 0, 0, 255, 255, 255]);
+    let left = mask(&[255, 255, 255, 0, 0, 0]);
+    for (mask, invert) in [(right, json!(0)), (left, json!(1))] {
+        let fields = json!({
+            "init_images": [png_of(64, 64)], "mask": mask, "inpainting_mask_invert": invert, "denoising_strength": 0.5, "steps": 4,
+            "mask_blur": 4, "inpainting_fill": 1, "inpaint_full_res": false, "inpaint_full_res_padding": 32
+        });
+        let answer = server.post(IMG2IMG, &small(&fields)).await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
+        assert!(info(&answer)["infotexts"][0].as_str().unwrap().contains("Mask mode: Inpaint masked"));
+        assert_eq!(answer.json()["parameters"]["mask"], Value::Null);
+        let administrator = Principal { user: "admin".parse().unwrap(), project: None, admin: true, key: None };
+        let job = server.state.jobs.get(&administrator, answer.header("x-task-id").parse().unwrap()).await.unwrap();
+        let stored = server.state.storage.get(job.request.image().unwrap().mask.as_ref().unwrap()).await.unwrap();
+        assert_eq!(decode_image(&stored).unwrap().rgb, [0, 0, 0, 255, 255, 255]);
+    }
+    let fields = json!({"init_images": [png_of(64, 64)], "mask": "aGVsbG8="});
+    let answer = server.post(IMG2IMG, &small(&fields)).await;
+    assert_eq!(answer.json()["detail"][0]["loc"], json!(["body", "mask"]), "{}", answer.text());
+}
+
 #[rstest]
 #[case("not_json", "txt2img", json!("x"), 422)]
 #[case("wrong_type", "txt2img", json!({"steps": "many"}), 422)]
