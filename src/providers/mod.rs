@@ -9,12 +9,13 @@
 //! - it never sends a create again unless [`FailureClass::may_create_again`] allows it.
 //!
 //! Invariants: what a model cannot express is refused before a call is written; no body makes a reader panic or allocate beyond a small
-//! multiple of [`WireRequest::most_answer_bytes`]; what stands in a URL was checked to mean nothing there; credentials and signed links do not show
-//! themselves.
+//! multiple of [`WireRequest::most_answer_bytes`]; what stands in a URL was checked to mean nothing there; credentials and signed links do
+//! not show themselves.
 
 pub mod aliyun;
 mod body;
 pub mod capabilities;
+pub mod declared;
 mod failure;
 mod fields;
 pub mod minimax;
