@@ -260,6 +260,13 @@ impl ProviderFailure {
         Self::new(call.class(class, status, false), "unreadable_answer", why)
     }
 
+    /// A page for people in place of an answer: the provider's defence against programs. No other key and no other way is tried, since that
+    /// would be to get round it.
+    pub(super) fn blocked(call: Call, status: u16) -> Self {
+        let message = "a page for people came in place of an answer: what stands before the provider keeps programs out";
+        Self::new(call.class(FailureClass::Upstream, status, false), "upstream_blocked", message)
+    }
+
     /// The failure with the pause that the provider asked for.
     pub(super) fn after(mut self, seconds: Option<u32>) -> Self {
         self.retry_after_seconds = seconds;

@@ -176,6 +176,13 @@ impl<'a> WireResponse<'a> {
         (!media_type.is_empty()).then_some(media_type)
     }
 
+    /// Whether the body is a page for people: where a provider should answer with JSON, what stands before it keeps programs out.
+    pub(super) fn is_page(&self) -> bool {
+        let start: Vec<u8> = self.body.iter().copied().skip_while(u8::is_ascii_whitespace).take(9).collect();
+        let start = start.to_ascii_lowercase();
+        self.media_type().as_deref() == Some("text/html") || start.starts_with(b"<!doctype") || start.starts_with(b"<html")
+    }
+
     /// Seconds of a `Retry-After` that is a number, an hour at most. A date is taken for none: the clocks may differ.
     pub fn retry_after_seconds(&self) -> Option<u32> {
         let seconds: u32 = self.header("Retry-After")?.trim().parse().ok()?;
@@ -311,6 +318,20 @@ mod tests {
             let headers = [("content-type".to_owned(), value.to_owned())];
             let response = WireResponse { status: 200, headers: &headers, body: b"" };
             assert_eq!(response.media_type().as_deref(), media_type);
+        }
+    }
+
+    #[test]
+    fn pages_are_told_by_their_type_or_their_beginning() {
+        let html = [("Content-Type".to_owned(), "text/html; charset=utf-8".to_owned())];
+        for (headers, body, page) in [
+            (&html[..], &b"x"[..], true),
+            (&[], b" \n<!DOCTYPE html><html>", true),
+            (&[], b"<HTML>", true),
+            (&[], b"{\"a\":\"<html>\"}", false),
+            (&[], b"", false),
+        ] {
+            assert_eq!(WireResponse { status: 403, headers, body }.is_page(), page);
         }
     }
 
