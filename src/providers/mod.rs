@@ -26,6 +26,7 @@ mod protocol;
 mod randomness;
 mod request;
 mod validate;
+pub mod vidsme;
 mod wire;
 pub mod zhipuai;
 
