@@ -22,3 +22,4 @@ pub mod scheduler;
 pub mod storage;
 pub mod telemetry;
 pub mod tenants;
+pub mod webhooks;

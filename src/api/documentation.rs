@@ -27,6 +27,7 @@ use super::state::ApiState;
         (name = "images", description = "Make pictures"),
         (name = "tasks", description = "Look at, watch, stop and retry what was asked for"),
         (name = "models", description = "What can be asked for"),
+        (name = "webhooks", description = "Callbacks: what was told to whom, and what they are signed with"),
         (name = "server", description = "How the server is"),
         (name = "administration", description = "Users, projects, keys, devices, loaded models and the queue; for administrators"),
         (name = "openai", description = "The same in OpenAI's words"),

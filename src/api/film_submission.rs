@@ -10,7 +10,7 @@ use super::linked_file::{LinkedFiles, is_link};
 use super::model_choice::model_of_request;
 use super::state::ApiState;
 use super::submission::{Commission, absent_seed};
-use crate::domain::ModelKind;
+use crate::domain::{Callback, ModelKind};
 use crate::jobs::{InputPurpose, NewInput, NewJob};
 use crate::media::video::probe_audio;
 use crate::models::film_parameters::{FilmParameters, resolve_film_request};
@@ -33,6 +33,8 @@ pub(super) struct FilmOrder {
     pub(super) priority: i32,
     /// The client's `Idempotency-Key`.
     pub(super) idempotency_key: Option<String>,
+    /// Where the job tells what became of it.
+    pub(super) callback: Option<Callback>,
 }
 
 /// A file as a client sent it.
@@ -47,7 +49,7 @@ pub(super) enum OrderedFile {
 impl Commission<'_> {
     /// The job that an order asks for, with every default filled in, and nothing reserved yet.
     pub(super) async fn fill_in_film(&self, state: &ApiState, order: FilmOrder) -> Result<NewJob, ApiError> {
-        let FilmOrder { mut parameters, images, audio, image_model, priority, idempotency_key } = order;
+        let FilmOrder { mut parameters, images, audio, image_model, priority, idempotency_key, callback } = order;
         // What is wrong with the numbers is told before pictures are decoded for it.
         let too_many = parameters.scenes.len() > crate::models::film_parameters::MOST_SCENES;
         let mut inputs = Vec::new();
@@ -86,6 +88,7 @@ impl Commission<'_> {
             reservations: Vec::new(),
             retry_of: None,
             idempotency_key,
+            callback,
         })
     }
 }

@@ -3,6 +3,7 @@
 //! Invariants: nothing here touches a tensor, a database or a device; every failure is an [`error::ApiError`] and is rendered and
 //! logged in one place; every route needs a key unless `router` says otherwise.
 
+pub mod callback;
 pub mod error;
 pub mod init_image;
 pub mod linked_file;

@@ -67,6 +67,10 @@ fn routes(state: &ApiState) -> OpenApiRouter<ApiState> {
         .routes(routes!(native::models::get_model))
         .routes(routes!(native::devices::list_devices))
         .routes(routes!(native::usage::get_usage))
+        .routes(routes!(native::webhooks::get_webhook_secret))
+        .routes(routes!(native::webhooks::list_deliveries))
+        .routes(routes!(native::webhooks::list_deliveries_of_task))
+        .routes(routes!(native::webhooks::replay_delivery))
         // OpenAI
         .routes(routes!(openai::images::create_images))
         .routes(routes!(openai::videos::create::create_video, openai::videos::lookup::list_videos))

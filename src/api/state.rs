@@ -20,6 +20,7 @@ use crate::scheduler::Scheduler;
 use crate::storage::ArtifactStorage;
 use crate::telemetry::Metrics;
 use crate::tenants::{KeyService, Tenants};
+use crate::webhooks::Webhooks;
 
 /// The services behind the routes and the settings that rule them. Cheap to clone; made once, by whoever starts the server.
 #[derive(Clone, Debug)]
@@ -40,6 +41,8 @@ pub struct ApiState {
     pub links: LinkSigner,
     /// Checks HS256 tokens; made from `SECRET_KEY`.
     pub tokens: TokenVerifier,
+    /// Callbacks: their log and their secrets.
+    pub webhooks: Webhooks,
     /// Counted here, shown at `/metrics`.
     pub metrics: Arc<Metrics>,
     /// What the configuration says about the API.

@@ -9,7 +9,9 @@ use super::film_submission::OrderedFile;
 use super::model_choice::model_of_request;
 use super::state::ApiState;
 use super::tenancy::Tenancy;
-use crate::domain::{FilmRequest, Job, JobId, JobObserver, JobRequest, JobState, ModelDescription, ModelKind, Principal};
+use crate::domain::{
+    Callback, FilmRequest, Job, JobId, JobObserver, JobRequest, JobState, ModelDescription, ModelKind, Principal,
+};
 use crate::jobs::{InputPurpose, JobServiceError, NewInput, NewJob, Retry, retry as again};
 use crate::media::mask::MaskReading;
 use crate::models::parameters::{ImageParameters, resolve_image_request};
@@ -30,6 +32,8 @@ pub(super) struct Submission {
     pub(super) priority: i32,
     /// The client's `Idempotency-Key`.
     pub(super) idempotency_key: Option<String>,
+    /// Where the job tells what became of it.
+    pub(super) callback: Option<Callback>,
 }
 
 /// A mask as a client sent it.
@@ -65,7 +69,7 @@ impl<'a> Commission<'a> {
 
     /// The job that a submission asks for, with every default filled in, and nothing reserved yet.
     pub(super) async fn fill_in(&self, state: &ApiState, submission: Submission) -> Result<NewJob, ApiError> {
-        let Submission { mut parameters, init_image, mask, priority, idempotency_key } = submission;
+        let Submission { mut parameters, init_image, mask, priority, idempotency_key, callback } = submission;
         let mut inputs = Vec::new();
         if let Some(file) = init_image {
             let picture = state.init_images.decode_file("init_image", file).await?;
@@ -86,6 +90,7 @@ impl<'a> Commission<'a> {
             reservations: Vec::new(),
             retry_of: None,
             idempotency_key,
+            callback,
         })
     }
 

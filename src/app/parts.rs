@@ -8,6 +8,7 @@ use tokio_util::task::TaskTracker;
 use super::data_directory::DataDirectory;
 use super::shares::TenantShares;
 use super::{ServeError, compute, stores, tenant_files};
+use crate::api::callback::CallbackOutputs;
 use crate::api::init_image::InitImageDecoder;
 use crate::api::linked_file::LinkedFiles;
 use crate::api::{A1111Memory, ApiSettings, ApiState, LinkSigner, TokenVerifier};
@@ -24,6 +25,7 @@ use crate::scheduler::{Scheduler, SchedulerParts};
 use crate::storage::ArtifactStorage;
 use crate::telemetry::Metrics;
 use crate::tenants::{self, KeyService, Tenants};
+use crate::webhooks::{self, WebhookParts, WebhookSecrets, Webhooks};
 
 /// Everything that runs.
 #[derive(Debug)]
@@ -61,7 +63,7 @@ impl Parts {
         store_clock.synchronise(&*store).await?;
         let clock: Arc<dyn Clock> = store_clock.clone();
         let service_options = JobServiceOptions { queue_limit: config.queue_limit };
-        let jobs = JobService::new(store, storage.clone(), clock.clone(), service_options);
+        let jobs = JobService::new(store.clone(), storage.clone(), clock.clone(), service_options);
         let keys = KeyService::new(tenants::store::open(&database), clock.clone());
         let tenants = Tenants::new(policies, config.time_zone.clone(), clock.clone());
 
@@ -81,6 +83,16 @@ impl Parts {
         })
         .await?;
 
+        let links = LinkSigner::new(&secret_key);
+        let webhooks = Webhooks::start(WebhookParts {
+            store: webhooks::store::open(&database),
+            jobs: store,
+            egress: egress.clone(),
+            secrets: WebhookSecrets::new(&secret_key),
+            clock: clock.clone(),
+            observer: metrics.clone(),
+            outputs: Arc::new(CallbackOutputs::new(links.clone())),
+        });
         let settings = ApiSettings {
             public_url: config.server.public_url.clone(),
             auth_enabled: config.auth.enabled,
@@ -101,8 +113,9 @@ impl Parts {
             models,
             keys,
             storage,
-            links: LinkSigner::new(&secret_key),
+            links,
             tokens: TokenVerifier::new(&secret_key),
+            webhooks,
             metrics,
             settings: Arc::new(settings),
             clock,

@@ -12,6 +12,8 @@ use super::signals::Signals;
 const DRAIN: Duration = Duration::from_secs(30);
 /// How long answers may take to reach their clients once jobs have ended.
 const LAST_ANSWERS: Duration = Duration::from_secs(5);
+/// How long callbacks that are under way may take; the others are in the database.
+const LAST_CALLBACKS: Duration = Duration::from_secs(5);
 
 /// Takes the server down. A second signal cuts the drain short.
 pub(super) async fn run(parts: &Parts, http: &TaskTracker, close_http: &CancellationToken, signals: &mut Signals) {
@@ -40,7 +42,9 @@ pub(super) async fn run(parts: &Parts, http: &TaskTracker, close_http: &Cancella
     if tokio::time::timeout(LAST_ANSWERS, last_answers).await.is_err() {
         tracing::warn!("Some clients did not take their answers within {} s", LAST_ANSWERS.as_secs());
     }
-    // 6. Nobody writes any more, not even for clients that have gone.
+    // 6. The last callbacks.
+    parts.api.webhooks.shut_down(LAST_CALLBACKS).await;
+    // 7. Nobody writes any more, not even for clients that have gone.
     parts.api.jobs.settled().await;
     parts.database.close().await;
     tracing::info!("Stopped");

@@ -1,6 +1,7 @@
 //! Plain data that the rest of the server speaks about. No I/O, no async, no clock: time comes in as integers (Unix milliseconds).
 
 pub mod batch;
+pub mod callback;
 pub mod camera;
 pub mod clock;
 pub mod device;
@@ -26,6 +27,7 @@ pub mod route;
 pub mod video_codec;
 
 pub use batch::{BatchKey, rows};
+pub use callback::{Callback, CallbackEvent, CallbackFormat, DeliveryId};
 pub use clock::{Clock, SystemClock, UnixMs};
 pub use device::{DeviceName, DeviceNameError};
 pub use digest::Sha256Digest;

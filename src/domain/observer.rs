@@ -55,6 +55,8 @@ pub trait JobObserver: Send + Sync + fmt::Debug {
     fn quota_refused(&self, _meter: Meter) {}
     /// A step of the upkeep dealt with `count` things. Steps are few and named in the code.
     fn upkeep_done(&self, _step: &'static str, _count: u64) {}
+    /// A callback was sent: `delivered`, `retried` (it will be sent again) or `given_up`.
+    fn callback_tried(&self, _outcome: &'static str) {}
 }
 
 /// Nobody.

@@ -81,6 +81,7 @@ pub(super) async fn accept(
         reservations,
         retry_of: Some(earlier.id),
         idempotency_key: None,
+        callback: None,
     };
     let copied: Vec<String> = taken_over.iter().flat_map(|(_, result)| keys(result)).collect();
     let accepted = submission::accept(shared.clone(), id, earlier.user, job, taken_over).await;

@@ -11,7 +11,8 @@ use super::store::{Inserted, NewRecord, NewTask, QueuedTask, StoreError};
 use crate::domain::film::InputFile;
 use crate::domain::plan::{self, PlannedTask};
 use crate::domain::{
-    Job, JobEventKind, JobId, JobRequest, JobResult, JobState, Progress, ProjectId, Reservation, Sha256Digest, TaskId, UserId,
+    Callback, Job, JobEventKind, JobId, JobRequest, JobResult, JobState, Progress, ProjectId, Reservation, Sha256Digest, TaskId,
+    UserId,
 };
 
 /// Files longer than this are hashed off the async threads.
@@ -34,6 +35,8 @@ pub struct NewJob {
     pub retry_of: Option<JobId>,
     /// `Idempotency-Key` header: the same key with the same request gives the same job.
     pub idempotency_key: Option<String>,
+    /// Where it tells what became of it. A job that tries another one again calls back where that one does.
+    pub callback: Option<Callback>,
 }
 
 /// A file that comes with a job.
@@ -184,6 +187,7 @@ pub(super) async fn accept(
         idempotency_key: job.idempotency_key,
         request_sha256,
         reservations: job.reservations,
+        callback: job.callback,
         job: Job {
             id,
             user,
@@ -283,7 +287,7 @@ struct Digests {
 }
 
 impl Digests {
-    /// What an idempotency key stands for: the whole request, the files that come with it, its project and its priority. Whoever fills in
+    /// What an idempotency key stands for: the whole request, the files that come with it, its project, its priority and its callback. Whoever fills in
     /// an absent seed must choose the same one for the same key.
     fn of(job: &NewJob) -> Self {
         let mut hasher = Sha256::new();
@@ -299,6 +303,10 @@ impl Digests {
         hasher.update(job.priority.to_le_bytes());
         if let Some(project) = &job.project {
             hasher.update(project.as_str());
+        }
+        if let Some(callback) = &job.callback {
+            hasher.update(format!("\n{}\n{}\n", callback.format.as_str(), callback.url));
+            callback.events.iter().for_each(|event| hasher.update(event.as_str()));
         }
         Self { submission: Sha256Digest(hasher.finalize().into()), inputs }
     }

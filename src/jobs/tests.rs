@@ -84,6 +84,7 @@ fn new_job() -> NewJob {
         reservations: Vec::new(),
         retry_of: None,
         idempotency_key: None,
+        callback: None,
     }
 }
 

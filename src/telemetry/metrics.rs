@@ -35,6 +35,8 @@ const BATCH_BUCKETS: [f64; 8] = [1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 16.0, 32.0];
 const IMAGE: &str = "image";
 /// The outcome of a task that went back to the queue; the others are the names of a job's terminal states.
 const RETURNED: &str = "returned";
+/// What becomes of a try to deliver a callback.
+const CALLBACK_OUTCOMES: [&str; 3] = ["delivered", "retried", "given_up"];
 
 /// A metric that could not be made or written.
 #[derive(Debug, thiserror::Error)]
@@ -69,6 +71,7 @@ pub struct Metrics {
     model_evictions: IntCounterVec,
     quota_refusals: IntCounterVec,
     upkeep: IntCounterVec,
+    callbacks: IntCounterVec,
 }
 
 impl Metrics {
@@ -160,6 +163,7 @@ impl Metrics {
                 &["meter"],
             )?,
             upkeep: make.counters("framewright_upkeep_total", "What the upkeep dealt with, by step", &["step"])?,
+            callbacks: make.counters("framewright_callbacks_total", "Tries to deliver callbacks, by outcome", &["outcome"])?,
             registry,
         };
         metrics.begin_at_zero();
@@ -173,6 +177,9 @@ impl Metrics {
         }
         for tier in WeightsTier::ALL {
             self.model_evictions.with_label_values(&[tier.as_str()]).inc_by(0);
+        }
+        for outcome in CALLBACK_OUTCOMES {
+            self.callbacks.with_label_values(&[outcome]).inc_by(0);
         }
         for meter in Meter::ALL {
             self.quota_refusals.with_label_values(&[meter.as_str()]).inc_by(0);
@@ -283,6 +290,10 @@ impl JobObserver for Metrics {
 
     fn quota_refused(&self, meter: Meter) {
         self.quota_refusals.with_label_values(&[meter.as_str()]).inc();
+    }
+
+    fn callback_tried(&self, outcome: &'static str) {
+        self.callbacks.with_label_values(&[outcome]).inc();
     }
 
     fn upkeep_done(&self, step: &'static str, count: u64) {

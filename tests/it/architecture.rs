@@ -26,6 +26,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("providers", &["net", "domain"]),
     ("models", &["net", "domain"]),
     ("jobs", &["database", "quota", "net", "storage", "domain"]),
+    ("webhooks", &["jobs", "database", "net", "domain"]),
     ("execution", &["providers", "models", "media", "storage", "domain"]),
     ("scheduler", &["jobs", "execution", "models", "quota", "media", "storage", "domain"]),
     (
@@ -40,6 +41,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "storage",
             "media",
             "net",
+            "webhooks",
             "telemetry",
             "domain",
         ],

@@ -3,10 +3,12 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode};
+use framewright::api::callback::CallbackOutputs;
 use framewright::api::init_image::InitImageDecoder;
 use framewright::api::linked_file::LinkedFiles;
 use framewright::api::{ApiSettings, ApiState, LinkSigner, TokenVerifier, router};
@@ -22,6 +24,7 @@ use framewright::scheduler::{Scheduler, SchedulerOptions, SchedulerParts};
 use framewright::storage::ArtifactStorage;
 use framewright::telemetry::Metrics;
 use framewright::tenants::{self, KeyService, NewKey, Tenants};
+use framewright::webhooks::{self, WebhookParts, WebhookSecrets, Webhooks};
 use futures_util::StreamExt;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
@@ -79,7 +82,8 @@ pub(crate) struct TestServer {
     pub(crate) device: FakeControl,
     /// A plain user's key.
     pub(crate) user_key: String,
-    _directory: TempDir,
+    database: Database,
+    directory: TempDir,
 }
 
 /// What a test wants to be different.
@@ -99,6 +103,8 @@ pub(crate) struct Options {
     pub(crate) settings: ApiSettings,
     /// Where users' links may lead.
     pub(crate) egress: Egress,
+    /// What an earlier server left; absent: nothing.
+    pub(crate) directory: Option<TempDir>,
 }
 
 impl Default for Options {
@@ -112,6 +118,7 @@ impl Default for Options {
             films: FilmTools::default(),
             models_dir: None,
             egress: egress(&[]),
+            directory: None,
             settings: ApiSettings {
                 public_url: None,
                 auth_enabled: true,
@@ -135,13 +142,13 @@ impl TestServer {
     }
 
     pub(crate) async fn start_with(options: Options) -> Self {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = options.directory.unwrap_or_else(|| tempfile::tempdir().unwrap());
         let clock = Arc::new(ManualClock(AtomicI64::new(NOW.0)));
         let database = Database::open(directory.path().join("framewright.db").as_path()).await.unwrap();
         let storage = ArtifactStorage::local(&directory.path().join("outputs")).unwrap();
         let store = jobs::store::open(&database);
         let service_options = JobServiceOptions { queue_limit: options.queue_limit };
-        let jobs = JobService::new(store, storage.clone(), clock.clone(), service_options);
+        let jobs = JobService::new(store.clone(), storage.clone(), clock.clone(), service_options);
         let bundled = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("models");
         let models = ModelCatalog::open(options.models_dir.into_iter().chain([bundled]).collect());
         let keys = KeyService::new(tenants::store::open(&database), clock.clone());
@@ -170,6 +177,16 @@ impl TestServer {
         let (_, user_key) = keys.create(NewKey::for_user("anna".parse().unwrap())).await.unwrap();
         let secret = SecretString::from(SECRET_KEY);
         let linked_files = LinkedFiles::new(options.egress.clone());
+        let links = LinkSigner::new(&secret);
+        let webhooks = Webhooks::start(WebhookParts {
+            store: webhooks::store::open(&database),
+            jobs: store,
+            egress: options.egress.clone(),
+            secrets: WebhookSecrets::new(&secret),
+            clock: clock.clone(),
+            observer: metrics.clone(),
+            outputs: Arc::new(CallbackOutputs::new(links.clone())),
+        });
         let state = ApiState {
             jobs,
             scheduler,
@@ -177,8 +194,9 @@ impl TestServer {
             models,
             keys,
             storage,
-            links: LinkSigner::new(&secret),
+            links,
             tokens: TokenVerifier::new(&secret),
+            webhooks,
             metrics,
             settings: Arc::new(options.settings),
             clock: clock.clone(),
@@ -195,8 +213,19 @@ impl TestServer {
             clock,
             device,
             user_key: user_key.expose_secret().to_owned(),
-            _directory: directory,
+            database,
+            directory,
         }
+    }
+
+    /// Stops in order; gives what it leaves to another one.
+    pub(crate) async fn stop(self) -> TempDir {
+        self.state.jobs.close();
+        self.state.scheduler.shut_down(Duration::ZERO).await;
+        self.state.webhooks.shut_down(Duration::ZERO).await;
+        self.state.jobs.settled().await;
+        self.database.close().await;
+        self.directory
     }
 
     /// Sends a request as it is.

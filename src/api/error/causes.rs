@@ -9,6 +9,7 @@ use crate::quota::{self, Forbidden};
 use crate::scheduler::DeviceOrderError;
 use crate::storage::StorageError;
 use crate::tenants::AuthenticationError;
+use crate::webhooks::WebhookError;
 
 /// After this many seconds a queue has moved on, or a server is back.
 const SOON_SECONDS: u32 = 10;
@@ -79,6 +80,15 @@ impl From<AuthenticationError> for ApiError {
             AuthenticationError::Missing => Self::new(ErrorKind::MissingKey, message),
             AuthenticationError::Invalid => Self::new(ErrorKind::InvalidKey, message),
             AuthenticationError::Store(_) => Self::internal(error),
+        }
+    }
+}
+
+impl From<WebhookError> for ApiError {
+    fn from(error: WebhookError) -> Self {
+        match error {
+            WebhookError::NotFound(_) => Self::new(ErrorKind::DeliveryNotFound, error.to_string()),
+            WebhookError::Store(_) => Self::internal(error),
         }
     }
 }

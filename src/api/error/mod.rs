@@ -64,6 +64,8 @@ pub enum ErrorKind {
     ProjectNotFound,
     /// No such key.
     KeyNotFound,
+    /// No such callback, or not the caller's.
+    DeliveryNotFound,
     /// No such device.
     DeviceNotFound,
     /// The route does not know the method.
@@ -145,6 +147,7 @@ impl ErrorKind {
             Self::SamplerNotFound => same(S::NOT_FOUND, "sampler_not_found", REQUEST),
             Self::ProjectNotFound => same(S::NOT_FOUND, "project_not_found", REQUEST),
             Self::KeyNotFound => same(S::NOT_FOUND, "key_not_found", REQUEST),
+            Self::DeliveryNotFound => same(S::NOT_FOUND, "delivery_not_found", REQUEST),
             Self::DeviceNotFound => same(S::NOT_FOUND, "device_not_found", REQUEST),
             Self::MethodNotAllowed => same(S::METHOD_NOT_ALLOWED, "method_not_allowed", REQUEST),
             Self::NotReady => same(S::CONFLICT, "not_ready", REQUEST),

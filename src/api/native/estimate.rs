@@ -10,7 +10,7 @@ use super::images::GenerateImageRequest;
 use super::task_document::rounded_seconds;
 use super::videos::GenerateVideoRequest;
 use crate::api::error::{ApiError, Problem};
-use crate::api::extract::{Caller, JsonBody, parse_json};
+use crate::api::extract::{BaseUrl, Caller, JsonBody, parse_json};
 use crate::api::quota_document::{NeededQuota, Standing};
 use crate::api::state::ApiState;
 
@@ -79,18 +79,19 @@ impl From<ApiError> for Refusal {
 pub(in crate::api) async fn estimate(
     State(state): State<ApiState>,
     Caller(principal): Caller,
+    BaseUrl(base_url): BaseUrl,
     JsonBody(request): JsonBody<Map<String, Value>>,
 ) -> Result<Json<Estimate>, ApiError> {
     let is_film = OF_FILMS.iter().any(|field| request.contains_key(*field));
     let body = serde_json::to_vec(&request).map_err(ApiError::internal)?;
     let (commission, job) = if is_film {
         let request: GenerateVideoRequest = parse_json(&body)?;
-        let (commission, order) = request.commission(&state, &principal, None).await?;
+        let (commission, order) = request.commission(&state, &principal, &base_url, None).await?;
         let job = commission.fill_in_film(&state, order).await?;
         (commission, job)
     } else {
         let request: GenerateImageRequest = parse_json(&body)?;
-        let (commission, submission) = request.commission(&state, &principal, None).await?;
+        let (commission, submission) = request.commission(&state, &principal, &base_url, None).await?;
         let job = commission.fill_in(&state, submission).await?;
         (commission, job)
     };

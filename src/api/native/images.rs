@@ -8,8 +8,9 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::task_document::rounded_seconds;
+use crate::api::callback::CallbackOrder;
 use crate::api::error::{ApiError, ErrorKind, Problem};
-use crate::api::extract::{Caller, JsonBody};
+use crate::api::extract::{BaseUrl, Caller, JsonBody};
 use crate::api::film_submission::OrderedFile;
 use crate::api::state::ApiState;
 use crate::api::submission::{Commission, IdempotencyKey, SentMask, Submission, forecast_accepted};
@@ -71,8 +72,11 @@ pub(in crate::api) struct GenerateImageRequest {
     /// Higher goes first; −100 to 100, 0 is normal. What your limits and your project's grant is added.
     #[schema(value_type = Option<i32>)]
     priority: Option<WholeNumber>,
-    /// Not supported yet.
-    callback_url: Option<Value>,
+    /// A link that is told, by POST, what becomes of the task: signed as Standard Webhooks has it, and sent again until it is taken.
+    #[schema(example = "https://example.com/hook")]
+    callback_url: Option<String>,
+    /// What it is told: `accepted`, `started`, `completed`, `failed`, `cancelled`; absent: the last three.
+    callback_events: Option<Vec<String>>,
 }
 
 /// An accepted task.
@@ -110,10 +114,11 @@ pub(in crate::api) struct AcceptedTask {
 pub(in crate::api) async fn generate_image(
     State(state): State<ApiState>,
     Caller(principal): Caller,
+    BaseUrl(base_url): BaseUrl,
     IdempotencyKey(idempotency_key): IdempotencyKey,
     JsonBody(request): JsonBody<GenerateImageRequest>,
 ) -> Result<(StatusCode, Json<AcceptedTask>), ApiError> {
-    let (commission, submission) = request.commission(&state, &principal, idempotency_key).await?;
+    let (commission, submission) = request.commission(&state, &principal, &base_url, idempotency_key).await?;
     let job = commission.submit(&state, submission).await?;
     Ok((StatusCode::ACCEPTED, Json(AcceptedTask::new(&state, &job))))
 }
@@ -136,10 +141,13 @@ impl GenerateImageRequest {
         self,
         state: &ApiState,
         principal: &'a Principal,
+        base_url: &str,
         idempotency_key: Option<String>,
     ) -> Result<(Commission<'a>, Submission), ApiError> {
         self.refuse_what_comes_later()?;
         let priority = self.checked_priority()?;
+        let order = CallbackOrder { url: self.callback_url, events: self.callback_events };
+        let callback = order.checked(state, base_url)?;
         let commission = Commission::new(state, principal, self.project_id.as_deref(), ModelKind::Image, self.model).await?;
         let submission = Submission {
             parameters: ImageParameters {
@@ -160,19 +168,15 @@ impl GenerateImageRequest {
             mask: self.mask.map(|mask| SentMask { file: OrderedFile::Text(mask), reading: MaskReading::Brightness }),
             priority,
             idempotency_key,
+            callback,
         };
         Ok((commission, submission))
     }
 
     /// Fields that are part of the API but not of this version are refused, never ignored.
     fn refuse_what_comes_later(&self) -> Result<(), ApiError> {
-        let later = [
-            ("character_id", &self.character_id),
-            ("style", &self.style),
-            ("loras", &self.loras),
-            ("controls", &self.controls),
-            ("callback_url", &self.callback_url),
-        ];
+        let later =
+            [("character_id", &self.character_id), ("style", &self.style), ("loras", &self.loras), ("controls", &self.controls)];
         match later.into_iter().find(|(_, value)| value.is_some()) {
             Some((field, _)) => Err(ApiError::about(ErrorKind::UnsupportedField, field, "is not supported yet; leave it out")),
             None => Ok(()),

@@ -15,3 +15,4 @@ pub(super) mod task_document;
 pub(super) mod tasks;
 pub(super) mod usage;
 pub(super) mod videos;
+pub(super) mod webhooks;

@@ -8,8 +8,9 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::images::AcceptedTask;
+use crate::api::callback::CallbackOrder;
 use crate::api::error::{ApiError, ErrorKind, Problem};
-use crate::api::extract::{Caller, JsonBody};
+use crate::api::extract::{BaseUrl, Caller, JsonBody};
 use crate::api::film_submission::{FilmOrder, OrderedFile};
 use crate::api::state::ApiState;
 use crate::api::submission::{Commission, IdempotencyKey};
@@ -69,8 +70,11 @@ pub(in crate::api) struct GenerateVideoRequest {
     /// Higher goes first; −100 to 100, 0 is normal. What your limits and your project's grant is added.
     #[schema(value_type = Option<i32>)]
     priority: Option<WholeNumber>,
-    /// Not supported yet.
-    callback_url: Option<Value>,
+    /// A link that is told, by POST, what becomes of the task: signed as Standard Webhooks has it, and sent again until it is taken.
+    #[schema(example = "https://example.com/hook")]
+    callback_url: Option<String>,
+    /// What it is told: `accepted`, `started`, `completed`, `failed`, `cancelled`; absent: the last three.
+    callback_events: Option<Vec<String>>,
 }
 
 /// A scene.
@@ -170,10 +174,11 @@ pub(in crate::api) struct VideoConfig {
 pub(in crate::api) async fn generate_video(
     State(state): State<ApiState>,
     Caller(principal): Caller,
+    BaseUrl(base_url): BaseUrl,
     IdempotencyKey(idempotency_key): IdempotencyKey,
     JsonBody(request): JsonBody<GenerateVideoRequest>,
 ) -> Result<(StatusCode, Json<AcceptedTask>), ApiError> {
-    let (commission, order) = request.commission(&state, &principal, idempotency_key).await?;
+    let (commission, order) = request.commission(&state, &principal, &base_url, idempotency_key).await?;
     let filled = commission.fill_in_film(&state, order).await?;
     let job = commission.submit_filled(&state, filled).await?;
     Ok((StatusCode::ACCEPTED, Json(AcceptedTask::new(&state, &job))))
@@ -185,10 +190,13 @@ impl GenerateVideoRequest {
         mut self,
         state: &ApiState,
         principal: &'a Principal,
+        base_url: &str,
         idempotency_key: Option<String>,
     ) -> Result<(Commission<'a>, FilmOrder), ApiError> {
         self.refuse_what_comes_later()?;
         let priority = self.priority.map_or(Ok(0), |number| priority_within(number, MAX_PRIORITY))?;
+        let order = CallbackOrder { url: self.callback_url.take(), events: self.callback_events.take() };
+        let callback = order.checked(state, base_url)?;
         let scenes = self.take_scenes()?;
         let commission =
             Commission::new(state, principal, self.project_id.as_deref(), ModelKind::Video, self.model.take()).await?;
@@ -214,16 +222,13 @@ impl GenerateVideoRequest {
             decode_chunk_size: whole(self.decode_chunk_size),
             seed: whole(self.seed),
         };
-        Ok((commission, FilmOrder { parameters, images, audio, image_model, priority, idempotency_key }))
+        Ok((commission, FilmOrder { parameters, images, audio, image_model, priority, idempotency_key, callback }))
     }
 
     /// Fields that are part of the API but not of this version are refused, never ignored.
     fn refuse_what_comes_later(&self) -> Result<(), ApiError> {
         let refuse =
             |field: String| Err(ApiError::about(ErrorKind::UnsupportedField, field, "is not supported yet; leave it out"));
-        if self.callback_url.is_some() {
-            return refuse("callback_url".to_owned());
-        }
         for (index, scene) in self.scenes.iter().flatten().enumerate() {
             for (field, value) in [("character_id", &scene.character_id), ("scene_profile", &scene.scene_profile)] {
                 if value.is_some() {

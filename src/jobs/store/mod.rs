@@ -29,8 +29,8 @@ use async_trait::async_trait;
 
 use crate::domain::plan::{Lane, PlannedTask};
 use crate::domain::{
-    BatchKey, CounterKey, Job, JobError, JobId, JobKind, JobResult, JobState, Progress, ProjectId, QuotaRefusal, Reservation,
-    Sha256Digest, Spent, TaskId, UnixMs, UserId,
+    BatchKey, Callback, CounterKey, Job, JobError, JobId, JobKind, JobResult, JobState, Progress, ProjectId, QuotaRefusal,
+    Reservation, Sha256Digest, Spent, TaskId, UnixMs, UserId,
 };
 
 use crate::database::Database;
@@ -93,6 +93,8 @@ pub struct NewRecord {
     pub request_sha256: Sha256Digest,
     /// What it takes from the quotas, sorted by counter; all of it or the job is refused.
     pub reservations: Vec<Reservation>,
+    /// Where it tells what became of it. What it tells is written by the database itself, in the transaction of each change.
+    pub callback: Option<Callback>,
 }
 
 /// A task to insert.

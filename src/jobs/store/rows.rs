@@ -9,8 +9,8 @@ use super::{Fence, NewRecord, Outcome, QueuedTask, Renewal, StoreError, TaskReco
 use crate::database::WriteError;
 use crate::domain::plan::Lane;
 use crate::domain::{
-    BatchKey, CounterKey, ErrorCode, Job, JobError, JobId, JobRequest, JobState, ModelId, Progress, Reservation, Spent, TaskId,
-    UnixMs,
+    BatchKey, Callback, CounterKey, ErrorCode, Job, JobError, JobId, JobRequest, JobState, ModelId, Progress, Reservation, Spent,
+    TaskId, UnixMs,
 };
 
 impl From<sqlx::Error> for StoreError {
@@ -254,7 +254,31 @@ pub(super) struct NewRow {
     pub(super) created_ms: i64,
     pub(super) progress: Progress,
     pub(super) tasks: Vec<NewTaskRow>,
+    pub(super) callback: Option<CallbackRow>,
 }
+
+/// A row of `webhook_callbacks` to insert.
+#[derive(Clone, Debug)]
+pub(super) struct CallbackRow {
+    pub(super) callback: Callback,
+    /// Each event between commas.
+    pub(super) events: String,
+}
+
+impl CallbackRow {
+    fn of(callback: &Callback) -> Self {
+        let words = callback.events.iter().map(|event| format!("{},", event.as_str()));
+        Self { events: std::iter::once(",".to_owned()).chain(words).collect(), callback: callback.clone() }
+    }
+}
+
+/// Inserts a [`CallbackRow`] of the job `$1`.
+macro_rules! insert_callback {
+    () => {
+        "INSERT INTO webhook_callbacks (job_id, url, host, format, events, base_url) VALUES ($1, $2, $3, $4, $5, $6)"
+    };
+}
+pub(super) use insert_callback;
 
 impl NewRow {
     pub(super) fn of(record: &NewRecord) -> Result<Self, StoreError> {
@@ -274,6 +298,7 @@ impl NewRow {
             created_ms: job.created.0,
             progress: job.progress,
             tasks: record.tasks.iter().map(|task| NewTaskRow::of(task, job)).collect::<Result<_, _>>()?,
+            callback: record.callback.as_ref().map(CallbackRow::of),
         })
     }
 

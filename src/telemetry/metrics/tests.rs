@@ -25,6 +25,7 @@ fn everything() -> String {
     metrics.quota_refused(Meter::Images);
     metrics.upkeep_done("expired_leases", 2);
     metrics.upkeep_done("expired_leases", 0);
+    metrics.callback_tried("retried");
     let waiting = |priority, tasks, oldest_age_ms| QueueReading { priority, tasks, oldest_age_ms };
     let readings = Readings {
         queue: vec![waiting(-5, 1, 500), waiting(0, 4, 1500), waiting(10, 2, 100), waiting(20, 3, 2500)],

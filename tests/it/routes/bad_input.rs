@@ -66,6 +66,10 @@ async fn refused(path: &str, body: &Value) -> (StatusCode, Value) {
 #[case::loras("loras", json!({"loras": []}))]
 #[case::controls("controls", json!({"controls": [{}]}))]
 #[case::callback_url("callback_url", json!({"callback_url": "http://localhost/"}))]
+#[case::callback_number("callback_url", json!({"callback_url": 3}))]
+#[case::callback_events_alone("callback_events", json!({"callback_events": ["completed"]}))]
+#[case::callback_events_none("callback_events", json!({"callback_url": "https://example.com/", "callback_events": []}))]
+#[case::callback_events_unknown("callback_events", json!({"callback_url": "https://example.com/", "callback_events": ["paused"]}))]
 #[case::priority("priority", json!({"priority": 101}))]
 #[tokio::test]
 async fn native(#[case] field: &str, #[case] fields: Value) {

@@ -16,6 +16,7 @@ mod tasks;
 mod tenants;
 mod video_networks;
 mod videos;
+mod webhooks;
 
 use insta::Settings;
 

@@ -225,7 +225,7 @@ fn check_refusal(answer: &Answer, field: &str, words: &str) {
 #[case::unknown(json!({"prompt": "x", "lenght": 3}), "lenght", "unknown field")]
 #[case::unknown_in_scene(json!({"scenes": [{"promt": "x"}]}), "promt", "unknown field")]
 #[case::later(json!({"scenes": [{"prompt": "x", "character_id": "hero"}]}), "scenes[0].character_id", "not supported yet")]
-#[case::callback(json!({"prompt": "x", "callback_url": "http://x"}), "callback_url", "not supported yet")]
+#[case::callback(json!({"prompt": "x", "callback_url": "http://x"}), "callback_url", "is not called: 'x' is not called without TLS")]
 #[tokio::test]
 async fn what_cannot_be_made_is_refused_before_work_begins(#[case] body: Value, #[case] field: &str, #[case] words: &str) {
     let server = TestServer::start_with(Options { has_device: false, ..Options::default() }).await;

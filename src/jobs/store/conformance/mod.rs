@@ -75,6 +75,7 @@ fn with_request(user: &str, request: JobRequest) -> NewRecord {
         idempotency_key: None,
         request_sha256: Sha256Digest::of(b"request"),
         reservations: Vec::new(),
+        callback: None,
         job,
     }
 }

@@ -9,7 +9,7 @@ use super::{PostgresJobStore, quotas, reads};
 use crate::database::PostgresDatabase;
 use crate::domain::{Job, JobId, UnixMs};
 use crate::jobs::store::new_tasks::NewTaskRow;
-use crate::jobs::store::rows::{NewRow, parse};
+use crate::jobs::store::rows::{NewRow, insert_callback, parse};
 use crate::jobs::store::{Inserted, NewRecord, StoreError};
 
 /// Tasks, each `$7` to `$19`, of the job `$1` of the user `$2` and the project `$3`, with the priority `$4`, which joins the queue at `$5`
@@ -106,6 +106,17 @@ pub(super) async fn insert(
     }
     if !has_room(&mut transaction, row.waiting(), queue_limit, uncounted).await? {
         return Err(StoreError::QueueFull(queue_limit));
+    }
+    if let Some(row_of) = &row.callback {
+        sqlx::query(insert_callback!())
+            .bind(&row.job)
+            .bind(&row_of.callback.url)
+            .bind(&row_of.callback.host)
+            .bind(row_of.callback.format.as_str())
+            .bind(&row_of.events)
+            .bind(&row_of.callback.base_url)
+            .execute(&mut *transaction)
+            .await?;
     }
     quotas::take(&mut transaction, &record.reservations).await?;
     database.notify(&mut transaction).await?;

@@ -6,7 +6,7 @@ use super::waiting::Waiting;
 use super::{quotas, reads};
 use crate::domain::{Job, JobId, Reservation, UnixMs};
 use crate::jobs::store::new_tasks::NewTaskRow;
-use crate::jobs::store::rows::{NewRow, parse, to_json};
+use crate::jobs::store::rows::{NewRow, insert_callback, parse, to_json};
 use crate::jobs::store::{Inserted, StoreError};
 
 /// The tasks `?7`, a JSON array, of the job `?1` of the user `?2` and the project `?3`, with the priority `?4`, which joins the queue at
@@ -72,8 +72,19 @@ pub(super) async fn insert(
         .bind(&row.request_sha256)
         .bind(row.progress.step)
         .bind(row.progress.steps)
-        .execute(connection)
+        .execute(&mut *connection)
         .await?;
+    if let Some(row_of) = &row.callback {
+        sqlx::query(insert_callback!())
+            .bind(&row.job)
+            .bind(&row_of.callback.url)
+            .bind(&row_of.callback.host)
+            .bind(row_of.callback.format.as_str())
+            .bind(&row_of.events)
+            .bind(&row_of.callback.base_url)
+            .execute(connection)
+            .await?;
+    }
     waiting.changed_by(i64::try_from(row.waiting()).unwrap_or(i64::MAX));
     Ok(Inserted::New)
 }
