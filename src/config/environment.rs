@@ -6,24 +6,16 @@ use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
 
+use super::providers::Variables;
 use super::{ConfigError, Notice};
 
 /// Every `FRAMEWRIGHT_` variable there is.
 const OWN: [&str; 4] = ["FRAMEWRIGHT_DEVICE", "FRAMEWRIGHT_PRECISION", "FRAMEWRIGHT_CPU_KERNELS", "FRAMEWRIGHT_LOG"];
 /// Read by nothing here: other systems of this kind need them, and shared `.env` files have them.
 const IGNORED: [&str; 2] = ["REDIS_URL", "MONGODB_URL"];
-/// For remote providers and downloads, which this version does not have.
-const PROVIDERS: [&str; 9] = [
-    "HF_TOKEN",
-    "ALIYUN_API_KEY",
-    "ZHIPUAI_API_KEY",
-    "MINIMAX_API_KEY",
-    "MINDVIDEO_APP_KEY",
-    "MINDVIDEO_AUTH_TOKEN_1",
-    "VIDSME_APP_ID",
-    "VIDSME_SALT",
-    "VIDSME_PUBLIC_KEY",
-];
+/// For downloads and for providers that this version does not have.
+const PROVIDERS: [&str; 6] =
+    ["HF_TOKEN", "MINDVIDEO_APP_KEY", "MINDVIDEO_AUTH_TOKEN_1", "VIDSME_APP_ID", "VIDSME_SALT", "VIDSME_PUBLIC_KEY"];
 
 /// What the environment says.
 #[derive(Clone, Debug, Default)]
@@ -44,6 +36,8 @@ pub struct Environment {
     pub log: Option<String>,
     /// `XDG_CACHE_HOME`, else `$HOME/.cache`: where `generate` unpacks the bundled model when there is no data directory.
     pub cache_home: Option<PathBuf>,
+    /// The others, for providers' keys.
+    pub variables: Variables,
     /// What is set without effect.
     pub notices: Vec<Notice>,
 }
@@ -68,7 +62,7 @@ impl Environment {
         let mut take = |name: &str| variables.remove(name);
         let home_cache = take("HOME").map(|home| Path::new(&home).join(".cache"));
         let (master_key, key) = (take("API_MASTER_KEY"), take("API_KEY"));
-        Self {
+        let read = Self {
             database_url: take("DATABASE_URL").map(SecretString::from),
             secret_key: take("SECRET_KEY").map(SecretString::from),
             master_key: master_key.or(key).map(|key| SecretString::from(key.trim())),
@@ -77,8 +71,10 @@ impl Environment {
             cpu_kernels: take("FRAMEWRIGHT_CPU_KERNELS"),
             log: take("FRAMEWRIGHT_LOG"),
             cache_home: take("XDG_CACHE_HOME").map(PathBuf::from).or(home_cache),
+            variables: Variables::default(),
             notices,
-        }
+        };
+        Self { variables: Variables::new(variables), ..read }
     }
 }
 
@@ -122,7 +118,7 @@ fn notices(variables: &BTreeMap<String, String>) -> Vec<Notice> {
     }
     let providers = set(&PROVIDERS);
     if !providers.is_empty() {
-        notices.push(Notice::info(format!("{providers}: accepted; this version has no remote providers and downloads nothing")));
+        notices.push(Notice::info(format!("{providers}: accepted; this version downloads nothing and has no such providers")));
     }
     for name in variables.keys().filter(|name| name.starts_with("FRAMEWRIGHT_") && !OWN.contains(&name.as_str())) {
         notices.push(Notice::warning(format!("{name}: no such setting, ignored; there are {}", OWN.join(", "))));
@@ -168,6 +164,7 @@ mod tests {
                 ("REDIS_URL", "redis://a"),
                 ("MONGODB_URL", "b"),
                 ("FRAMEWRIGHT_DEVISE", "cpu"),
+                ("VIDSME_SALT", "s3cret"),
                 ("MINIMAX_API_KEY", "s3cret"),
             ]),
             Path::new("/nonexistent/.env"),
@@ -176,7 +173,8 @@ mod tests {
         let text: Vec<String> = read.notices.iter().map(|notice| notice.text.clone()).collect();
         assert_eq!(text.len(), 3, "{text:?}");
         assert!(text[0].contains("REDIS_URL, MONGODB_URL") && text[2].contains("FRAMEWRIGHT_DEVISE"), "{text:?}");
-        assert!(!text.join(" ").contains("s3cret"));
+        assert!(!text.join(" ").contains("s3cret") && !text.join(" ").contains("MINIMAX"), "{text:?}");
+        assert!(!format!("{read:?}").contains("s3cret"), "{read:?}");
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod error;
 mod log;
 mod models;
 mod number;
+pub mod providers;
 mod refuse;
 mod server;
 mod storage;
@@ -75,6 +76,8 @@ pub struct Config {
     pub time_zone: TimeZone,
     /// Where `users/` and `projects/` lie: beside the file that `--config` names. Without that file there are none.
     pub tenants_directory: Option<PathBuf>,
+    /// Where providers are told of.
+    pub providers: providers::ProviderSource,
     /// How networks are computed.
     pub compute: ComputeConfig,
     /// Where models are, and the default one.
@@ -163,6 +166,7 @@ impl Config {
 
     fn resolve(file: ConfigFile, flags: &Flags, environment: Environment, machine: Machine) -> Result<Self, ConfigError> {
         let mut notices = environment.notices;
+        let tenants_directory = flags.config.as_deref().map(directory_of);
         let data_dir = flags.data_dir.clone().unwrap_or_else(|| PathBuf::from("data"));
         if data_dir.as_os_str().is_empty() {
             return Err(ConfigError::setting("--data-dir", "is empty"));
@@ -192,7 +196,8 @@ impl Config {
             queue_limit: file.queue_limit.map_or(DEFAULT_QUEUE_LIMIT, |limit| limit.0),
             retention: file.retention_days.map(|days| Duration::from_secs(days.0 * 24 * 60 * 60)),
             time_zone: file.time_zone.0,
-            tenants_directory: flags.config.as_deref().map(directory_of),
+            providers: providers::ProviderSource::new(tenants_directory.as_deref(), environment.variables),
+            tenants_directory,
             compute: compute::resolve(environment.precision.as_deref(), environment.cpu_kernels.as_deref())?,
             models,
             video: file.video.resolve()?,

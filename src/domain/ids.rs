@@ -72,6 +72,10 @@ uuid_id! {
     TaskId, "piece"
 }
 uuid_id! {
+    /// A call to a provider that makes something, as the ledger has it.
+    CallId, "call"
+}
+uuid_id! {
     /// An API key's public identifier.
     KeyId, "key"
 }
@@ -148,6 +152,10 @@ impl From<&ProviderId> for ModelId {
     }
 }
 
+name_id! {
+    /// What a key of an account at a provider is called, as in `configs/providers.yaml`; never the key.
+    AccountKeyId, "key"
+}
 name_id! {
     /// A user's name, as in `configs/users/{user_id}.yaml`.
     UserId, "user"

@@ -1,0 +1,244 @@
+//! `providers.yaml` beside the system file, and the environment's keys — which providers there are, with which accounts, at what price.
+//!
+//! Invariants: a key is a secret from where it is read; what a file does not say of a provider, its kind does; a file is taken whole or
+//! not at all.
+
+mod document;
+mod watch;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io::{ErrorKind, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use secrecy::SecretString;
+
+use super::{ConfigError, yaml};
+use crate::domain::{
+    AccountKey, AccountKeyId, ModelId, OfferedName, PollSettings, Price, ProviderEntry, ProviderId, ProviderKind,
+    ProviderSettings,
+};
+use document::{KeySection, ModelSection, PriceSection, ProviderSection, ProvidersDocument, kinds_in_words};
+
+pub use watch::{ProviderChange, ProviderFile};
+
+/// The file's name, beside the system file.
+const FILE: &str = "providers.yaml";
+/// Bytes that it may have.
+const MOST_BYTES: u64 = 1 << 20;
+/// Keys that a provider may have.
+const MOST_KEYS: usize = 1000;
+
+/// The environment's variables, for the keys that the file only names. Shows none of them.
+#[derive(Clone, Default)]
+pub struct Variables(Arc<BTreeMap<String, SecretString>>);
+
+impl Variables {
+    /// These.
+    pub(super) fn new(variables: impl IntoIterator<Item = (String, String)>) -> Self {
+        let secret = |(name, value): (String, String)| (name, SecretString::from(value.trim()));
+        Self(Arc::new(variables.into_iter().map(secret).collect()))
+    }
+
+    fn get(&self, name: &str) -> Option<&SecretString> {
+        self.0.get(name)
+    }
+}
+
+impl std::fmt::Debug for Variables {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{} variables", self.0.len())
+    }
+}
+
+/// Where providers are told of.
+#[derive(Clone, Debug, Default)]
+pub struct ProviderSource {
+    /// The file, which need not be there; none without a system file.
+    pub file: Option<PathBuf>,
+    /// The environment.
+    pub variables: Variables,
+}
+
+impl ProviderSource {
+    /// What is beside a system file in this directory.
+    pub(super) fn new(directory: Option<&Path>, variables: Variables) -> Self {
+        Self { file: directory.map(|directory| directory.join(FILE)), variables }
+    }
+
+    /// Reads it all. Blocking.
+    pub fn load(&self) -> Result<ProviderSettings, ConfigError> {
+        let document = match &self.file {
+            Some(file) => read(file)?.map_or_else(|| Ok(ProvidersDocument::default()), |text| yaml::parse(file, &text))?,
+            None => ProvidersDocument::default(),
+        };
+        let path = self.file.as_deref().unwrap_or_else(|| Path::new(FILE));
+        resolve(document, &self.variables).map_err(|reason| ConfigError::Refused { path: path.to_owned(), reason })
+    }
+}
+
+/// The file's text; `None`: there is none.
+fn read(path: &Path) -> Result<Option<String>, ConfigError> {
+    let refused = |reason: String| ConfigError::Refused { path: path.to_owned(), reason };
+    match fs::metadata(path) {
+        Ok(metadata) if metadata.is_file() => {}
+        Ok(_) => return Err(refused("is not a file".to_owned())),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(refused(format!("cannot be read: {error}"))),
+    }
+    let mut text = String::new();
+    let read = File::open(path).and_then(|file| file.take(MOST_BYTES + 1).read_to_string(&mut text));
+    match read {
+        Ok(bytes) if bytes as u64 <= MOST_BYTES => Ok(Some(text)),
+        Ok(_) => Err(refused(format!("has more than {MOST_BYTES} bytes"))),
+        Err(error) => Err(refused(format!("cannot be read: {error}"))),
+    }
+}
+
+/// What the file and the environment mean together. Fails with a sentence that begins with the key.
+fn resolve(document: ProvidersDocument, variables: &Variables) -> Result<ProviderSettings, String> {
+    let mut settings = ProviderSettings::default();
+    if let Some(currency) = document.currency {
+        settings.currency = currency.0;
+    }
+    for (id, section) in document.providers {
+        let entry = entry(&id, section, variables).map_err(|reason| format!("providers.{id}.{reason}"))?;
+        settings.providers.insert(id, entry);
+    }
+    // A provider that the file does not speak of is there if its key is.
+    for kind in ProviderKind::ALL.into_iter().filter(|kind| kind.is_enabled_by_keys()) {
+        let Ok(id) = kind.as_str().parse::<ProviderId>() else { continue };
+        if settings.providers.contains_key(&id) {
+            continue;
+        }
+        let keys = keys_of_environment(kind, variables)?;
+        if !keys.is_empty() {
+            settings.providers.insert(id, ProviderEntry { is_enabled: true, keys, ..ProviderEntry::of_kind(kind) });
+        }
+    }
+    Ok(settings)
+}
+
+fn entry(id: &ProviderId, section: ProviderSection, variables: &Variables) -> Result<ProviderEntry, String> {
+    let named = ProviderKind::ALL.into_iter().find(|kind| kind.as_str() == id.as_str());
+    let kind = section
+        .kind
+        .map(|word| word.0)
+        .or(named)
+        .ok_or_else(|| format!("kind: is missing; it is one of {}", kinds_in_words()))?;
+    let mut entry = ProviderEntry::of_kind(kind);
+    for (name, value) in section.settings() {
+        let Some(setting) = kind.settings().iter().find(|setting| setting.name == name) else {
+            return Err(format!("{name}: a provider of the kind {} has no such setting", kind.as_str()));
+        };
+        if !setting.words.is_empty() && !setting.words.contains(&value.as_str()) {
+            return Err(format!("{name}: must be one of {}", setting.words.join(", ")));
+        }
+        if setting.is_secret {
+            entry.secrets.insert(setting.name, SecretString::from(value.as_str()));
+        } else {
+            entry.settings.insert(setting.name, value.clone());
+        }
+    }
+    let is_wanted = section.enabled.unwrap_or(kind.is_enabled_by_keys());
+    entry.keys = if section.keys.is_empty() {
+        keys_of_environment(kind, variables)?
+    } else {
+        keys(section.keys, variables, section.enabled != Some(false))?
+    };
+    if section.enabled == Some(true) && entry.keys.is_empty() {
+        let hint = kind.key_variable().map_or_else(String::new, |name| format!(", or set {name}"));
+        return Err(format!("keys: is empty; an enabled provider needs a key: [{{ key: ... }}] or [{{ env: NAME }}]{hint}"));
+    }
+    entry.is_enabled = is_wanted && !entry.keys.is_empty();
+    entry.models = models(section.models)?;
+    entry.prices = prices(section.prices)?;
+    entry.base_url = section.base_url.map(|url| url.0);
+    entry.deadline_seconds = section.deadline_seconds.map(|seconds| seconds.0 as u32);
+    entry.poll = PollSettings {
+        first_pause_ms: section.poll.first_seconds.map(|pause| pause.0),
+        most_pause_ms: section.poll.most_seconds.map(|pause| pause.0),
+    };
+    entry.bills_failures = section.bills_failures;
+    Ok(entry)
+}
+
+/// The keys of the file. A variable that is not set is an error only where the provider is used.
+fn keys(sections: Vec<KeySection>, variables: &Variables, is_used: bool) -> Result<Vec<AccountKey>, String> {
+    if sections.len() > MOST_KEYS {
+        return Err(format!("keys: are {}; at most {MOST_KEYS}", sections.len()));
+    }
+    let mut ids = BTreeSet::new();
+    let mut keys = Vec::new();
+    for (index, section) in sections.into_iter().enumerate() {
+        let id = section.id.map_or_else(|| numbered(index), Ok)?;
+        if !ids.insert(id.clone()) {
+            return Err(format!("keys: two are called '{id}'"));
+        }
+        let secret = match (section.key, section.env) {
+            (Some(key), None) => key,
+            (None, Some(name)) => match variables.get(&name) {
+                Some(secret) => secret.clone(),
+                None if is_used => return Err(format!("keys: the environment has no variable '{name}'")),
+                None => continue,
+            },
+            _ => return Err(format!("keys: '{id}' needs either key, the key itself, or env, the variable that holds it")),
+        };
+        keys.push(AccountKey { id, secret, max_concurrent: section.max_concurrent.map(|most| most.0 as u32) });
+    }
+    Ok(keys)
+}
+
+/// The keys that the environment has for a kind.
+fn keys_of_environment(kind: ProviderKind, variables: &Variables) -> Result<Vec<AccountKey>, String> {
+    let secret = kind.key_variable().and_then(|name| variables.get(name));
+    secret.map(|secret| Ok(AccountKey { id: numbered(0)?, secret: secret.clone(), max_concurrent: None })).into_iter().collect()
+}
+
+/// What a key is called that nobody gave a name: `key-1`.
+fn numbered(index: usize) -> Result<AccountKeyId, String> {
+    format!("key-{}", index + 1).parse().map_err(|error: crate::domain::IdError| error.to_string())
+}
+
+fn models(sections: Vec<ModelSection>) -> Result<Vec<OfferedName>, String> {
+    let mut ids = BTreeSet::new();
+    let mut models = Vec::new();
+    for section in sections {
+        let id: ModelId = match section.id {
+            Some(id) => id,
+            None => section.model.parse().map_err(|_| {
+                format!("models: '{}' is no name that clients can use; write {{ id: ..., model: ... }}", shown(&section.model))
+            })?,
+        };
+        if !ids.insert(id.clone()) {
+            return Err(format!("models: two are called '{id}'"));
+        }
+        models.push(OfferedName { id, name: section.model });
+    }
+    Ok(models)
+}
+
+fn prices(sections: Vec<PriceSection>) -> Result<Vec<Price>, String> {
+    let price = |section: PriceSection| {
+        if section.per_second.is_none() && section.per_picture.is_none() && section.per_request.is_none() {
+            return Err("prices: each needs per_second, per_picture or per_request".to_owned());
+        }
+        let amount = |money: Option<document::Money>| money.map_or_else(Default::default, |money| money.0);
+        Ok(Price {
+            model: section.model,
+            tier: section.tier.map(|tier| tier.0),
+            per_second: amount(section.per_second),
+            per_picture: amount(section.per_picture),
+            per_request: amount(section.per_request),
+        })
+    };
+    sections.into_iter().map(price).collect()
+}
+
+fn shown(text: &str) -> String {
+    text.chars().take(64).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,153 @@
+//! What people write, and what it means.
+
+use secrecy::ExposeSecret;
+
+use super::*;
+use crate::domain::{Micros, Tier};
+
+fn variables(pairs: &[(&str, &str)]) -> Variables {
+    Variables::new(pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())))
+}
+
+fn parsed(text: &str, variables: &Variables) -> Result<ProviderSettings, String> {
+    let document = yaml::parse(Path::new("providers.yaml"), text).map_err(|error| error.to_string())?;
+    resolve(document, variables)
+}
+
+fn of<'a>(settings: &'a ProviderSettings, id: &str) -> &'a ProviderEntry {
+    &settings.providers[&id.parse::<ProviderId>().unwrap()]
+}
+
+#[test]
+fn a_key_in_the_environment_is_a_provider() {
+    let settings = parsed("", &variables(&[("ALIYUN_API_KEY", " sk-1 "), ("OTHER", "x")])).unwrap();
+    assert_eq!((settings.currency.as_str(), settings.providers.len()), ("USD", 1));
+    let aliyun = of(&settings, "aliyun");
+    assert!(aliyun.is_enabled && aliyun.kind == ProviderKind::Aliyun);
+    assert_eq!((aliyun.keys[0].id.as_str(), aliyun.keys[0].secret.expose_secret()), ("key-1", "sk-1"));
+    let off = parsed("providers: { aliyun: { enabled: false } }", &variables(&[("ALIYUN_API_KEY", "sk-1")])).unwrap();
+    assert!(!of(&off, "aliyun").is_enabled, "the file goes before the environment");
+    assert!(parsed("", &variables(&[])).unwrap().providers.is_empty());
+    assert!(
+        !of(&parsed("providers: { minimax: {} }", &variables(&[])).unwrap(), "minimax").is_enabled,
+        "nothing to call it with"
+    );
+}
+
+#[test]
+fn everything_that_can_be_said_is_taken() {
+    let text = "
+currency: CNY
+providers:
+  wan:
+    kind: aliyun
+    enabled: true
+    base_url: http://127.0.0.1:9/api/v1
+    region: singapore
+    workspace: ws-1
+    keys:
+      - { id: main, env: WAN_KEY, max_concurrent: 2 }
+      - { key: sk-second }
+    models:
+      - wan2.2-t2v-plus
+      - { id: cheap, model: wanx2.1-t2v-turbo }
+    prices:
+      - { model: wan2.2-t2v-plus, tier: 1080p, per_second: 0.70 }
+      - { per_request: 0.000001, per_picture: 2 }
+    deadline_seconds: 900
+    poll: { first_seconds: 0.5, most_seconds: 8 }
+    bills_failures: true
+";
+    let settings = parsed(text, &variables(&[("WAN_KEY", "sk-first")])).unwrap();
+    assert_eq!(settings.currency, "CNY");
+    let wan = of(&settings, "wan");
+    assert!(wan.is_enabled && wan.bills_failures);
+    assert_eq!((wan.setting("region"), wan.setting("workspace"), wan.setting("site")), (Some("singapore"), Some("ws-1"), None));
+    assert_eq!(wan.base_url.as_deref(), Some("http://127.0.0.1:9/api/v1"));
+    let keys: Vec<_> = wan.keys.iter().map(|key| (key.id.as_str(), key.secret.expose_secret(), key.max_concurrent)).collect();
+    assert_eq!(keys, [("main", "sk-first", Some(2)), ("key-2", "sk-second", None)]);
+    let models: Vec<_> = wan.models.iter().map(|model| (model.id.as_str(), model.name.as_str())).collect();
+    assert_eq!(models, [("wan2.2-t2v-plus", "wan2.2-t2v-plus"), ("cheap", "wanx2.1-t2v-turbo")]);
+    assert_eq!(wan.prices[0].tier, Some(Tier::P1080));
+    assert_eq!((wan.prices[0].per_second, wan.prices[0].per_picture), (Micros::new(700_000), Micros::ZERO));
+    assert_eq!((wan.prices[1].per_request, wan.prices[1].per_picture), (Micros::new(1), Micros::new(2_000_000)));
+    assert_eq!(wan.deadline_seconds, Some(900));
+    assert_eq!(wan.poll, PollSettings { first_pause_ms: Some(500), most_pause_ms: Some(8000) });
+    let shown = format!("{settings:?}");
+    assert!(!shown.contains("sk-first") && !shown.contains("sk-second"), "{shown}");
+}
+
+#[test]
+fn mistakes_are_named_with_their_place_and_without_secrets() {
+    for (text, words) in [
+        ("provider: {}", "providers.yaml:1:1: unknown field `provider`"),
+        ("providers:\n  aliyun:\n    kye: x", "providers.yaml:3:"),
+        ("providers:\n  aliyun: { kind: alibaba }", "kind: must be one of aliyun, zhipuai, minimax"),
+        ("providers: { cloud: { enabled: true } }", "providers.cloud.kind: is missing"),
+        ("providers: { aliyun: { region: moon } }", "providers.aliyun.region: must be one of beijing, singapore, virginia"),
+        (
+            "providers: { aliyun: { group_id: 'x' } }",
+            "providers.aliyun.group_id: a provider of the kind aliyun has no such setting",
+        ),
+        ("providers: { aliyun: { enabled: true } }", "providers.aliyun.keys: is empty; an enabled provider needs a key"),
+        (
+            "providers: { aliyun: { keys: [{ env: NOWHERE }] } }",
+            "providers.aliyun.keys: the environment has no variable 'NOWHERE'",
+        ),
+        ("providers: { aliyun: { keys: [{ key: sk-secret, env: X }] } }", "providers.aliyun.keys: 'key-1' needs either key"),
+        ("providers: { aliyun: { keys: [{ id: a, key: sk-secret }, { id: a, key: sk-secret }] } }", "keys: two are called 'a'"),
+        ("providers: { aliyun: { keys: [{ key: [sk-secret] }] } }", "providers.yaml:1:"),
+        ("providers: { aliyun: { models: ['a/b'] } }", "models: 'a/b' is no name that clients can use"),
+        ("providers: { aliyun: { models: [a, { id: a, model: b }] } }", "models: two are called 'a'"),
+        ("providers: { aliyun: { models: [{ id: a, modle: b }] } }", "unknown field `modle`"),
+        ("providers: { aliyun: { prices: [{ model: a }] } }", "prices: each needs per_second, per_picture or per_request"),
+        ("providers: { aliyun: { prices: [{ per_second: 0.0000001 }] } }", "at most six digits behind the point"),
+        ("providers: { aliyun: { prices: [{ per_second: -1 }] } }", "must be an amount"),
+        ("providers: { aliyun: { prices: [{ tier: 9000P, per_second: 1 }] } }", "must be one of 480P"),
+        ("providers: { aliyun: { base_url: 'https://u:sk-secret@host' } }", "base_url: must be the address of an API"),
+        ("providers: { aliyun: { deadline_seconds: 1 } }", "must be a whole number of 10 to 86400"),
+        ("providers: { aliyun: { poll: { first_seconds: 0 } } }", "must be above 0"),
+        ("currency: dollars", "must be a currency's code"),
+    ] {
+        let message = parsed(text, &variables(&[])).unwrap_err();
+        assert!(message.contains(words) && !message.contains("sk-secret") && !message.contains('\n'), "{text}: {message}");
+    }
+}
+
+#[test]
+fn the_example_is_taken_as_it_stands_and_uncommented() {
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/providers.yaml")).unwrap();
+    let settings = parsed(&text, &variables(&[])).unwrap();
+    assert!(settings.providers.values().all(|entry| !entry.is_enabled), "it enables nothing");
+    let uncommented: String = text.lines().map(|line| line.strip_prefix("#: ").unwrap_or(line)).collect::<Vec<_>>().join("\n");
+    let names = ["ALIYUN_API_KEY", "ALIYUN_API_KEY_2", "ZHIPUAI_API_KEY", "MINIMAX_API_KEY"];
+    let settings = parsed(&uncommented, &variables(&names.map(|name| (name, "sk-1")))).unwrap();
+    assert!(settings.providers.values().any(|entry| entry.is_enabled));
+}
+
+#[test]
+fn a_changed_file_is_taken_and_a_broken_one_is_not() {
+    let directory = tempfile::tempdir().unwrap();
+    let source = ProviderSource::new(Some(directory.path()), variables(&[("ZHIPUAI_API_KEY", "id.secret")]));
+    let path = source.file.clone().unwrap();
+    let (mut file, settings) = ProviderFile::open(source).unwrap();
+    assert_eq!(settings.providers.len(), 1, "the environment alone");
+    assert!(file.changed().is_none());
+    // Taken when it looks the same twice.
+    fs::write(&path, "currency: EUR").unwrap();
+    assert!(file.changed().is_none());
+    let Some(ProviderChange::Settings(settings)) = file.changed() else { panic!("the change is not seen") };
+    assert_eq!(settings.currency, "EUR");
+    assert!(file.changed().is_none());
+    fs::write(&path, "currency: euro").unwrap();
+    assert!(file.changed().is_none());
+    assert!(matches!(file.changed(), Some(ProviderChange::Broken(_))));
+    assert!(file.changed().is_none(), "it is said once");
+    fs::write(&path, "currency: CNY # again").unwrap();
+    assert!(file.changed().is_none());
+    assert!(matches!(file.changed(), Some(ProviderChange::Settings(settings)) if settings.currency == "CNY"));
+    fs::remove_file(&path).unwrap();
+    assert!(file.changed().is_none());
+    let Some(ProviderChange::Broken(error)) = file.changed() else { panic!("that it is gone is not seen") };
+    assert!(error.to_string().contains("is not there any more"), "{error}");
+}

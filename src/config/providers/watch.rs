@@ -1,0 +1,97 @@
+//! Notices that the file was changed.
+
+use std::fs;
+use std::path::Path;
+use std::time::SystemTime;
+
+use super::ProviderSource;
+use crate::config::ConfigError;
+use crate::domain::ProviderSettings;
+
+/// The file of providers, to be looked at every second or two.
+#[derive(Debug)]
+pub struct ProviderFile {
+    source: ProviderSource,
+    /// How it looked when it was last read.
+    read: Look,
+    /// How it looked the last time, if that was not how it was last read.
+    pending: Option<Look>,
+    /// Whether it could not be taken, and why.
+    broken: Option<String>,
+}
+
+/// How the file looks from outside; none: it is not there.
+type Look = Option<(u64, Option<SystemTime>, u64)>;
+
+/// What a change of the file means.
+#[derive(Debug)]
+pub enum ProviderChange {
+    /// New settings, to be put in force.
+    Settings(Box<ProviderSettings>),
+    /// The file is broken, or broken otherwise than before: the old settings stay in force. To be logged, once.
+    Broken(ConfigError),
+}
+
+impl ProviderFile {
+    /// Reads the file for the first time; a broken one is an error. Blocking.
+    pub fn open(source: ProviderSource) -> Result<(Self, ProviderSettings), ConfigError> {
+        let read = source.file.as_deref().and_then(look);
+        let settings = source.load()?;
+        Ok((Self { source, read, pending: None, broken: None }, settings))
+    }
+
+    /// What changed since the last call. A change is taken when the file looks the same on two calls in a row, so that one that is being
+    /// written is not taken half. A file that is gone leaves the old settings in force. Blocking, for a short time.
+    pub fn changed(&mut self) -> Option<ProviderChange> {
+        let file = self.source.file.clone()?;
+        let now = look(&file);
+        if now == self.read && self.broken.is_none() {
+            self.pending = None;
+            return None;
+        }
+        if now != self.read && self.pending != Some(now) {
+            self.pending = Some(now);
+            return None;
+        }
+        let was_there = self.read.is_some();
+        self.read = now;
+        self.pending = None;
+        let loaded = if now.is_none() && (was_there || self.broken.is_some()) {
+            Err(ConfigError::Refused { path: file, reason: "is not there any more; what it said stays in force".to_owned() })
+        } else {
+            self.source.load()
+        };
+        match loaded {
+            Ok(settings) => {
+                self.broken = None;
+                Some(ProviderChange::Settings(Box::new(settings)))
+            }
+            Err(error) => {
+                let reason = error.to_string();
+                let is_known = self.broken.as_ref() == Some(&reason);
+                self.broken = Some(reason);
+                (!is_known).then_some(ProviderChange::Broken(error))
+            }
+        }
+    }
+
+    /// Says that the settings of the last change could not be put in force.
+    pub fn refuse(&mut self, reason: String) {
+        self.broken = Some(reason);
+    }
+}
+
+fn look(file: &Path) -> Look {
+    let metadata = fs::metadata(file).ok()?;
+    Some((metadata.len(), metadata.modified().ok(), number(&metadata)))
+}
+
+#[cfg(unix)]
+fn number(metadata: &fs::Metadata) -> u64 {
+    std::os::unix::fs::MetadataExt::ino(metadata)
+}
+
+#[cfg(not(unix))]
+fn number(_: &fs::Metadata) -> u64 {
+    0
+}
