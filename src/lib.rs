@@ -13,6 +13,7 @@ pub mod database;
 pub mod domain;
 pub mod execution;
 pub mod jobs;
+pub mod ledger;
 pub mod media;
 pub mod models;
 pub mod net;

@@ -1,0 +1,51 @@
+//! The ledger on the disk: one trait, one file per database.
+
+mod postgres;
+mod rows;
+mod sqlite;
+mod statements;
+
+#[cfg(test)]
+mod conformance;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::call::{CallEnding, CallFilter, NewCall, ProviderCall};
+use super::sums::CostSum;
+use crate::database::Database;
+use crate::domain::{CallId, ProviderId, TaskId, UnixMs};
+
+pub use postgres::PostgresLedger;
+pub use sqlite::SqliteLedger;
+
+/// The ledger of a database.
+pub fn open(database: &Database) -> Arc<dyn Ledger> {
+    match database {
+        Database::Sqlite(database) => Arc::new(SqliteLedger::new(database.clone())),
+        Database::Postgres(database) => Arc::new(PostgresLedger::new(database.clone())),
+    }
+}
+
+/// Why the ledger failed; the same call may succeed later.
+#[derive(Debug, thiserror::Error)]
+#[error("the ledger of calls to providers failed")]
+pub struct LedgerError(#[source] pub Box<dyn std::error::Error + Send + Sync>);
+
+/// The calls to providers.
+#[async_trait]
+pub trait Ledger: Send + Sync + std::fmt::Debug {
+    /// Writes down a call that is about to be sent. It is on the disk when this returns.
+    async fn begin(&self, call: &NewCall) -> Result<(), LedgerError>;
+    /// The provider has taken the call, and calls its task so. `false` where the call has ended meanwhile, or is not there.
+    async fn taken(&self, id: CallId, remote_id: &str, now: UnixMs) -> Result<bool, LedgerError>;
+    /// The call has ended. `false` where it had already: the first ending stays.
+    async fn end(&self, id: CallId, ending: &CallEnding, now: UnixMs) -> Result<bool, LedgerError>;
+    /// The last call to a provider that was made for a task.
+    async fn last_of_task(&self, task: TaskId, provider: &ProviderId) -> Result<Option<ProviderCall>, LedgerError>;
+    /// The calls of a filter, the newest first; those before `before`, and at most `most`.
+    async fn page(&self, filter: &CallFilter, before: Option<CallId>, most: u32) -> Result<Vec<ProviderCall>, LedgerError>;
+    /// What the calls of a filter cost that were sent from `from` on and before `until`, told apart by user, project, provider and model.
+    async fn sums(&self, filter: &CallFilter, from: UnixMs, until: UnixMs) -> Result<Vec<CostSum>, LedgerError>;
+}

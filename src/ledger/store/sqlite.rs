@@ -1,0 +1,116 @@
+//! The ledger in SQLite.
+
+use async_trait::async_trait;
+
+use super::super::call::{CallEnding, CallFilter, NewCall, ProviderCall};
+use super::super::sums::CostSum;
+use super::rows::{CallRow, SumRow, parameters};
+use super::{Ledger, LedgerError, statements};
+use crate::database::SqliteDatabase;
+use crate::domain::{CallId, ProviderId, TaskId, UnixMs};
+
+/// [`Ledger`] over a [`SqliteDatabase`].
+#[derive(Clone, Debug)]
+pub struct SqliteLedger {
+    database: SqliteDatabase,
+}
+
+impl SqliteLedger {
+    /// The ledger of this database.
+    pub fn new(database: SqliteDatabase) -> Self {
+        Self { database }
+    }
+}
+
+#[async_trait]
+impl Ledger for SqliteLedger {
+    async fn begin(&self, call: &NewCall) -> Result<(), LedgerError> {
+        let call = call.clone();
+        self.database
+            .write(async move |connection| {
+                sqlx::query(statements::BEGIN)
+                    .bind(call.id.to_string())
+                    .bind(call.task.to_string())
+                    .bind(call.job.to_string())
+                    .bind(call.user.to_string())
+                    .bind(call.project.map(|project| project.to_string()))
+                    .bind(call.provider.to_string())
+                    .bind(call.model)
+                    .bind(call.key.to_string())
+                    .bind(call.our_id)
+                    .bind(call.estimated.get())
+                    .bind(call.created.0)
+                    .execute(connection)
+                    .await?;
+                Ok(())
+            })
+            .await
+    }
+
+    async fn taken(&self, id: CallId, remote_id: &str, now: UnixMs) -> Result<bool, LedgerError> {
+        let remote_id = remote_id.to_owned();
+        self.database
+            .write(async move |connection| {
+                let taken = sqlx::query(statements::TAKEN).bind(id.to_string()).bind(remote_id).bind(now.0).execute(connection);
+                Ok(taken.await?.rows_affected() == 1)
+            })
+            .await
+    }
+
+    async fn end(&self, id: CallId, ending: &CallEnding, now: UnixMs) -> Result<bool, LedgerError> {
+        let ending = ending.clone();
+        self.database
+            .write(async move |connection| {
+                let (class, message) = ending.failure.unzip();
+                let ended = sqlx::query(statements::END)
+                    .bind(id.to_string())
+                    .bind(ending.state.as_str())
+                    .bind(ending.settled.get())
+                    .bind(class)
+                    .bind(message)
+                    .bind(now.0)
+                    .execute(connection);
+                Ok(ended.await?.rows_affected() == 1)
+            })
+            .await
+    }
+
+    async fn last_of_task(&self, task: TaskId, provider: &ProviderId) -> Result<Option<ProviderCall>, LedgerError> {
+        let row: Option<CallRow> = sqlx::query_as(statements::LAST_OF_TASK)
+            .bind(task.to_string())
+            .bind(provider.as_str())
+            .fetch_optional(self.database.read())
+            .await?;
+        row.map(CallRow::read).transpose()
+    }
+
+    async fn page(&self, filter: &CallFilter, before: Option<CallId>, most: u32) -> Result<Vec<ProviderCall>, LedgerError> {
+        let [user, project, provider, job, state] = parameters(filter);
+        let rows: Vec<CallRow> = sqlx::query_as(statements::PAGE)
+            .bind(user)
+            .bind(project)
+            .bind(provider)
+            .bind(job)
+            .bind(state)
+            .bind(before.map(|id| id.to_string()))
+            .bind(i64::from(most))
+            .fetch_all(self.database.read())
+            .await?;
+        rows.into_iter().map(CallRow::read).collect()
+    }
+
+    async fn sums(&self, filter: &CallFilter, from: UnixMs, until: UnixMs) -> Result<Vec<CostSum>, LedgerError> {
+        let [user, project, provider, job, state] = parameters(filter);
+        let rows: Vec<SumRow> = sqlx::query_as(statements::SUMS)
+            .bind(user)
+            .bind(project)
+            .bind(provider)
+            .bind(job)
+            .bind(state)
+            .bind(from.0)
+            .bind(until.0)
+            .fetch_all(self.database.read())
+            .await?;
+        rows.into_iter().map(SumRow::read).collect()
+    }
+}

@@ -1,0 +1,49 @@
+//! The statements: both databases read the same text.
+
+/// The columns of a [`super::rows::CallRow`].
+macro_rules! call_columns {
+    () => {
+        "id, task_id, job_id, user_id, project_id, provider_id, model, key_id, our_id, remote_id, state, estimated_micros, \
+         settled_micros, failure_class, failure_message, created_ms, updated_ms, ended_ms"
+    };
+}
+
+/// What a [`super::CallFilter`] means: parameters 1 to 5. A parameter that is NULL has no type of its own, so it is given one.
+macro_rules! filter {
+    () => {
+        "(CAST($1 AS TEXT) IS NULL OR user_id = $1) AND (CAST($2 AS TEXT) IS NULL OR project_id = $2) \
+         AND (CAST($3 AS TEXT) IS NULL OR provider_id = $3) AND (CAST($4 AS TEXT) IS NULL OR job_id = $4) \
+         AND (CAST($5 AS TEXT) IS NULL OR state = $5)"
+    };
+}
+
+pub(super) const BEGIN: &str = "INSERT INTO provider_calls \
+    (id, task_id, job_id, user_id, project_id, provider_id, model, key_id, our_id, state, estimated_micros, created_ms, updated_ms) \
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'sending', $10, $11, $11)";
+
+pub(super) const TAKEN: &str =
+    "UPDATE provider_calls SET state = 'running', remote_id = $2, updated_ms = $3 WHERE id = $1 AND ended_ms IS NULL";
+
+pub(super) const END: &str = "UPDATE provider_calls \
+    SET state = $2, settled_micros = $3, failure_class = $4, failure_message = $5, updated_ms = $6, ended_ms = $6 \
+    WHERE id = $1 AND ended_ms IS NULL";
+
+pub(super) const LAST_OF_TASK: &str =
+    concat!("SELECT ", call_columns!(), " FROM provider_calls WHERE task_id = $1 AND provider_id = $2 ORDER BY id DESC LIMIT 1");
+
+pub(super) const PAGE: &str = concat!(
+    "SELECT ",
+    call_columns!(),
+    " FROM provider_calls WHERE ",
+    filter!(),
+    " AND (CAST($6 AS TEXT) IS NULL OR id < $6) ORDER BY id DESC LIMIT $7"
+);
+
+pub(super) const SUMS: &str = concat!(
+    "SELECT user_id, project_id, provider_id, model, CAST(COUNT(*) AS BIGINT) AS calls, \
+     CAST(SUM(CASE WHEN state IN ('failed', 'unknown', 'cancelled') THEN 1 ELSE 0 END) AS BIGINT) AS failed, \
+     CAST(SUM(COALESCE(settled_micros, estimated_micros)) AS BIGINT) AS micros FROM provider_calls WHERE ",
+    filter!(),
+    " AND created_ms >= $6 AND created_ms < $7 GROUP BY user_id, project_id, provider_id, model \
+     ORDER BY user_id, project_id, provider_id, model"
+);
