@@ -3,6 +3,7 @@
 //! - [`egress`]: what users name (pictures by link, callbacks, links to results) is fetched only from the public internet, or from networks
 //!   that the operator opened.
 //! - [`upstream`]: APIs that the operator named are called where they are, within the same limits.
+//! - [`exchange`]: calls to such APIs that were written elsewhere, as they were written.
 //! - [`address`]: what the public internet is.
 //! - [`retry`]: which requests are sent again, and when.
 //! - [`webhook_signature`]: how receivers of callbacks know them to be ours.
@@ -19,6 +20,7 @@ mod body;
 mod deadline;
 pub mod egress;
 mod error;
+pub mod exchange;
 mod limits;
 mod partial_file;
 pub mod retry;

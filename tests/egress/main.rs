@@ -5,6 +5,8 @@ mod bodies;
 #[cfg(test)]
 mod callbacks;
 #[cfg(test)]
+mod exchange;
+#[cfg(test)]
 mod hostile;
 #[cfg(test)]
 mod names;
