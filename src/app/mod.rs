@@ -8,6 +8,7 @@ pub mod data_directory;
 pub mod films;
 mod http;
 mod parts;
+mod provider_file;
 pub mod shares;
 mod shutdown;
 pub(crate) mod signals;
@@ -26,6 +27,7 @@ use crate::api;
 use crate::config::{Config, ConfigError, DatabaseLocation, LogFormat};
 use crate::database::DatabaseError;
 use crate::execution::DeviceError;
+use crate::execution::remote::ProviderSetupError;
 use crate::jobs::store::StoreError;
 use crate::net::FetchError;
 use crate::storage::StorageError;
@@ -63,6 +65,9 @@ pub enum ServeError {
     /// A network of films is not what its key says.
     #[error(transparent)]
     Films(ConfigError),
+    /// An account at a provider cannot be opened.
+    #[error(transparent)]
+    Providers(#[from] ProviderSetupError),
     /// The database cannot be opened.
     #[error(transparent)]
     Database(#[from] DatabaseError),

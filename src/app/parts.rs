@@ -7,18 +7,20 @@ use tokio_util::task::TaskTracker;
 
 use super::data_directory::DataDirectory;
 use super::shares::TenantShares;
-use super::{ServeError, compute, stores, tenant_files};
+use super::{ServeError, compute, provider_file, stores, tenant_files};
 use crate::api::callback::CallbackOutputs;
 use crate::api::init_image::InitImageDecoder;
 use crate::api::linked_file::LinkedFiles;
 use crate::api::{A1111Memory, ApiSettings, ApiState, LinkSigner, TokenVerifier};
 use crate::config::Config;
+use crate::config::providers::ProviderFile;
 use crate::config::tenants::TenantFiles;
 use crate::database::Database;
 use crate::domain::Clock;
 use crate::execution::film::FilmTools;
 use crate::execution::open_executors;
 use crate::jobs::{self, JobService, JobServiceOptions, StoreClock};
+use crate::ledger;
 use crate::models::ModelCatalog;
 use crate::net::egress::{Egress, EgressPolicy};
 use crate::scheduler::{Scheduler, SchedulerParts};
@@ -46,6 +48,7 @@ impl Parts {
         };
         // Broken files are found before anything is opened.
         let (tenant_files, policies) = TenantFiles::open(config.tenants_directory.as_deref())?;
+        let (provider_file, providers) = ProviderFile::open(config.providers.clone())?;
         let networks = films.installed();
         let egress = Egress::new(EgressPolicy::new(config.egress.allow.clone()).closed_to(config.egress.deny.clone()))?;
         let linked_files = LinkedFiles::new(egress.clone());
@@ -69,10 +72,13 @@ impl Parts {
 
         let executors = open_executors(&config.devices, &compute::executor_options(config))?;
         let device_names = executors.iter().map(|executor| executor.name().to_owned()).collect();
+        let ledger = ledger::open(&database);
+        let (egress_of_results, observer) = (egress.clone(), metrics.clone());
+        let remote = provider_file::open(&providers, ledger, storage.clone(), egress_of_results, clock.clone(), observer)?;
         let scheduler = Scheduler::start(SchedulerParts {
             runner: jobs.runner(),
             executors,
-            remote: None,
+            remote: Some(Arc::new(remote.clone())),
             models: models.clone(),
             storage: storage.clone(),
             observer: metrics.clone(),
@@ -131,6 +137,7 @@ impl Parts {
             move || scheduler.reweigh()
         };
         api.background.spawn(tenant_files::follow(tenant_files, tenants, reweigh, api.shutdown.clone()));
+        api.background.spawn(provider_file::follow(provider_file, remote, api.shutdown.clone()));
         Ok(Self { api, scheduler, database })
     }
 }

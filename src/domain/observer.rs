@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::ids::ModelId;
+use super::ids::{ModelId, ProviderId};
 use super::job::JobState;
 use super::quota::Meter;
 
@@ -53,6 +53,10 @@ pub trait JobObserver: Send + Sync + fmt::Debug {
     fn lease_lost(&self) {}
     /// A request was refused because a quota has not enough left.
     fn quota_refused(&self, _meter: Meter) {}
+    /// A create was sent to a provider. The outcome is `taken`, or the class of its failure.
+    fn provider_called(&self, _provider: &ProviderId, _outcome: &'static str) {}
+    /// A call to a provider has ended, and costs so many millionths of the currency that providers bill in.
+    fn provider_settled(&self, _provider: &ProviderId, _cost_micros: i64) {}
     /// A step of the upkeep dealt with `count` things. Steps are few and named in the code.
     fn upkeep_done(&self, _step: &'static str, _count: u64) {}
     /// A callback was sent: `delivered`, `retried` (it will be sent again) or `given_up`.

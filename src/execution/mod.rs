@@ -8,6 +8,7 @@ pub mod fake;
 pub mod film;
 pub mod options;
 pub mod process;
+pub mod remote;
 mod remote_work;
 pub mod results;
 mod tasks;

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use super::{FinishedPicture, RunFacts, TaskOutput};
 use crate::domain::film::{ClipRequest, FilmRequest};
 use crate::domain::plan::{TaskRole, plan};
-use crate::domain::{Artifact, ImageRequest, Job, JobId, JobRequest, Sha256Digest, UnixMs, VideoCodec};
+use crate::domain::{Artifact, ImageRequest, Job, JobId, JobKind, JobRequest, ProviderId, Sha256Digest, UnixMs, VideoCodec};
 use crate::media::a1111::Infotext;
 use crate::media::encode::{EncodeError, PngText, encode_png, thumbnail};
 use crate::models::ModelIdentity;
@@ -32,7 +32,7 @@ const PROVIDER: &str = "local";
 
 /// One attempt at a task of a job, which alone decides under which keys its files are stored. So whoever finds an attempt that was cut
 /// off knows which files it may have left; and no two attempts share a key, so one that lost its task touches nothing of another's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attempt {
     job: JobId,
     created: UnixMs,
@@ -42,7 +42,7 @@ pub struct Attempt {
 }
 
 /// What an attempt stores.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Files {
     /// So many pictures.
     Pictures(u32),
@@ -50,8 +50,25 @@ enum Files {
     Part(&'static str),
     /// A film.
     Film(VideoCodec),
+    /// So many files of a provider, each of any of these endings.
+    Remote {
+        /// Who made them.
+        provider: ProviderId,
+        /// Pictures or films.
+        output: JobKind,
+        /// How many.
+        count: u32,
+    },
     /// Nothing that is known of.
     Nothing,
+}
+
+/// Endings of what providers make, the usual one first.
+const fn remote_endings(output: JobKind) -> [&'static str; 3] {
+    match output {
+        JobKind::Film => ["mp4", "webm", "mov"],
+        JobKind::Image => ["png", "jpg", "webp"],
+    }
 }
 
 impl Attempt {
@@ -67,6 +84,9 @@ impl Attempt {
             (Some(TaskRole::Clip { .. }), _) => Files::Part(CLIP_CODEC.extension()),
             (Some(TaskRole::Scene { .. }), JobRequest::Film(film)) => Files::Part(scene_codec(film).extension()),
             (Some(TaskRole::Film), JobRequest::Film(film)) => Files::Film(film.codec),
+            (_, JobRequest::Remote(request)) => {
+                Files::Remote { provider: request.provider.clone(), output: request.output, count: request.count.max(1) }
+            }
             _ => Files::Nothing,
         };
         Self { job: job.id, created: job.created, position, number, files }
@@ -78,18 +98,48 @@ impl Attempt {
             let [a, b, c, d, e, f, g, h, ..] = Sha256Digest::of(format!("{} {}", self.job, self.number).as_bytes()).0;
             u64::from_be_bytes([a, b, c, d, e, f, g, h])
         };
-        match self.files {
+        match &self.files {
+            Files::Remote { output, .. } => self.remote_key(index, remote_endings(*output)[0]),
             Files::Pictures(_) | Files::Nothing => picture_key(PROVIDER, self.created, index, random()),
             Files::Part(extension) => part_key(self.job, self.position, self.number, extension),
             Files::Film(codec) => video_key(PROVIDER, self.created, index, random(), codec.extension()),
         }
     }
 
+    /// The key of file `index` of a provider's, with this ending.
+    pub(in crate::execution) fn remote_key(&self, index: usize, ending: &str) -> String {
+        let (provider, output) = match &self.files {
+            Files::Remote { provider, output, .. } => (provider.as_str(), *output),
+            _ => (PROVIDER, JobKind::Image),
+        };
+        // Names of providers may have a character that keys have not.
+        let provider = provider.replace('@', "-");
+        // A route's targets are tasks of one job, and may be of one provider.
+        let digest = Sha256Digest::of(format!("{} {} {}", self.job, self.position, self.number).as_bytes()).0;
+        let [a, b, c, d, e, f, g, h, ..] = digest;
+        let random = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
+        match output {
+            JobKind::Film => video_key(&provider, self.created, index, random, ending),
+            JobKind::Image => {
+                let key = picture_key(&provider, self.created, index, random);
+                format!("{}.{ending}", key.trim_end_matches(".png"))
+            }
+        }
+    }
+
     /// Every key under which it may have stored something.
     fn keys(&self) -> Vec<String> {
-        let files = match self.files {
-            Files::Pictures(pictures) => pictures as usize,
+        let files = match &self.files {
+            Files::Pictures(pictures) => *pictures as usize,
             Files::Part(_) | Files::Film(_) => 1,
+            Files::Remote { output, count, .. } => {
+                let of = |index: usize| {
+                    let keys = remote_endings(*output).map(|ending| self.remote_key(index, ending));
+                    let sheet = (*output == JobKind::Film).then(|| sprite_sheet_key(&keys[0]));
+                    std::iter::once(thumbnail_key(&keys[0])).chain(sheet).chain(keys).collect::<Vec<_>>()
+                };
+                return (0..*count as usize).flat_map(of).collect();
+            }
             Files::Nothing => 0,
         };
         let of = |index| {

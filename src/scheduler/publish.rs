@@ -55,7 +55,7 @@ pub(super) async fn publish_pictures(
     let attempt = Attempt::new(job, task.position, task.fence.attempt);
     // One visit to another thread for all of it: encoding takes the processor's time, and storing waits for the disk.
     let publishing = {
-        let storage = shared.parts.storage.clone();
+        let (storage, attempt) = (shared.parts.storage.clone(), attempt.clone());
         tokio::task::spawn_blocking(move || {
             let pictures = encode_pictures(&output, &request, &identity, created).map_err(PublishError::Encode)?;
             let artifacts = store_pictures(&storage, &attempt, &pictures).map_err(PublishError::Store)?;

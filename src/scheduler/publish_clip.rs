@@ -24,7 +24,7 @@ pub(super) async fn publish_clip(
     let attempt = Attempt::new(&task.job, task.position, task.fence.attempt);
     let created = shared.clock().now();
     let storing = {
-        let storage = shared.parts.storage.clone();
+        let (storage, attempt) = (shared.parts.storage.clone(), attempt.clone());
         tokio::task::spawn_blocking(move || {
             let manifest = clip_manifest(&request, &identity, &output.facts, created);
             film::store_clip(&storage, &attempt, &request, output.pictures).map(|artifact| (artifact, manifest))

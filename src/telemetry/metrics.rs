@@ -1,7 +1,7 @@
 //! Counters, gauges and histograms, in Prometheus' text format.
 //!
 //! Every label is bounded: routes are patterns; methods, states, priorities, meters, tiers and steps are known words; devices are
-//! what is configured; models are what is installed, and beyond a number of them `other`. What is counted is counted when it happens;
+//! what is configured, and so are providers; models are what is installed, and beyond a number of them `other`. What is counted is counted when it happens;
 //! what only stands at some value (the queue, the devices) is handed to [`Metrics::render`] as [`Readings`].
 
 use std::collections::BTreeMap;
@@ -17,7 +17,7 @@ use prometheus::{
 
 use super::labels::{self, ModelLabels, PRIORITY_CLASSES, priority_class};
 use super::readings::{DeviceReading, QueueReading, Readings};
-use crate::domain::{JobObserver, JobState, Meter, ModelId, WeightsTier};
+use crate::domain::{JobObserver, JobState, Meter, ModelId, ProviderId, WeightsTier};
 
 /// The media type of [`Metrics::render`]'s text.
 pub const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -72,6 +72,8 @@ pub struct Metrics {
     quota_refusals: IntCounterVec,
     upkeep: IntCounterVec,
     callbacks: IntCounterVec,
+    provider_calls: IntCounterVec,
+    provider_cost_micros: IntCounterVec,
 }
 
 impl Metrics {
@@ -164,6 +166,16 @@ impl Metrics {
             )?,
             upkeep: make.counters("framewright_upkeep_total", "What the upkeep dealt with, by step", &["step"])?,
             callbacks: make.counters("framewright_callbacks_total", "Tries to deliver callbacks, by outcome", &["outcome"])?,
+            provider_calls: make.counters(
+                "framewright_provider_calls_total",
+                "Creates sent to providers, by what became of them",
+                &["provider", "outcome"],
+            )?,
+            provider_cost_micros: make.counters(
+                "framewright_provider_cost_micros_total",
+                "Cost of ended calls to providers, millionths of the currency that they bill in",
+                &["provider"],
+            )?,
             registry,
         };
         metrics.begin_at_zero();
@@ -294,6 +306,14 @@ impl JobObserver for Metrics {
 
     fn callback_tried(&self, outcome: &'static str) {
         self.callbacks.with_label_values(&[outcome]).inc();
+    }
+
+    fn provider_called(&self, provider: &ProviderId, outcome: &'static str) {
+        self.provider_calls.with_label_values(&[provider.as_str(), outcome]).inc();
+    }
+
+    fn provider_settled(&self, provider: &ProviderId, cost_micros: i64) {
+        self.provider_cost_micros.with_label_values(&[provider.as_str()]).inc_by(u64::try_from(cost_micros).unwrap_or(0));
     }
 
     fn upkeep_done(&self, step: &'static str, count: u64) {

@@ -19,6 +19,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("telemetry", &["domain"]),
     ("database", &["domain"]),
     ("tenants", &["database", "domain"]),
+    ("ledger", &["database", "domain"]),
     ("storage", &["domain"]),
     ("media", &["domain"]),
     ("net", &["domain"]),
@@ -27,7 +28,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("models", &["net", "domain"]),
     ("jobs", &["database", "quota", "net", "storage", "domain"]),
     ("webhooks", &["jobs", "database", "net", "domain"]),
-    ("execution", &["providers", "models", "media", "storage", "domain"]),
+    ("execution", &["providers", "models", "media", "storage", "net", "ledger", "domain"]),
     ("scheduler", &["jobs", "execution", "models", "quota", "media", "storage", "domain"]),
     (
         "api",

@@ -154,7 +154,7 @@ fn shown<'a>(film: &'a Path, codec: VideoCodec, scenes: &'a [SceneClip], at: u64
 }
 
 /// A JPEG of small pictures of a film.
-fn sheet(film: &Path, interrupted: &dyn Fn() -> bool) -> Result<Vec<u8>, MediaError> {
+pub(in crate::execution) fn sheet(film: &Path, interrupted: &dyn Fn() -> bool) -> Result<Vec<u8>, MediaError> {
     let (columns, rows, tile) = SHEET;
     let sheet = video::sprite_sheet(film, columns, rows, tile, interrupted)?;
     video::encode_still(&sheet.sheet, StillFormat::Jpeg { quality: SHEET_QUALITY })

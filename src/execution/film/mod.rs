@@ -18,6 +18,7 @@ use crate::domain::plan::{PlannedTask, TaskRole};
 use crate::domain::{FilmRequest, JobResult, Spent, UnixMs};
 use crate::storage::ArtifactStorage;
 
+pub(in crate::execution) use assembly::sheet;
 pub use clip::{last_frame, store_clip};
 pub use error::FilmError;
 pub use tools::{FilmTools, NetworkFile};

@@ -23,6 +23,10 @@ fn everything() -> String {
     metrics.model_evicted(WeightsTier::Device);
     metrics.lease_lost();
     metrics.quota_refused(Meter::Images);
+    let provider = "aliyun".parse().unwrap();
+    metrics.provider_called(&provider, "taken");
+    metrics.provider_settled(&provider, 240_000);
+    metrics.provider_settled(&provider, -1);
     metrics.upkeep_done("expired_leases", 2);
     metrics.upkeep_done("expired_leases", 0);
     metrics.callback_tried("retried");
@@ -77,6 +81,8 @@ fn numbers_are_rendered_as_text() {
         r#"framewright_model_evictions_total{tier="packed"} 0"#,
         "framewright_leases_lost_total 1",
         r#"framewright_quota_refusals_total{meter="images"} 1"#,
+        r#"framewright_provider_calls_total{outcome="taken",provider="aliyun"} 1"#,
+        r#"framewright_provider_cost_micros_total{provider="aliyun"} 240000"#,
         r#"framewright_upkeep_total{step="expired_leases"} 2"#,
     ] {
         assert!(text.lines().any(|seen| seen == line), "{line} is not in\n{text}");

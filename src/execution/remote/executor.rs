@@ -1,0 +1,339 @@
+//! The executor: all providers of the settings, and the tasks that they run.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
+
+use super::accounts::ProviderSetupError;
+use super::breaker::BreakerState;
+use super::failures::class_word;
+use super::keys::{KeyHealth, Room};
+use super::offer::{self, OfferedModel, Priced};
+use super::run;
+use super::station::{Station, StationSettings};
+use crate::domain::{AccountKeyId, Clock, JobObserver, ProviderEntry, ProviderId, ProviderSettings, RemoteRequest, UnixMs};
+use crate::execution::{RemoteEnding, RemoteExecution, RemoteWork};
+use crate::ledger::Ledger;
+use crate::net::egress::Egress;
+use crate::net::exchange::Exchange;
+use crate::providers::RequestRefusal;
+use crate::storage::ArtifactStorage;
+
+/// What an executor works with.
+#[derive(Clone, Debug)]
+pub struct RemoteParts {
+    /// Where creates are written down.
+    pub ledger: Arc<dyn Ledger>,
+    /// Where results are kept.
+    pub storage: ArtifactStorage,
+    /// By which links to results are opened.
+    pub egress: Egress,
+    /// By which providers are called.
+    pub exchange: Exchange,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Who is told how it goes, in numbers.
+    pub observer: Arc<dyn JobObserver>,
+}
+
+/// Runs tasks at providers. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct RemoteExecutor {
+    pub(super) inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+pub(super) struct Inner {
+    pub(super) parts: RemoteParts,
+    stations: RwLock<BTreeMap<ProviderId, Arc<Station>>>,
+    currency: RwLock<String>,
+    room: Arc<Notify>,
+    /// Those who follow tasks, by provider and the provider's id.
+    followers: Mutex<HashMap<(ProviderId, String), Arc<Notify>>>,
+}
+
+/// Whether a provider is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProviderHealth {
+    /// It takes tasks.
+    Ready,
+    /// Every key has as many tasks as it may have, or rests.
+    Busy,
+    /// It fails, and is left alone for a while.
+    Failing,
+    /// No key can be used before somebody does something.
+    NoKeys,
+    /// The settings or an administrator switched it off.
+    Off,
+}
+
+impl ProviderHealth {
+    /// The word that the APIs use.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Busy => "busy",
+            Self::Failing => "failing",
+            Self::NoKeys => "no_keys",
+            Self::Off => "off",
+        }
+    }
+}
+
+/// How a provider is.
+#[derive(Clone, Debug)]
+pub struct ProviderStatus {
+    /// Which.
+    pub provider: ProviderId,
+    /// Its kind.
+    pub kind: &'static str,
+    /// Whether it is used.
+    pub health: ProviderHealth,
+    /// Whether calls go out.
+    pub breaker: BreakerState,
+    /// Its keys, by their names.
+    pub keys: Vec<KeyStatus>,
+    /// Tasks that run there.
+    pub in_flight: u32,
+    /// How long its models took lately, milliseconds: medians, by the provider's names.
+    pub latencies_ms: BTreeMap<String, u64>,
+}
+
+/// How a key is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyStatus {
+    /// Its name.
+    pub id: AccountKeyId,
+    /// `ready`, `resting`, `disabled`, `switched_off`.
+    pub state: &'static str,
+    /// Until when it rests.
+    pub until: Option<UnixMs>,
+    /// The class of the failure that it rests or is disabled for.
+    pub reason: Option<&'static str>,
+    /// Tasks that hold it.
+    pub in_flight: u32,
+    /// Most tasks at once.
+    pub max_concurrent: Option<u32>,
+}
+
+impl RemoteExecutor {
+    /// An executor of these providers. Fails with [`ProviderSetupError`] where an account cannot be opened.
+    pub fn new(settings: &ProviderSettings, parts: RemoteParts) -> Result<Self, ProviderSetupError> {
+        let inner = Inner {
+            parts,
+            stations: RwLock::default(),
+            currency: RwLock::default(),
+            room: Arc::new(Notify::new()),
+            followers: Mutex::default(),
+        };
+        let executor = Self { inner: Arc::new(inner) };
+        executor.replace(settings)?;
+        Ok(executor)
+    }
+
+    /// Takes new settings, all or none. Tasks that run go on with the account that made them; a provider that is gone takes no others.
+    pub fn replace(&self, settings: &ProviderSettings) -> Result<(), ProviderSetupError> {
+        let open = |(id, entry): (&ProviderId, &ProviderEntry)| Ok((id.clone(), StationSettings::open(id, entry.clone())?));
+        let opened = settings.providers.iter().map(open).collect::<Result<BTreeMap<_, _>, _>>()?;
+        let mut stations = self.inner.stations.write();
+        for (id, station) in stations.iter().filter(|(id, _)| !opened.contains_key(*id)) {
+            // It stays for the tasks that it runs.
+            let entry = ProviderEntry { is_enabled: false, ..station.settings().entry.clone() };
+            if let Ok(settings) = StationSettings::open(id, entry) {
+                station.replace(settings);
+            }
+        }
+        for (id, settings) in opened {
+            if let Some(station) = stations.get(&id) {
+                station.replace(settings);
+            } else {
+                let station = Station::new(id.clone(), settings, self.inner.room.clone());
+                stations.insert(id, Arc::new(station));
+            }
+        }
+        drop(stations);
+        self.inner.currency.write().clone_from(&settings.currency);
+        self.inner.room.notify_waiters();
+        Ok(())
+    }
+
+    /// When another task of this provider has room.
+    pub fn room(&self, provider: &ProviderId) -> Room {
+        self.inner.station(provider).map_or(Room::Never, |station| station.room(self.inner.now()))
+    }
+
+    /// The models that enabled providers offer.
+    pub fn describe(&self) -> Vec<OfferedModel> {
+        let stations: Vec<Arc<Station>> = self.inner.stations.read().values().cloned().collect();
+        let currency = self.inner.currency.read().clone();
+        let models = |station: Arc<Station>| {
+            let settings = station.settings();
+            let provider = settings.provider().filter(|_| station.is_used());
+            provider.map_or_else(Vec::new, |provider| offer::models(&station.id, &settings.entry, provider, &currency))
+        };
+        stations.into_iter().flat_map(models).collect()
+    }
+
+    /// What a provider calls a model that clients name; none where it does not offer it.
+    pub fn provider_model(&self, provider: &ProviderId, model: &str) -> Option<String> {
+        let station = self.inner.station(provider).filter(|station| station.is_used())?;
+        let settings = station.settings();
+        offer::name_of(&settings.entry, settings.provider()?, model)
+    }
+
+    /// Checks a request against what a provider's model can do, by the name that clients use, and says what it will cost. Pictures are
+    /// judged by their sizes; their formats are the executor's business. Fails with [`RequestRefusal`].
+    pub fn validate(&self, provider: &ProviderId, model: &str, request: &RemoteRequest) -> Result<Priced, RequestRefusal> {
+        let names = || {
+            let names: Vec<String> = self.inner.stations.read().keys().map(ToString::to_string).collect();
+            names.join(", ")
+        };
+        let station = self.inner.station(provider).filter(|station| station.is_used());
+        let refused = || RequestRefusal::new("provider", provider, model, names());
+        let settings = station.ok_or_else(refused)?.settings();
+        let wire = settings.provider().ok_or_else(refused)?;
+        let Some(name) = offer::name_of(&settings.entry, wire, model) else {
+            let offered = offer::models(provider, &settings.entry, wire, "");
+            let offered: Vec<&str> = offered.iter().map(|model| model.id.as_str()).collect();
+            return Err(RequestRefusal::new("model", model, provider.as_str(), offered.join(", ")));
+        };
+        offer::validate(&settings.entry, wire, &name, request, self.inner.now())
+    }
+
+    /// How all providers are.
+    pub fn statuses(&self) -> Vec<ProviderStatus> {
+        let stations: Vec<Arc<Station>> = self.inner.stations.read().values().cloned().collect();
+        stations.iter().map(|station| self.inner.status(station)).collect()
+    }
+
+    /// Switches a provider on or off, until the server is started again. `false` where there is no such provider.
+    pub fn switch(&self, provider: &ProviderId, is_on: bool) -> bool {
+        self.inner.station(provider).map(|station| station.switch(is_on)).is_some()
+    }
+
+    /// Switches a key on or off; on, it is as new. `false` where there is no such key.
+    pub fn switch_key(&self, provider: &ProviderId, key: &AccountKeyId, is_on: bool) -> bool {
+        self.inner.station(provider).is_some_and(|station| station.switch_key(key, is_on))
+    }
+
+    /// A provider says that something happened to a task of its own: whoever follows it looks at once. `false` where nobody does.
+    pub fn wake(&self, provider: &ProviderId, remote_id: &str) -> bool {
+        let followers = self.inner.followers.lock();
+        let follower = followers.get(&(provider.clone(), remote_id.to_owned()));
+        follower.map(|follower| follower.notify_one()).is_some()
+    }
+
+    /// The currency of all costs.
+    pub fn currency(&self) -> String {
+        self.inner.currency.read().clone()
+    }
+}
+
+#[async_trait]
+impl RemoteExecution for RemoteExecutor {
+    /// There is room, or there never will be, so that the task fails and may be passed on.
+    fn has_room(&self, provider: &ProviderId) -> bool {
+        matches!(self.room(provider), Room::Now | Room::Never)
+    }
+
+    /// Rests of keys end silently: ask again at the time that [`RemoteExecutor::room`] names.
+    fn room_changed(&self) -> Notified<'_> {
+        self.inner.room.notified()
+    }
+
+    /// An earlier attempt at the task is taken up where it was, so that nothing is made twice.
+    async fn run(&self, work: RemoteWork) -> RemoteEnding {
+        run::run(&self.inner, &work).await
+    }
+}
+
+impl Inner {
+    pub(super) fn now(&self) -> UnixMs {
+        self.parts.clock.now()
+    }
+
+    pub(super) fn station(&self, provider: &ProviderId) -> Option<Arc<Station>> {
+        self.stations.read().get(provider).cloned()
+    }
+
+    pub(super) fn currency(&self) -> String {
+        self.currency.read().clone()
+    }
+
+    pub(super) fn room_changed(&self) -> Notified<'_> {
+        self.room.notified()
+    }
+
+    /// Registers whoever follows a task, until it is dropped.
+    pub(super) fn follower(&self, provider: &ProviderId, remote_id: &str) -> Follower<'_> {
+        let (key, notify) = ((provider.clone(), remote_id.to_owned()), Arc::new(Notify::new()));
+        self.followers.lock().insert(key.clone(), notify.clone());
+        Follower { inner: self, key, notify }
+    }
+
+    fn status(&self, station: &Station) -> ProviderStatus {
+        let now = self.now();
+        let status = station.status(now);
+        let health = match (station.room(now), status.breaker) {
+            _ if !station.is_used() => ProviderHealth::Off,
+            (Room::Never, _) => ProviderHealth::NoKeys,
+            (_, BreakerState::Open { .. } | BreakerState::HalfOpen) => ProviderHealth::Failing,
+            (Room::Later(_), BreakerState::Closed) => ProviderHealth::Busy,
+            (Room::Now, BreakerState::Closed) => ProviderHealth::Ready,
+        };
+        let key = |state: &super::keys::KeyState| {
+            let (word, until, class) = match state.health {
+                KeyHealth::Ready => ("ready", None, None),
+                KeyHealth::Resting { until, .. } if until <= now => ("ready", None, None),
+                KeyHealth::Resting { until, class } => ("resting", Some(until), Some(class)),
+                KeyHealth::Disabled { class } => ("disabled", None, Some(class)),
+                KeyHealth::SwitchedOff => ("switched_off", None, None),
+            };
+            KeyStatus {
+                id: state.facts.id.clone(),
+                state: word,
+                until,
+                reason: class.map(class_word),
+                in_flight: state.out,
+                max_concurrent: state.facts.max_concurrent,
+            }
+        };
+        ProviderStatus {
+            provider: station.id.clone(),
+            kind: station.settings().entry.kind.as_str(),
+            health,
+            breaker: status.breaker,
+            keys: status.keys.iter().map(key).collect(),
+            in_flight: status.in_flight,
+            latencies_ms: status.latencies.medians_ms(),
+        }
+    }
+}
+
+/// Somebody who follows a task.
+pub(super) struct Follower<'a> {
+    inner: &'a Inner,
+    key: (ProviderId, String),
+    notify: Arc<Notify>,
+}
+
+impl Follower<'_> {
+    /// Ends when the provider has said something of the task.
+    pub(super) fn called(&self) -> Notified<'_> {
+        self.notify.notified()
+    }
+}
+
+impl Drop for Follower<'_> {
+    fn drop(&mut self) {
+        let mut followers = self.inner.followers.lock();
+        // A later attempt may have registered itself.
+        if followers.get(&self.key).is_some_and(|notify| Arc::ptr_eq(notify, &self.notify)) {
+            followers.remove(&self.key);
+        }
+    }
+}

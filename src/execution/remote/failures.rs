@@ -1,0 +1,68 @@
+//! A provider's failure in the words of jobs and of the ledger. Pure.
+
+use crate::domain::{ErrorCode, JobError, ProviderId};
+use crate::providers::{FailureClass, ProviderFailure};
+
+/// The class's word in the ledger.
+pub fn class_word(class: FailureClass) -> &'static str {
+    match class {
+        FailureClass::InvalidRequest => "invalid_request",
+        FailureClass::Moderation => "moderation",
+        FailureClass::Authentication => "authentication",
+        FailureClass::Permission => "permission",
+        FailureClass::Billing => "billing",
+        FailureClass::Quota => "quota",
+        FailureClass::RateLimit => "rate_limit",
+        FailureClass::Transient => "transient",
+        FailureClass::OutcomeUnknown => "outcome_unknown",
+        FailureClass::Duplicate => "duplicate",
+        FailureClass::TaskFailed => "task_failed",
+        FailureClass::Upstream => "upstream",
+    }
+}
+
+/// The class of a word.
+pub fn class_of_word(word: &str) -> Option<FailureClass> {
+    FailureClass::ALL.into_iter().find(|class| class_word(*class) == word)
+}
+
+/// The job's error code.
+pub fn error_code(class: FailureClass) -> ErrorCode {
+    match class {
+        FailureClass::InvalidRequest => ErrorCode::ProviderRefused,
+        FailureClass::Moderation => ErrorCode::ModerationBlocked,
+        FailureClass::Authentication
+        | FailureClass::Permission
+        | FailureClass::Billing
+        | FailureClass::Quota
+        | FailureClass::RateLimit
+        | FailureClass::Transient => ErrorCode::ProviderUnavailable,
+        FailureClass::OutcomeUnknown | FailureClass::Duplicate => ErrorCode::OutcomeUnknown,
+        FailureClass::TaskFailed | FailureClass::Upstream => ErrorCode::ProviderFailed,
+    }
+}
+
+/// The job's error.
+pub fn job_error(provider: &ProviderId, failure: &ProviderFailure) -> JobError {
+    JobError { code: error_code(failure.class), message: format!("{provider}: {failure}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_class_has_its_own_word() {
+        for class in FailureClass::ALL {
+            assert_eq!(class_of_word(class_word(class)), Some(class));
+        }
+        assert_eq!(class_of_word("other"), None);
+    }
+
+    #[test]
+    fn what_may_be_passed_on_is_of_the_target_and_nothing_else() {
+        for class in FailureClass::ALL {
+            assert_eq!(error_code(class).is_of_the_target(), class.action().other_provider, "{class:?}");
+        }
+    }
+}

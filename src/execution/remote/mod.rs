@@ -1,0 +1,35 @@
+//! The executor of providers: a request goes out, its task is followed, and what comes of it is kept.
+//!
+//! - [`RemoteExecutor`] is what the scheduler and the administration speak with.
+//! - [`keys`], [`breaker`], [`price`], [`latency`], [`generation`] and [`failures`] decide, and are pure.
+//! - The rest is a thin shell: it sends what wires write, and hands them what comes.
+//!
+//! Invariants:
+//!
+//! - A create is in the ledger, on the disk, before it is sent. One that is found there unanswered is not sent again, unless the provider
+//!   knows it by an id of ours.
+//! - A task is polled with the account that made it, also after a restart, and its deadline counts from its create.
+//! - What moderation refused is carried neither to another key nor to another provider.
+//! - Links to results are opened by [`net::egress`](crate::net::egress), with no credential; what comes is believed to be nothing before it
+//!   was read as a picture or a film.
+
+mod accounts;
+pub mod breaker;
+mod delivery;
+mod download;
+mod executor;
+pub mod failures;
+mod follow;
+pub mod generation;
+pub mod keys;
+pub mod latency;
+mod manifest;
+pub mod offer;
+pub mod price;
+mod run;
+mod sending;
+mod station;
+
+pub use accounts::ProviderSetupError;
+pub use executor::{KeyStatus, ProviderHealth, ProviderStatus, RemoteExecutor, RemoteParts};
+pub use offer::{OfferedModel, Priced};

@@ -1,0 +1,93 @@
+//! What can be asked for: models with their limits, and what a request would cost.
+
+use crate::domain::{Micros, ModelId, Price, ProviderEntry, ProviderId, RemoteRequest};
+use crate::providers::capabilities::{Mode, Model};
+use crate::providers::{self, CreateOptions, Provider, RequestRefusal};
+
+use super::generation::{self, Checked};
+use super::price::{Billed, estimate, price_of};
+use crate::domain::UnixMs;
+
+/// A model that a provider offers.
+#[derive(Clone, Debug)]
+pub struct OfferedModel {
+    /// What clients call it.
+    pub id: ModelId,
+    /// Who makes it.
+    pub provider: ProviderId,
+    /// What the provider calls it.
+    pub name: String,
+    /// What it can be asked for.
+    pub modes: Vec<Mode>,
+    /// What it costs, the most exact price first.
+    pub prices: Vec<Price>,
+    /// The currency.
+    pub currency: String,
+}
+
+/// A request that a model can fulfil.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Priced {
+    /// What it will probably cost.
+    pub estimated: Micros,
+    /// The length of the film, seconds, where it is known.
+    pub expected_seconds: Option<u32>,
+}
+
+/// The models that an enabled provider offers: those of the allow-list, else all whose names clients can use.
+pub(super) fn models(id: &ProviderId, entry: &ProviderEntry, provider: &dyn Provider, currency: &str) -> Vec<OfferedModel> {
+    let offered = |id_of_model: ModelId, name: &str, model: &Model| OfferedModel {
+        id: id_of_model,
+        provider: id.clone(),
+        name: name.to_owned(),
+        modes: model.modes.to_vec(),
+        prices: entry.prices.iter().filter(|price| price.model.as_deref().is_none_or(|of| of == name)).cloned().collect(),
+        currency: currency.to_owned(),
+    };
+    if entry.models.is_empty() {
+        let all = provider.models().iter();
+        return all.filter_map(|model| Some(offered(model.name.parse().ok()?, model.name, model))).collect();
+    }
+    let listed = entry.models.iter();
+    listed.filter_map(|name| Some(offered(name.id.clone(), &name.name, providers::model(provider, &name.name)?))).collect()
+}
+
+/// What the provider calls a model that clients name; none where it is not offered.
+pub(super) fn name_of(entry: &ProviderEntry, provider: &dyn Provider, id: &str) -> Option<String> {
+    if entry.models.is_empty() {
+        return providers::model(provider, id).map(|_| id.to_owned());
+    }
+    entry.models.iter().find(|name| name.id.as_str() == id).map(|name| name.name.clone())
+}
+
+/// Checks a request for a model, by the provider's name of it.
+pub(super) fn validate(
+    entry: &ProviderEntry,
+    provider: &dyn Provider,
+    name: &str,
+    request: &RemoteRequest,
+    now: UnixMs,
+) -> Result<Priced, RequestRefusal> {
+    let Some(model) = providers::model(provider, name) else {
+        let names: Vec<&str> = provider.models().iter().map(|model| model.name).collect();
+        return Err(RequestRefusal::new("model", name, provider.name(), names.join(", ")));
+    };
+    let checked = generation::check(model, request)?;
+    if request.pictures.is_empty() {
+        // Some things only the account knows; with pictures they are seen when those are there.
+        providers::create(provider, name, &generation::sketch(request), &CreateOptions::default(), now)?;
+    }
+    Ok(priced(entry, name, request, checked))
+}
+
+/// What a request costs.
+pub(super) fn priced(entry: &ProviderEntry, name: &str, request: &RemoteRequest, checked: Checked) -> Priced {
+    let price = price_of(&entry.prices, name, checked.tier);
+    Priced { estimated: estimate(price, &billed(request, checked)), expected_seconds: checked.expected_seconds }
+}
+
+/// What is billed of a request.
+pub(super) fn billed(request: &RemoteRequest, checked: Checked) -> Billed {
+    let seconds = checked.expected_seconds.or(request.seconds);
+    Billed { output: request.output, seconds, pictures: request.count }
+}

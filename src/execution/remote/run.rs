@@ -1,0 +1,438 @@
+//! A task from its beginning, or from where an earlier attempt left it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::executor::Inner;
+use super::failures::{class_of_word, class_word, error_code, job_error};
+use super::follow::follow;
+use super::generation::{self, Checked, PictureError};
+use super::offer;
+use super::sending::{Purpose, send};
+use super::station::{AccountLease, Admission, Station, Trial};
+use crate::domain::{AccountKeyId, CallId, ErrorCode, JobError, Micros, RemotePicture, UnixMs};
+use crate::execution::{RemoteEnding, RemoteWork};
+use crate::ledger::{CallEnding, CallState, LedgerError, NewCall, ProviderCall};
+use crate::providers::capabilities::Model;
+use crate::providers::{
+    self, CreateOptions, Created, FailureClass, Finished, GenerationRequest, ProviderFailure, RemoteTask, SameKey, Underway,
+};
+
+/// Creates of one attempt at most, over all keys.
+const MOST_CREATES: u32 = 8;
+/// How often a create of unknown outcome is sent again where the provider knows it by our id.
+const MOST_REPETITIONS: u32 = 2;
+/// The pause before a create is sent again, milliseconds; it doubles.
+const CREATE_PAUSE_MS: u64 = 250;
+/// How long a rest or a pause is waited for, milliseconds. What takes longer is another target's chance.
+const PATIENCE_MS: i64 = 120_000;
+/// How long nothing is looked at while something is waited for.
+const LONGEST_WAIT: Duration = Duration::from_millis(500);
+/// How often the ledger is asked before the task is given back.
+const MOST_LEDGER_TRIES: u32 = 5;
+/// The pause after the ledger failed.
+const LEDGER_PAUSE: Duration = Duration::from_millis(200);
+
+/// A run of a task.
+pub(super) struct Run<'a> {
+    pub(super) inner: &'a Inner,
+    pub(super) work: &'a RemoteWork,
+    pub(super) station: Arc<Station>,
+    /// What is known of the request from its model's tables.
+    pub(super) checked: Checked,
+}
+
+/// What a create gave.
+pub(super) enum Sent {
+    /// A task to follow.
+    Taken(RemoteTask, Underway),
+    /// The results.
+    Finished(Finished),
+    /// Nothing.
+    Failed(ProviderFailure),
+}
+
+/// A failure before anything was sent.
+enum Unsendable {
+    /// As the request is.
+    Refused(String),
+    /// A file of the request cannot be read.
+    Unreadable(String),
+}
+
+/// Runs a task to its end. What it stored is removed again where it was not completed.
+pub(super) async fn run(inner: &Inner, work: &RemoteWork) -> RemoteEnding {
+    let ending = run_to_end(inner, work).await;
+    if !matches!(ending, RemoteEnding::Completed { .. }) {
+        work.attempt.delete_files(&inner.parts.storage).await;
+    }
+    ending
+}
+
+async fn run_to_end(inner: &Inner, work: &RemoteWork) -> RemoteEnding {
+    let Some(station) = inner.station(&work.request.provider) else {
+        return unavailable(work, "it is not configured on this server");
+    };
+    let checked = Checked { tier: None, expected_seconds: work.request.seconds };
+    let mut run = Run { inner, work, station, checked };
+    let model = {
+        let settings = run.station.settings();
+        let tables = settings.provider().and_then(|provider| providers::model(provider, &work.request.provider_model));
+        tables.map(|model| generation::check(model, &work.request))
+    };
+    if let Some(Ok(checked)) = model {
+        run.checked = checked;
+    }
+    let last = match run.with_ledger(|| inner.parts.ledger.last_of_task(work.task, &work.request.provider)).await {
+        Ok(last) => last,
+        Err(error) => return run.without_ledger(&error),
+    };
+    match last {
+        None => run.make().await,
+        Some(call) => run.take_up(&call).await,
+    }
+}
+
+impl Run<'_> {
+    /// Goes on where an earlier attempt was.
+    async fn take_up(&self, call: &ProviderCall) -> RemoteEnding {
+        // Taken where it is needed: whoever holds it takes a place.
+        let lease = || self.station.hold(&call.call.key);
+        match (call.state, call.remote_id.clone()) {
+            (CallState::Running | CallState::Finished, Some(id)) => {
+                let Some(lease) = lease() else {
+                    return self.lost(call, "the key that the task was made with is not configured any more").await;
+                };
+                let task = self.task(id);
+                follow(self, &lease, &call.call, &task, Underway::Queued, true).await
+            }
+            (CallState::Sending, _) => match lease() {
+                Some(lease) if lease.following(&call.call.model).knows_our_id => self.repeat(&lease, &call.call).await,
+                _ => self.lost(call, "the server ended before the provider answered").await,
+            },
+            // What came with the answer went with the server.
+            (CallState::Running | CallState::Finished, None) => {
+                self.lost(call, "the server ended before the result was kept").await
+            }
+            (CallState::Cancelled, _) => RemoteEnding::Cancelled { cost_micros: call.cost().get() },
+            (CallState::Unknown, _) => self.lost(call, "").await,
+            (CallState::Failed, _) => {
+                let (word, message) = call.failure.clone().unwrap_or_default();
+                let class = class_of_word(&word).unwrap_or(FailureClass::Upstream);
+                // One that was turned away at the door may be sent again; what was made and failed may not.
+                if call.remote_id.is_none() && (class.action().other_key || class.may_create_again(false)) {
+                    return self.make().await;
+                }
+                let error = JobError { code: error_code(class), message };
+                RemoteEnding::Failed { error, cost_micros: call.cost().get() }
+            }
+        }
+    }
+
+    /// A create of which nobody knows what became.
+    async fn lost(&self, call: &ProviderCall, why: &str) -> RemoteEnding {
+        let failure = ProviderFailure::new(FailureClass::OutcomeUnknown, "", why);
+        let cost = call.cost();
+        if !call.state.is_ended() {
+            tracing::warn!(job.id = %self.work.job.id, call = %call.call.id, "Job {}: {}: {why}", self.work.job.id, self.work.request.provider);
+            self.end(call.call.id, CallState::Unknown, cost, Some(&failure)).await;
+        }
+        let error = job_error(&self.work.request.provider, &failure);
+        RemoteEnding::Failed { error, cost_micros: cost.get() }
+    }
+
+    /// Sends a create again that the provider knows by our id.
+    async fn repeat(&self, lease: &AccountLease, call: &NewCall) -> RemoteEnding {
+        let request = match self.request(lease).await {
+            Ok(request) => request,
+            Err(unsendable) => return self.unsendable(Some(call.id), unsendable).await,
+        };
+        match self.create(lease, call, &request).await {
+            Ok(sent) => self.sent(lease, call, sent).await,
+            Err(unsendable) => self.unsendable(Some(call.id), unsendable).await,
+        }
+    }
+
+    /// Sends the request with one key after the other, as failures allow, and sees to what comes of it.
+    async fn make(&self) -> RemoteEnding {
+        let (mut tried, mut last): (Vec<AccountKeyId>, Option<ProviderFailure>) = (Vec::new(), None);
+        let (mut creates, mut same_key_tries) = (0, 0);
+        loop {
+            if self.work.stop.is_cancelled() {
+                return RemoteEnding::Cancelled { cost_micros: 0 };
+            }
+            if self.work.leave.is_cancelled() {
+                return RemoteEnding::Left;
+            }
+            let now = self.inner.now();
+            let changed = self.inner.room_changed();
+            let (lease, trial) = match self.station.admit(now, &tried) {
+                Admission::Yes(lease, trial) if creates < MOST_CREATES => (lease, trial),
+                Admission::Later(until) if until.is_none_or(|until| until.0 - now.0 <= PATIENCE_MS) => {
+                    self.pause(changed, until.map(|until| until.0 - now.0)).await;
+                    continue;
+                }
+                Admission::Yes(..) | Admission::Later(_) | Admission::Never => return self.given_up(last.as_ref()),
+            };
+            let request = match self.request(&lease).await {
+                Ok(request) => request,
+                Err(unsendable) => return self.unsendable(None, unsendable).await,
+            };
+            creates += 1;
+            let call = self.new_call(&lease);
+            if let Err(error) = self.with_ledger(|| self.inner.parts.ledger.begin(&call)).await {
+                return self.without_ledger(&error);
+            }
+            let failure = match self.create(&lease, &call, &request).await {
+                Err(unsendable) => return self.unsendable(Some(call.id), unsendable).await,
+                Ok(Sent::Failed(failure)) => failure,
+                Ok(sent) => {
+                    trial.succeeded();
+                    return self.sent(&lease, &call, sent).await;
+                }
+            };
+            if self.is_final(&call, &lease, trial, &failure) {
+                return self.failed_create(&call, &failure).await;
+            }
+            self.end(call.id, CallState::Failed, Micros::ZERO, Some(&failure)).await;
+            let key = lease.account.key.clone();
+            drop(lease);
+            match failure.class.action().same_key {
+                SameKey::AtMost(most) if same_key_tries < most => {
+                    same_key_tries += 1;
+                    self.rest(Duration::from_millis(CREATE_PAUSE_MS << same_key_tries.min(8))).await;
+                }
+                SameKey::AfterPause => {}
+                SameKey::AtMost(_) | SameKey::No => {
+                    same_key_tries = 0;
+                    tried.push(key);
+                }
+            }
+            last = Some(failure);
+        }
+    }
+
+    /// Tells key and breaker of a failed create; whether there is nothing left to try.
+    fn is_final(&self, call: &NewCall, lease: &AccountLease, trial: Trial, failure: &ProviderFailure) -> bool {
+        let now = self.inner.now();
+        trial.failed(failure.class, now);
+        self.station.suffer(&lease.account.key, failure, now);
+        tracing::warn!(
+            job.id = %self.work.job.id, provider = %self.work.request.provider, key = %lease.account.key, call = %call.id,
+            class = class_word(failure.class), code = failure.code, message = failure.message,
+            "Job {}: {} did not take the request: {failure}", self.work.job.id, self.work.request.provider
+        );
+        let action = failure.class.action();
+        action.same_key == SameKey::No && !action.other_key
+    }
+
+    /// Ends a call that gave nothing, and the task with it.
+    async fn failed_create(&self, call: &NewCall, failure: &ProviderFailure) -> RemoteEnding {
+        let is_unknown = matches!(failure.class, FailureClass::OutcomeUnknown | FailureClass::Duplicate);
+        let (state, cost) = if is_unknown { (CallState::Unknown, call.estimated) } else { (CallState::Failed, Micros::ZERO) };
+        self.end(call.id, state, cost, Some(failure)).await;
+        let error = job_error(&self.work.request.provider, failure);
+        RemoteEnding::Failed { error, cost_micros: cost.get() }
+    }
+
+    /// Sees to what a create gave.
+    async fn sent(&self, lease: &AccountLease, call: &NewCall, sent: Sent) -> RemoteEnding {
+        match sent {
+            Sent::Taken(task, state) => {
+                let ledger = &self.inner.parts.ledger;
+                if let Err(error) = self.with_ledger(|| ledger.taken(call.id, &task.id, self.inner.now())).await {
+                    // Followed all the same: it is paid for. Only a restart would not know of it.
+                    tracing::error!(
+                        job.id = %self.work.job.id, call = %call.id, error = &error as &dyn std::error::Error,
+                        "Job {}: the ledger does not know yet that {} has taken the request: {error}",
+                        self.work.job.id, self.work.request.provider
+                    );
+                }
+                follow(self, lease, call, &task, state, false).await
+            }
+            Sent::Finished(finished) => super::delivery::deliver(self, lease, call, None, finished).await,
+            Sent::Failed(failure) => self.failed_create(call, &failure).await,
+        }
+    }
+
+    /// Sends a create, and again where its outcome is unknown and the provider knows it by our id.
+    async fn create(&self, lease: &AccountLease, call: &NewCall, request: &GenerationRequest) -> Result<Sent, Unsendable> {
+        let (provider, model) = (lease.provider(), call.model.as_str());
+        let knows_our_id = lease.following(model).knows_our_id;
+        let options = CreateOptions { our_id: knows_our_id.then(|| call.our_id.clone()), callback_url: None };
+        let mut repetitions = 0;
+        loop {
+            let wire = providers::create(provider, model, request, &options, self.inner.now());
+            let wire = wire.map_err(|refusal| Unsendable::Refused(refusal.to_string()))?;
+            let answered = send(&self.inner.parts.exchange, &wire, Purpose::Create).await;
+            let created = answered.and_then(|response| provider.read_created(model, &response.wire()));
+            let outcome = created.as_ref().map_or_else(|failure| class_word(failure.class), |_| "taken");
+            self.inner.parts.observer.provider_called(&self.work.request.provider, outcome);
+            match created {
+                Ok(Created::Accepted { task, state }) => return Ok(Sent::Taken(self.task(task), state)),
+                Ok(Created::Finished(finished)) => return Ok(Sent::Finished(finished)),
+                Err(failure)
+                    if failure.class == FailureClass::OutcomeUnknown && knows_our_id && repetitions < MOST_REPETITIONS =>
+                {
+                    repetitions += 1;
+                    self.rest(Duration::from_millis(CREATE_PAUSE_MS << repetitions)).await;
+                }
+                Err(failure) => return Ok(Sent::Failed(failure)),
+            }
+        }
+    }
+
+    /// The request with the bytes of its pictures.
+    async fn request(&self, lease: &AccountLease) -> Result<GenerationRequest, Unsendable> {
+        let request = &self.work.request;
+        let rule = providers::model(lease.provider(), &request.provider_model)
+            .and_then(|model: &Model| model.mode(generation::kind_of(request)))
+            .map(|mode| mode.pictures);
+        let mut files: Vec<Bytes> = Vec::new();
+        for picture in &request.pictures {
+            let Some(file) = &picture.file else {
+                return Err(Unsendable::Unreadable("a picture of the request is not stored".to_owned()));
+            };
+            let bytes = self.inner.parts.storage.get(&file.key).await;
+            files.push(
+                bytes.map_err(|error| Unsendable::Unreadable(format!("a picture of the request cannot be read: {error}")))?,
+            );
+        }
+        let Some(rule) = rule.filter(|_| !files.is_empty()) else {
+            return Ok(generation::generation(request, Vec::new()));
+        };
+        let pictures = request.pictures.clone();
+        let encoded = tokio::task::spawn_blocking(move || {
+            let encode = |(picture, bytes): (&RemotePicture, &Bytes)| generation::picture(picture, bytes, &rule);
+            pictures.iter().zip(&files).map(encode).collect::<Result<Vec<_>, PictureError>>()
+        });
+        let unreadable = |error: &dyn std::fmt::Display| Unsendable::Unreadable(error.to_string());
+        let pictures = encoded.await.map_err(|error| unreadable(&error))?.map_err(|error| unreadable(&error))?;
+        Ok(generation::generation(request, pictures))
+    }
+
+    fn new_call(&self, lease: &AccountLease) -> NewCall {
+        let (work, id) = (self.work, CallId::generate());
+        let request = &work.request;
+        let estimated = match request.estimated_cost_micros {
+            told if told > 0 => Micros::new(told),
+            _ => offer::priced(&lease.settings.entry, &request.provider_model, request, self.checked).estimated,
+        };
+        NewCall {
+            id,
+            task: work.task,
+            job: work.job.id,
+            user: work.job.user.clone(),
+            project: work.job.project.clone(),
+            provider: request.provider.clone(),
+            model: request.provider_model.clone(),
+            key: lease.account.key.clone(),
+            our_id: id.to_string(),
+            estimated,
+            created: self.inner.now(),
+        }
+    }
+
+    /// Ends the task because the request cannot be sent as it is; with it a call that was to be.
+    async fn unsendable(&self, call: Option<CallId>, unsendable: Unsendable) -> RemoteEnding {
+        let (code, class, message) = match unsendable {
+            Unsendable::Refused(message) => (ErrorCode::InvalidRequest, FailureClass::InvalidRequest, message),
+            Unsendable::Unreadable(message) => (ErrorCode::StorageFailed, FailureClass::InvalidRequest, message),
+        };
+        if let Some(call) = call {
+            let failure = ProviderFailure::new(class, "not_sent", &message);
+            self.end(call, CallState::Failed, Micros::ZERO, Some(&failure)).await;
+        }
+        RemoteEnding::Failed { error: JobError { code, message }, cost_micros: 0 }
+    }
+
+    /// The end of a task that no key could send.
+    fn given_up(&self, last: Option<&ProviderFailure>) -> RemoteEnding {
+        let Some(failure) = last else { return unavailable(self.work, "no key of this server can be used at the moment") };
+        let error = job_error(&self.work.request.provider, failure);
+        RemoteEnding::Failed { error, cost_micros: 0 }
+    }
+
+    /// A provider's task, by its id.
+    fn task(&self, id: String) -> RemoteTask {
+        let request = &self.work.request;
+        RemoteTask { id, model: request.provider_model.clone(), kind: generation::kind_of(request) }
+    }
+
+    /// Writes down how a call ended. What cannot be written stays open, and is taken up by whoever finds it.
+    pub(super) async fn end(&self, call: CallId, state: CallState, settled: Micros, failure: Option<&ProviderFailure>) {
+        let failure = failure.map(|failure| {
+            let message = format!("{}: {failure}", self.work.request.provider);
+            (class_word(failure.class).to_owned(), message)
+        });
+        let ending = CallEnding { state, settled, failure };
+        let ledger = &self.inner.parts.ledger;
+        match self.with_ledger(|| ledger.end(call, &ending, self.inner.now())).await {
+            // Only the first ending counts.
+            Ok(true) => self.inner.parts.observer.provider_settled(&self.work.request.provider, settled.get()),
+            Ok(false) => {}
+            Err(error) => tracing::error!(
+                job.id = %self.work.job.id, call = %call, error = &error as &dyn std::error::Error,
+                "Job {}: how a call to {} ended could not be written down: {error}", self.work.job.id, self.work.request.provider
+            ),
+        }
+    }
+
+    /// Asks the ledger, a few times if it fails.
+    async fn with_ledger<T, F>(&self, ask: impl Fn() -> F) -> Result<T, LedgerError>
+    where
+        F: Future<Output = Result<T, LedgerError>>,
+    {
+        let mut tries = 1;
+        loop {
+            match ask().await {
+                Err(_) if tries < MOST_LEDGER_TRIES => tries += 1,
+                answer => return answer,
+            }
+            tokio::time::sleep(LEDGER_PAUSE).await;
+        }
+    }
+
+    /// Without the ledger nothing is sent: the task waits for another attempt.
+    fn without_ledger(&self, error: &LedgerError) -> RemoteEnding {
+        tracing::error!(
+            job.id = %self.work.job.id, error = error as &dyn std::error::Error,
+            "Job {}: nothing is sent to {} as long as it cannot be written down: {error}", self.work.job.id, self.work.request.provider
+        );
+        RemoteEnding::Left
+    }
+
+    /// Waits for so many milliseconds, or for room, or for somebody who asks to stop, and not for long.
+    async fn pause(&self, changed: impl Future<Output = ()>, ms: Option<i64>) {
+        let asked = ms.map_or(LONGEST_WAIT, |ms| Duration::from_millis(u64::try_from(ms).unwrap_or(0).max(1)));
+        tokio::select! {
+            () = tokio::time::sleep(asked.min(LONGEST_WAIT)) => {}
+            () = changed => {}
+            () = self.work.stop.cancelled() => {}
+            () = self.work.leave.cancelled() => {}
+        }
+    }
+
+    /// Waits so long, or for somebody who asks to stop.
+    async fn rest(&self, pause: Duration) {
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = self.work.stop.cancelled() => {}
+            () = self.work.leave.cancelled() => {}
+        }
+    }
+
+    /// When a call's task must have ended.
+    pub(super) fn deadline(call: &NewCall, seconds: u32) -> UnixMs {
+        UnixMs(call.created.0.saturating_add(i64::from(seconds) * 1000))
+    }
+}
+
+/// The end of a task that its provider cannot take.
+fn unavailable(work: &RemoteWork, why: &str) -> RemoteEnding {
+    let message = format!("{}: {why}", work.request.provider);
+    let error = JobError { code: ErrorCode::ProviderUnavailable, message };
+    RemoteEnding::Failed { error, cost_micros: 0 }
+}

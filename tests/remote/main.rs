@@ -1,0 +1,20 @@
+//! The executor of providers against providers that misbehave: nothing is made twice, nothing is lost that was paid for, and nobody is
+//! believed.
+
+#[cfg(test)]
+mod cancellation;
+#[cfg(test)]
+mod downloads;
+#[cfg(test)]
+mod failures;
+#[cfg(test)]
+mod keys;
+#[cfg(test)]
+#[path = "../support/providers/mod.rs"]
+mod providers;
+#[cfg(test)]
+mod restarts;
+#[cfg(test)]
+mod stage;
+#[cfg(test)]
+mod success;
