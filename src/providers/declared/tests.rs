@@ -1,5 +1,7 @@
 //! The examples of `docs/adding-a-provider.md`, played against answers.
 
+mod refusals;
+
 use std::path::Path;
 
 use proptest::prelude::*;
