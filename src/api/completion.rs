@@ -56,6 +56,8 @@ pub(super) enum Happening {
         /// PNG bytes.
         png: bytes::Bytes,
     },
+    /// How far the job is.
+    Progress(Progress),
     /// The job has completed.
     Completed {
         /// The job.
@@ -98,7 +100,7 @@ impl Waiting {
         &self.state
     }
 
-    /// The next preview, or the end. A job that did not complete is an error.
+    /// The next preview or step, or the end. A job that did not complete is an error.
     pub(super) async fn next(&mut self) -> Result<Happening, ApiError> {
         loop {
             if let Some(job) = self.read.take() {
@@ -126,7 +128,8 @@ impl Waiting {
                 Ok(JobEvent { kind: JobEventKind::Preview { progress, png, .. }, .. }) => {
                     return Ok(Happening::Preview { progress, png });
                 }
-                Ok(JobEvent { kind: JobEventKind::Progress(_) | JobEventKind::Task(_), .. }) => {}
+                Ok(JobEvent { kind: JobEventKind::Progress(progress), .. }) => return Ok(Happening::Progress(progress)),
+                Ok(JobEvent { kind: JobEventKind::Task(_), .. }) => {}
                 Ok(JobEvent { kind: JobEventKind::State { .. }, .. }) | Err(RecvError::Lagged(_)) => {
                     self.read = Some(self.state.jobs.get(&self.principal, self.id).await?);
                 }

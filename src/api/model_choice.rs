@@ -142,6 +142,13 @@ pub(super) async fn model_of_request(
     .await
 }
 
+/// What the model that a request names is for; `otherwise` without a name, and where [`model_of_request`] will not find it.
+pub(super) async fn kind_named(state: &ApiState, name: Option<&str>, otherwise: ModelKind) -> Result<ModelKind, ApiError> {
+    let Some(id) = name.and_then(|name| name.parse::<ModelId>().ok()) else { return Ok(otherwise) };
+    let models = state.models.clone();
+    look_up(&state.models, move || Ok(models.describe(&id).map_or(otherwise, |model| model.kind))).await
+}
+
 /// What a kind of model makes, in a sentence.
 const fn makes(kind: ModelKind) -> &'static str {
     match kind {

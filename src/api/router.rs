@@ -72,7 +72,11 @@ fn routes(state: &ApiState) -> OpenApiRouter<ApiState> {
         .routes(routes!(native::webhooks::list_deliveries_of_task))
         .routes(routes!(native::webhooks::replay_delivery))
         // OpenAI
-        .routes(routes!(openai::images::create_images))
+        .routes(routes!(openai::images::generations::create_images))
+        .routes(routes!(openai::images::edits::edit_images))
+        .routes(routes!(openai::images::variations::vary_image))
+        .routes(routes!(openai::chat::completions::complete_chat))
+        .routes(routes!(openai::task_stream::stream_task))
         .routes(routes!(openai::videos::create::create_video, openai::videos::lookup::list_videos))
         .routes(routes!(openai::videos::lookup::get_video, openai::videos::lookup::delete_video))
         .routes(routes!(openai::videos::content::get_video_content))

@@ -136,6 +136,12 @@ impl Progress {
     pub fn fraction(self) -> f32 {
         if self.steps == 0 { 0.0 } else { self.step as f32 / self.steps as f32 }
     }
+
+    /// 0…100, rounded down.
+    pub fn percent(self) -> u32 {
+        let percent = u64::from(self.step) * 100 / u64::from(self.steps.max(1));
+        percent.min(100) as u32
+    }
 }
 
 /// A stored file.

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::film_size::{self, AskedSize};
-use super::parameters::{ParameterError, check_prompt, count, refuse, seed, size_for_aspect, steps};
+use super::named_size::size_for_aspect;
+use super::parameters::{ParameterError, check_prompt, count, refuse, seed, steps};
 use crate::domain::camera::CameraScript;
 use crate::domain::film::{ClipSettings, Interpolation, KeyframeSettings, Scene, Transition, Upscaling};
 use crate::domain::{FilmRequest, FrameRate, InstalledNetworks, ModelDescription, ModelLimits, VideoCodec, VideoLimits};

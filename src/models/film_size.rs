@@ -1,6 +1,7 @@
 //! How large a film is, and how large the clips are that it is made of.
 
-use super::parameters::{ParameterError, refuse, size_for_aspect};
+use super::named_size::{NamedSize, size_for_aspect};
+use super::parameters::{ParameterError, refuse};
 use crate::domain::{ModelLimits, VideoCodec};
 
 /// Largest side of a film, pixels.
@@ -17,7 +18,7 @@ pub struct AskedSize {
     pub width: Option<i128>,
     /// Pixels down.
     pub height: Option<i128>,
-    /// `720P` (the short side), `1280x720`, `16:9`; not together with width or height.
+    /// `720P` (the short side), `1280x720`, `16:9`, `auto`; not together with width or height.
     pub resolution: Option<String>,
 }
 
@@ -28,17 +29,6 @@ pub(super) struct Sizes {
     pub(super) film: (u32, u32),
     /// Width and height of its clips.
     pub(super) clip: (u32, u32),
-}
-
-/// What a resolution means.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Resolution {
-    /// Pixels of the short side.
-    Tier(u32),
-    /// Width and height.
-    Pixels(i128, i128),
-    /// Across to down.
-    Aspect(f64, f64),
 }
 
 /// Clips have the model's usual area at the film's shape; a film whose size nobody named has the size of its clips. Without any word on
@@ -58,11 +48,11 @@ pub(super) fn resolve(
         return refuse("resolution", "is given together with width or height; use one of the two".to_owned());
     }
     let exact = match (resolution, asked.width, asked.height) {
-        (Some(Resolution::Pixels(width, height)), ..) | (None, Some(width), Some(height)) => Some((width, height)),
-        (Some(Resolution::Tier(short)), ..) => Some(tier(short, shape)),
+        (Some(NamedSize::Pixels(width, height)), ..) | (None, Some(width), Some(height)) => Some((width, height)),
+        (Some(NamedSize::ShortSide(short)), ..) => Some(tier(short, shape)),
         (None, Some(width), None) => Some((width, even(f64::from(shape.1) / f64::from(shape.0) * width as f64))),
         (None, None, Some(height)) => Some((even(f64::from(shape.0) / f64::from(shape.1) * height as f64), height)),
-        (Some(Resolution::Aspect(..)), ..) | (None, None, None) => None,
+        (Some(NamedSize::Aspect(..) | NamedSize::Auto), ..) | (None, None, None) => None,
     };
     let film = match exact {
         Some((width, height)) => {
@@ -75,7 +65,7 @@ pub(super) fn resolve(
     };
     let (across, down) = match (film, resolution) {
         (Some((width, height)), _) => (f64::from(width), f64::from(height)),
-        (None, Some(Resolution::Aspect(across, down))) => (across, down),
+        (None, Some(NamedSize::Aspect(across, down))) => (across, down),
         (None, _) => (f64::from(shape.0), f64::from(shape.1)),
     };
     let is_literal = is_exact && asked.width.is_some() && asked.height.is_some();
@@ -140,25 +130,14 @@ fn side(field: &'static str, value: i128, codec: VideoCodec) -> Result<u32, Para
     }
 }
 
-fn read(text: &str) -> Result<Resolution, ParameterError> {
-    let trimmed = text.trim();
-    let known = || {
-        let lower = trimmed.to_ascii_lowercase();
-        if let Some(lines) = lower.strip_suffix('p') {
-            return lines.parse().ok().filter(|lines| (LEAST_SIDE..=MOST_SIDE).contains(lines)).map(Resolution::Tier);
-        }
-        if let Some((width, height)) = lower.split_once(['x', '*', '×']) {
-            return Some(Resolution::Pixels(width.trim().parse().ok()?, height.trim().parse().ok()?));
-        }
-        let (across, down) = lower.split_once(':')?;
-        let (across, down): (u32, u32) = (across.trim().parse().ok()?, down.trim().parse().ok()?);
-        (across > 0 && down > 0).then_some(Resolution::Aspect(f64::from(across), f64::from(down)))
-    };
-    known().map_or_else(
-        || {
-            let shown: String = trimmed.chars().take(32).collect();
+/// What a resolution means.
+fn read(text: &str) -> Result<NamedSize, ParameterError> {
+    match NamedSize::read(text) {
+        Some(NamedSize::ShortSide(lines)) if (LEAST_SIDE..=MOST_SIDE).contains(&lines) => Ok(NamedSize::ShortSide(lines)),
+        Some(size @ (NamedSize::Pixels(..) | NamedSize::Aspect(..) | NamedSize::Auto)) => Ok(size),
+        Some(NamedSize::ShortSide(_)) | None => {
+            let shown: String = text.trim().chars().take(32).collect();
             refuse("resolution", format!("'{shown}' is unknown; allowed: 512P, 720P, 768P, 1080P, 1280x720, 16:9 and the like"))
-        },
-        Ok,
-    )
+        }
+    }
 }

@@ -5,6 +5,7 @@ pub mod family;
 pub mod film_parameters;
 pub mod film_size;
 pub mod identity;
+pub mod named_size;
 pub mod packed;
 pub mod parameters;
 pub mod residency;

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::named_size::size_for_aspect;
 use crate::domain::{ImageRequest, ModelDescription, ModelLimits};
 
 /// What was asked, before defaults and checks. Numbers are wide enough to hold any lie, so that the refusal can quote the range.
@@ -85,19 +86,6 @@ pub fn resolve_image_request(
         prompt: parameters.prompt,
         negative_prompt: parameters.negative_prompt,
     })
-}
-
-/// The size of shape `across : down` whose area is the model's default area, both sides rounded to the model's multiple and
-/// scaled down to its largest side. Shapes that are too thin for the model come out below its smallest side, and
-/// [`resolve_image_request`] refuses them.
-pub fn size_for_aspect(limits: &ModelLimits, across: f64, down: f64) -> (u32, u32) {
-    let area = f64::from(limits.default_width) * f64::from(limits.default_height);
-    let width = (area * across / down).sqrt();
-    let height = (area * down / across).sqrt();
-    let shrink = (f64::from(limits.max_side) / width.max(height)).min(1.0);
-    let multiple = f64::from(limits.side_multiple.max(1));
-    let whole = |side: f64| ((side * shrink / multiple).round() * multiple) as u32;
-    (whole(width), whole(height))
 }
 
 fn size_of_initial_picture(limits: &ModelLimits, width: u32, height: u32) -> (u32, u32) {
@@ -341,15 +329,6 @@ mod tests {
         let request = resolve(|p| p.init_image_size = Some(init)).unwrap();
         assert_eq!((request.width, request.height), expected);
         assert_eq!(request.strength.to_bits(), 0.8_f32.to_bits());
-    }
-
-    #[rstest]
-    #[case::square((1.0, 1.0), (128, 128))]
-    #[case::wide((16.0, 9.0), (168, 96))]
-    #[case::tall((9.0, 16.0), (96, 168))]
-    #[case::too_wide((100.0, 1.0), (256, 0))]
-    fn aspects_keep_the_default_area(#[case] aspect: (f64, f64), #[case] expected: (u32, u32)) {
-        assert_eq!(size_for_aspect(&model().limits, aspect.0, aspect.1), expected);
     }
 
     proptest! {

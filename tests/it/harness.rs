@@ -14,7 +14,9 @@ use framewright::api::linked_file::LinkedFiles;
 use framewright::api::{ApiSettings, ApiState, LinkSigner, TokenVerifier, router};
 use framewright::app::shares::TenantShares;
 use framewright::database::Database;
-use framewright::domain::{Clock, DeviceName, InstalledNetworks, JobId, JobState, Principal, TenantPolicies, UnixMs};
+use framewright::domain::{
+    Clock, DeviceName, ImageRequest, InstalledNetworks, JobId, JobState, Principal, TenantPolicies, UnixMs,
+};
 use framewright::execution::film::FilmTools;
 use framewright::execution::{Executor, ExecutorOptions, FakeControl, FakeFailure, ThreadExecutor};
 use framewright::jobs::{self, JobService, JobServiceOptions, Previews};
@@ -257,6 +259,26 @@ impl TestServer {
         self.send(self.request(Method::POST, path, Some(body))).await
     }
 
+    /// A form with the user's key: texts, and files as `(field, bytes)`.
+    pub(crate) fn form(&self, path: &str, fields: &[(&str, &str)], files: &[(&str, &[u8])]) -> Request<Body> {
+        const BOUNDARY: &str = "line-between";
+        let mut body = Vec::new();
+        for (name, value) in fields {
+            body.extend(format!("--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n").as_bytes());
+        }
+        for (name, file) in files {
+            let head = format!("Content-Disposition: form-data; name=\"{name}\"; filename=\"a.png\"\r\nContent-Type: image/png");
+            body.extend(format!("--{BOUNDARY}\r\n{head}\r\n\r\n").as_bytes());
+            body.extend(*file);
+            body.extend(b"\r\n");
+        }
+        body.extend(format!("--{BOUNDARY}--\r\n").as_bytes());
+        let mut request = self.request(Method::POST, path, None);
+        request.headers_mut().insert("content-type", format!("multipart/form-data; boundary={BOUNDARY}").parse().unwrap());
+        *request.body_mut() = Body::from(body);
+        request
+    }
+
     /// A request with some key.
     pub(crate) async fn send_as(&self, key: &str, method: Method, path: &str, body: Option<&Value>) -> Answer {
         let mut request = self.request(method, path, body);
@@ -289,6 +311,13 @@ impl TestServer {
         let answer = self.post("/api/v1/images/generate", body).await;
         assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.text());
         answer.json()["task_id"].as_str().unwrap().to_owned()
+    }
+
+    /// What devices are told to do for the pictures of an answer.
+    pub(crate) async fn image_request(&self, answer: &Answer) -> ImageRequest {
+        let administrator = Principal { user: "admin".parse().unwrap(), project: None, admin: true, key: None };
+        let job = self.state.jobs.get(&administrator, answer.header("x-task-id").parse().unwrap()).await.unwrap();
+        job.request.image().unwrap().clone()
     }
 
     /// Keeps the device busy with a task that hangs, so that what is submitted next can be watched from its beginning.
@@ -345,10 +374,22 @@ impl Answer {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 
+    /// As [`data_lines`].
+    pub(crate) fn data_lines(&self) -> (Vec<Value>, bool) {
+        data_lines(&self.text())
+    }
+
     /// The events of a stream.
     pub(crate) fn events(&self) -> Vec<ServerSentEvent> {
         self.text().split("\n\n").filter_map(ServerSentEvent::parse).collect()
     }
+}
+
+/// The data of a stream's events, and whether `[DONE]` ends it.
+pub(crate) fn data_lines(text: &str) -> (Vec<Value>, bool) {
+    let mut lines: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("data: ")).collect();
+    let is_done = lines.pop_if(|line| *line == "[DONE]").is_some();
+    (lines.into_iter().map(|line| serde_json::from_str(line).unwrap()).collect(), is_done)
 }
 
 /// One server-sent event.

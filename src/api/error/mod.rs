@@ -254,6 +254,16 @@ impl ApiError {
         self
     }
 
+    /// Gives the field another surface's name, in the message too where that begins with it.
+    #[must_use]
+    pub fn renamed(mut self, field: &'static str) -> Self {
+        let rest = self.field.as_deref().and_then(|old| self.message.strip_prefix(old)).filter(|rest| rest.starts_with(' '));
+        if let Some(rest) = rest {
+            self.message = format!("{field}{rest}");
+        }
+        self.with_field(field)
+    }
+
     /// Says when to try again.
     #[must_use]
     pub fn with_retry_after(mut self, seconds: u32) -> Self {
@@ -462,6 +472,14 @@ mod tests {
         let error = ApiError::invalid("é".repeat(1 << 20), "x".repeat(1 << 20));
         assert_eq!(error.message.chars().count(), MAX_MESSAGE_CHARACTERS + 1);
         assert_eq!(error.field().unwrap().chars().count(), 64);
+    }
+
+    #[test]
+    fn another_name_is_put_in_front_of_the_message_too() {
+        let error = ApiError::invalid("init_image", "is too large").renamed("image");
+        assert_eq!((error.field(), error.message()), (Some("image"), "image is too large"));
+        let error = ApiError::new(ErrorKind::InvalidValue, "too much").with_field("init_image").renamed("image");
+        assert_eq!((error.field(), error.message()), (Some("image"), "too much"));
     }
 
     #[test]

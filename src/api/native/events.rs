@@ -188,6 +188,15 @@ pub(in crate::api) fn sse_event(name: &str, id: Option<EventId>, data: &impl Ser
         Some(id) => event.id(id.to_string()),
         None => event,
     };
+    with_data(event, data)
+}
+
+/// The same without a name.
+pub(in crate::api) fn sse_data(data: &impl Serialize) -> Option<Event> {
+    with_data(Event::default(), data)
+}
+
+fn with_data(event: Event, data: &impl Serialize) -> Option<Event> {
     match event.json_data(data) {
         Ok(event) => Some(event),
         Err(error) => {

@@ -1,7 +1,6 @@
 //! `/v1/videos`.
 
-use axum::body::Body;
-use axum::http::{Method, Request, StatusCode};
+use axum::http::{Method, StatusCode};
 use framewright::media::encode::{PngText, encode_png};
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -20,25 +19,6 @@ async fn completed(server: &TestServer, video: &Value) -> Value {
     let answer = server.get(&format!("/v1/videos/{id}")).await;
     assert_eq!(answer.header("openai-poll-after-ms"), "1000");
     answer.json()
-}
-
-fn form(server: &TestServer, fields: &[(&str, &str)], file: Option<&[u8]>) -> Request<Body> {
-    const BOUNDARY: &str = "line-between";
-    let mut body = Vec::new();
-    for (name, value) in fields {
-        body.extend(format!("--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n").as_bytes());
-    }
-    if let Some(file) = file {
-        let head = "Content-Disposition: form-data; name=\"input_reference\"; filename=\"a.png\"\r\nContent-Type: image/png";
-        body.extend(format!("--{BOUNDARY}\r\n{head}\r\n\r\n").as_bytes());
-        body.extend(file);
-        body.extend(b"\r\n");
-    }
-    body.extend(format!("--{BOUNDARY}--\r\n").as_bytes());
-    let mut request = server.request(Method::POST, "/v1/videos", None);
-    request.headers_mut().insert("content-type", format!("multipart/form-data; boundary={BOUNDARY}").parse().unwrap());
-    *request.body_mut() = Body::from(body);
-    request
 }
 
 #[tokio::test]
@@ -79,12 +59,17 @@ async fn a_form_with_a_file_is_a_request_too() {
     let server = TestServer::start().await;
     let png = encode_png(64, 64, &[7; 64 * 64 * 3], &PngText::default()).unwrap();
     let answer = server
-        .send(form(&server, &[("num_frames", "3"), ("fps", "6"), ("model", "demo-svd"), ("prompt", "x")], Some(&png)))
+        .send(server.form(
+            "/v1/videos",
+            &[("num_frames", "3"), ("fps", "6"), ("model", "demo-svd"), ("prompt", "x")],
+            &[("input_reference", &png)],
+        ))
         .await;
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
     let video = completed(&server, &answer.json()).await;
     assert_eq!((&video["status"], &video["seconds"]), (&json!("completed"), &json!("0.5")), "{video:#}");
-    let lying = server.send(form(&server, &[("prompt", "x")], Some(b"\x89PNG\r\n\x1a\nlies"))).await;
+    let lying =
+        server.send(server.form("/v1/videos", &[("prompt", "x")], &[("input_reference", b"\x89PNG\r\n\x1a\nlies")])).await;
     assert_eq!(
         (lying.status, &lying.json()["error"]["param"]),
         (StatusCode::BAD_REQUEST, &json!("input_reference")),

@@ -73,7 +73,7 @@ impl VideoObject {
         };
         let prompts: Vec<&str> = film.scenes.iter().map(|scene| scene.prompt.as_str()).filter(|text| !text.is_empty()).collect();
         // Whoever reads 100 expects a file; the last step is done before it is kept.
-        let progress = if job.state == JobState::Completed { 100 } else { ((job.progress.fraction() * 100.0) as u32).min(99) };
+        let progress = if job.state == JobState::Completed { 100 } else { job.progress.percent().min(99) };
         Some(Self {
             id: job.id.to_string(),
             object: "video",

@@ -5,11 +5,13 @@ use axum::extract::{FromRequest, Path, Request, State};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::form::{Number, in_openai_words, json_or_form};
+use super::form::in_openai_words;
 use super::lookup::find;
 use super::object::VideoObject;
 use crate::api::error::{ApiError, ErrorKind, OpenAiErrorEnvelope};
 use crate::api::extract::{Caller, JsonBody};
+use crate::api::openai::form::json_or_form;
+use crate::api::openai::form_value::Number;
 use crate::api::state::ApiState;
 use crate::api::submission::{absent_seed, submit_derived};
 use crate::domain::film::{Scene, Transition};

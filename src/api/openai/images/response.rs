@@ -1,9 +1,8 @@
-//! Answers of `/v1/images/generations`.
+//! Answers of `/v1/images`.
 
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::order::Delivery;
 use crate::api::output_format::OutputFormat;
 
 /// The whole answer.
@@ -18,7 +17,7 @@ pub(in crate::api) struct ImagesResponse {
     pub(super) background: &'static str,
     /// The files' format.
     pub(super) output_format: OutputFormat,
-    /// As asked, when it was `low`, `medium` or `high`.
+    /// As asked, when it was `low`, `medium`, `high`, `xhigh` or `max`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) quality: Option<String>,
     /// `WxH`.
@@ -55,7 +54,7 @@ struct InputTokensDetails {
     text_tokens: u64,
 }
 
-/// `image_generation.partial_image` and, with `usage` instead of the index, `image_generation.completed`.
+/// `image_generation.partial_image` and, with `usage` instead of the index, `image_generation.completed`; of an edit, `image_edit.…`.
 #[derive(Debug, Serialize, ToSchema)]
 pub(in crate::api) struct ImageEvent {
     /// The event's name again.
@@ -81,16 +80,4 @@ pub(in crate::api) struct ImageEvent {
     /// Of the completed picture.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) usage: Option<Usage>,
-}
-
-impl Delivery {
-    /// The quality that a whole answer echoes: OpenAI's answers know these three.
-    pub(super) fn answered_quality(&self) -> Option<String> {
-        matches!(self.quality.as_str(), "low" | "medium" | "high").then(|| self.quality.clone())
-    }
-
-    /// The quality that an event echoes.
-    pub(super) fn event_quality(&self) -> String {
-        self.answered_quality().unwrap_or_else(|| "auto".to_owned())
-    }
 }

@@ -10,16 +10,13 @@ use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
 
-use super::order::Delivery;
+use super::delivery::Delivery;
 use super::partials::{PartialSchedule, enlarged_preview};
 use super::response::{ImageEvent, Usage};
 use crate::api::completion::{Happening, Waiting};
 use crate::api::error::ApiError;
 use crate::api::native::events::{KEEP_ALIVE, sse_event};
 use crate::domain::{Job, JobResult};
-
-const PARTIAL: &str = "image_generation.partial_image";
-const COMPLETED: &str = "image_generation.completed";
 
 /// The events of `job`: its partial pictures, then each picture, or an error.
 pub(super) fn stream_response(waiting: Waiting, job: &Job, delivery: Delivery) -> Response {
@@ -70,6 +67,7 @@ impl Generation {
                 self.last_preview = Some(png.clone());
                 self.push_partials(due, png).await
             }
+            Happening::Progress(_) => Ok(()),
             Happening::Completed { result, .. } => {
                 self.ended = true;
                 self.push_pictures(result).await
@@ -83,8 +81,8 @@ impl Generation {
         }
         let picture = enlarged_preview(png, self.size.0, self.size.1, self.delivery.encoding).await?;
         for index in indices {
-            let event = self.event(PARTIAL, &picture, Some(index));
-            self.ready.extend(sse_event(PARTIAL, None, &event));
+            let event = self.event(&picture, Some(index));
+            self.ready.extend(sse_event(event.r#type, None, &event));
         }
         Ok(())
     }
@@ -100,15 +98,18 @@ impl Generation {
                 self.push_partials(rest.clone(), preview).await?;
             }
             let picture = self.delivery.encoding.encode(png).await?;
-            let event = self.event(COMPLETED, &picture, None);
-            self.ready.extend(sse_event(COMPLETED, None, &event));
+            let event = self.event(&picture, None);
+            self.ready.extend(sse_event(event.r#type, None, &event));
         }
         Ok(())
     }
 
-    fn event(&self, name: &'static str, picture: &[u8], partial_image_index: Option<u32>) -> ImageEvent {
+    /// The event of a partial picture, or of a finished one.
+    fn event(&self, picture: &[u8], partial_image_index: Option<u32>) -> ImageEvent {
+        let operation = self.delivery.operation;
+        let is_partial = partial_image_index.is_some();
         ImageEvent {
-            r#type: name,
+            r#type: if is_partial { operation.partial_event() } else { operation.completed_event() },
             b64_json: BASE64_STANDARD.encode(picture),
             background: "opaque",
             created_at: self.created,
@@ -116,7 +117,7 @@ impl Generation {
             partial_image_index,
             quality: self.delivery.event_quality(),
             size: format!("{}x{}", self.size.0, self.size.1),
-            usage: (name == COMPLETED).then(Usage::default),
+            usage: (!is_partial).then(Usage::default),
         }
     }
 }
