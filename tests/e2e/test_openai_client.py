@@ -122,6 +122,99 @@ def check_stream_without_partials(_server, client, _key):
     assert kinds == ["image_generation.completed"], kinds
 
 
+def first_picture(client):
+    """A picture of the prompt, as the bytes of a PNG file."""
+    answer = client.images.generate(model=MODEL, prompt=PROMPT, response_format="b64_json", extra_body={"seed": 1})
+    return base64.b64decode(answer.data[0].b64_json)
+
+
+def check_edits(_server, client, _key):
+    picture = first_picture(client)
+    prompt = "a small white square on a red background"
+    answer = client.images.edit(
+        model=MODEL, image=("first.png", picture, "image/png"), prompt=prompt, n=2, response_format="b64_json",
+        input_fidelity="high", extra_body={"strength": 0.5, "seed": 2},
+    )
+    edited = [base64.b64decode(image.b64_json) for image in answer.data]
+    assert len({picture, *edited}) == 3, "each differs"
+    assert [png_size(data) for data in edited] == [png_size(picture)] * 2, "the size is the picture's own"
+    assert answer.size == "{}x{}".format(*png_size(picture)) and answer.output_format == "png", answer.size
+
+    # The same in JSON, which the package cannot send by itself.
+    image = {"image_url": f"data:image/png;base64,{base64.b64encode(picture).decode()}"}
+    body = {"model": MODEL, "images": [image], "prompt": prompt, "n": 2, "strength": 0.5, "seed": 2}
+    again = client.post("/images/edits", body=body, cast_to=openai.types.ImagesResponse)
+    with urllib.request.urlopen(again.data[0].url, timeout=60) as response:
+        assert png_chunks(response.read())[1:] and again.size == answer.size
+
+    stream = client.images.edit(model=MODEL, image=[picture], prompt=prompt, stream=True, partial_images=1)
+    kinds = [event.type for event in stream]
+    assert kinds == ["image_edit.partial_image", "image_edit.completed"], kinds
+
+    error = raises(openai.BadRequestError, lambda: client.images.edit(model=MODEL, image=[picture, picture], prompt=prompt))
+    assert error.param == "image" and "2 pictures" in error.message, error
+    error = raises(openai.BadRequestError, lambda: client.images.edit(model=MODEL, image=b"GIF89a", prompt=prompt))
+    assert error.param == "image", error
+
+
+def check_variations(_server, client, _key):
+    picture = first_picture(client)
+    answer = client.images.create_variation(image=picture, model=MODEL, n=2, response_format="b64_json", size="128x128")
+    first, second = (base64.b64decode(image.b64_json) for image in answer.data)
+    assert first != second and png_size(first) == png_size(second) == (128, 128)
+
+
+def linked(content):
+    """What a Markdown link in an answer leads to."""
+    address = content.split("](", 1)[1].removesuffix(")")
+    with urllib.request.urlopen(address, timeout=60) as response:
+        return response.read()
+
+
+def check_chat(_server, client, _key):
+    picture = first_picture(client)
+    said = [{"role": "system", "content": "You draw."}, {"role": "user", "content": PROMPT}]
+    answer = client.chat.completions.create(model=MODEL, messages=said, temperature=0.5, max_completion_tokens=100, seed=1)
+    (choice,) = answer.choices
+    assert choice.finish_reason == "stop" and choice.message.role == "assistant" and answer.usage.total_tokens == 0, answer
+    assert choice.message.content.startswith("![picture](http"), choice.message.content
+    assert png_size(linked(choice.message.content))
+
+    url = f"data:image/png;base64,{base64.b64encode(picture).decode()}"
+    said = [{"role": "user", "content": [{"type": "text", "text": PROMPT}, {"type": "image_url", "image_url": {"url": url}}]}]
+    chunks = list(client.chat.completions.create(model=MODEL, messages=said, stream=True, stream_options={"include_usage": True}))
+    assert chunks[0].choices[0].delta.role == "assistant" and chunks[-1].usage.total_tokens == 0, chunks
+    text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+    assert png_size(linked(text)) == png_size(picture)
+    assert [chunk.choices[0].finish_reason for chunk in chunks if chunk.choices][-1] == "stop"
+
+    answer = client.chat.completions.create(
+        model=VIDEO_MODEL, messages=[{"role": "user", "content": PROMPT}], extra_body={**QUICK, "num_frames": 2, "size": "16:9"}
+    )
+    assert boxes(linked(answer.choices[0].message.content))[0] == b"ftyp"
+
+    tools = [{"type": "function", "function": {"name": "draw", "parameters": {}}}]
+    error = raises(openai.BadRequestError, lambda: client.chat.completions.create(model=MODEL, messages=said, tools=tools))
+    assert error.param == "tools", error
+
+
+def check_film_as_a_task(server, client, key):
+    body = {"model": VIDEO_MODEL, "prompt": PROMPT, **QUICK}
+    submitted = server.call("POST", "/v1/images/generations", key, body)
+    assert submitted["status"] == "submitted" and submitted["created"] > 1_500_000_000, submitted
+    request = urllib.request.Request(f"{server.address}/v1/tasks/{submitted['task_id']}/stream")
+    request.add_header("Authorization", f"Bearer {key}")
+    with urllib.request.urlopen(request, timeout=JOB_SECONDS) as stream:
+        lines = [line.decode().removeprefix("data: ").strip() for line in stream if line.startswith(b"data: ")]
+    assert lines.pop() == "[DONE]", lines
+    told = [json.loads(line) for line in lines]
+    assert all(event["status"] == "processing" and 0 <= event["progress"] < 100 for event in told[:-1]), told
+    assert told[-1]["status"] == "completed", told[-1]
+    with urllib.request.urlopen(told[-1]["url"], timeout=60) as response:
+        assert boxes(response.read())[0] == b"ftyp"
+    client.videos.delete(submitted["task_id"])
+
+
 def check_errors_are_typed(server, client, _key):
     stranger = openai.OpenAI(base_url=f"{server.address}/v1", api_key="fw_" + "A" * 43, max_retries=0)
     error = raises(openai.AuthenticationError, stranger.models.list)
@@ -307,6 +400,10 @@ CHECKS = [
     check_two_pictures_differ,
     check_stream_has_the_asked_partials,
     check_stream_without_partials,
+    check_edits,
+    check_variations,
+    check_chat,
+    check_film_as_a_task,
     check_errors_are_typed,
     check_pictures_say_what_made_them,
     check_command_line_on_the_server,
