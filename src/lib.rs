@@ -19,6 +19,7 @@ pub mod models;
 pub mod net;
 pub mod providers;
 pub mod quota;
+pub mod routes;
 pub mod scheduler;
 pub mod storage;
 pub mod telemetry;

@@ -8,13 +8,17 @@ use super::error::ApiError;
 use super::init_image::InitImage;
 use super::linked_file::{LinkedFiles, is_link};
 use super::model_choice::model_of_request;
+use super::remote_submission::Translation;
 use super::state::ApiState;
 use super::submission::{Commission, absent_seed};
-use crate::domain::{Callback, ModelKind};
+use crate::domain::{Callback, ModelDescription, ModelKind, RemoteOptions};
 use crate::jobs::{InputPurpose, NewInput, NewJob};
 use crate::media::video::probe_audio;
 use crate::models::film_parameters::{FilmParameters, resolve_film_request};
+use crate::models::remote_parameters::{RemoteExtras, RemoteModel, film_to_remote};
 
+/// Most pictures of who or what appears.
+const MOST_REFERENCES: usize = 8;
 /// Longest sound track that may be sent, bytes.
 const MOST_AUDIO_BYTES: usize = 24 << 20;
 
@@ -27,6 +31,12 @@ pub(super) struct FilmOrder {
     pub(super) images: Vec<Option<OrderedFile>>,
     /// A sound track.
     pub(super) audio: Option<OrderedFile>,
+    /// The picture that the film ends with; only some providers' models take one.
+    pub(super) last_frame: Option<OrderedFile>,
+    /// Pictures of who or what appears; only some providers' models take them.
+    pub(super) references: Vec<OrderedFile>,
+    /// What only providers' models can be asked for. Models of this server ignore it.
+    pub(super) options: RemoteOptions,
     /// The model of the scenes' first pictures.
     pub(super) image_model: Option<String>,
     /// Higher goes first; what the policies grant is added here.
@@ -49,7 +59,18 @@ pub(super) enum OrderedFile {
 impl Commission<'_> {
     /// The job that an order asks for, with every default filled in, and nothing reserved yet.
     pub(super) async fn fill_in_film(&self, state: &ApiState, order: FilmOrder) -> Result<NewJob, ApiError> {
-        let FilmOrder { mut parameters, images, audio, image_model, priority, idempotency_key, callback } = order;
+        let FilmOrder {
+            mut parameters,
+            images,
+            audio,
+            last_frame,
+            references,
+            options,
+            image_model,
+            priority,
+            idempotency_key,
+            callback,
+        } = order;
         // What is wrong with the numbers is told before pictures are decoded for it.
         let too_many = parameters.scenes.len() > crate::models::film_parameters::MOST_SCENES;
         let mut inputs = Vec::new();
@@ -67,6 +88,8 @@ impl Commission<'_> {
             parameters.has_audio = true;
             inputs.push(NewInput { purpose: InputPurpose::Audio, bytes: checked_audio(audio, &state.linked_files).await? });
         }
+        let extras = self.extra_pictures(state, &parameters, last_frame, references, &mut inputs).await?;
+        let extras = RemoteExtras { options, ..extras };
         let needs_keyframes = parameters.scenes.iter().any(|scene| scene.image_size.is_none());
         let image_model = if needs_keyframes {
             let is_named = image_model.is_some();
@@ -79,9 +102,18 @@ impl Commission<'_> {
             None
         };
         let seed = absent_seed(self.principal, idempotency_key.as_deref())?;
-        let film = resolve_film_request(parameters, &self.model, image_model.as_ref(), &state.settings.networks, seed)?;
+        let local = |model: &ModelDescription| {
+            if extras.last_frame_size.is_some() || !extras.reference_sizes.is_empty() {
+                let problem = format!("'{}' takes no last frame and no references; leave them out", model.id);
+                return Err(ApiError::invalid("model", problem));
+            }
+            let networks = &state.settings.networks;
+            Ok(resolve_film_request(parameters.clone(), model, image_model.as_ref(), networks, seed)?.into())
+        };
+        let remote = |model: &RemoteModel| film_to_remote(&parameters, &extras, model);
+        let request = self.translated(state, &Translation { local: &local, remote: &remote })?;
         Ok(NewJob {
-            request: film.into(),
+            request,
             inputs,
             priority: state.tenants.priority(self.tenancy.user(), self.tenancy.project(), priority),
             project: self.tenancy.project().cloned(),
@@ -90,6 +122,38 @@ impl Commission<'_> {
             idempotency_key,
             callback,
         })
+    }
+}
+
+impl Commission<'_> {
+    /// Decodes the pictures that only providers take, and puts them behind the first scene's.
+    async fn extra_pictures(
+        &self,
+        state: &ApiState,
+        parameters: &FilmParameters,
+        last_frame: Option<OrderedFile>,
+        references: Vec<OrderedFile>,
+        inputs: &mut Vec<NewInput>,
+    ) -> Result<RemoteExtras, ApiError> {
+        if references.len() > MOST_REFERENCES {
+            let problem = format!("are {}; at most {MOST_REFERENCES} are allowed", references.len());
+            return Err(ApiError::invalid("references", problem));
+        }
+        let has_first = parameters.scenes.first().is_some_and(|scene| scene.image_size.is_some());
+        let mut index = usize::from(has_first);
+        let mut extras = RemoteExtras::default();
+        if let Some(file) = last_frame {
+            let InitImage { png, size } = state.init_images.decode_file("last_frame", file).await?;
+            inputs.push(NewInput { purpose: InputPurpose::Picture(index), bytes: png });
+            extras.last_frame_size = Some(size);
+            index += 1;
+        }
+        for (number, file) in references.into_iter().enumerate() {
+            let InitImage { png, size } = state.init_images.decode_file(format!("references[{number}]"), file).await?;
+            inputs.push(NewInput { purpose: InputPurpose::Picture(index + number), bytes: png });
+            extras.reference_sizes.push(size);
+        }
+        Ok(extras)
     }
 }
 

@@ -25,7 +25,9 @@ mod openai;
 mod output_format;
 mod quota_document;
 mod rate_limit;
+mod remote_submission;
 mod submission;
+mod target;
 mod tenancy;
 mod whole_number;
 

@@ -2,6 +2,7 @@
 
 use super::error::{ApiError, ErrorKind};
 use super::state::ApiState;
+use super::target::{LOCAL, Target, elsewhere, list_elsewhere, parse_provider};
 use super::tenancy::Tenancy;
 use crate::domain::{ModelDescription, ModelId, ModelKind, Principal};
 use crate::models::{ModelCatalog, ModelError};
@@ -77,15 +78,25 @@ pub(super) async fn list_models(state: &ApiState, principal: &Principal) -> Resu
     let sight = Sight::of(state, principal)?;
     let tenancy = Tenancy::of_caller(state, principal)?;
     let (models, settings) = (state.models.clone(), state.settings.clone());
+    let elsewhere = list_elsewhere(state, &sight);
     look_up(&state.models, move || {
-        let seen = sight.list(&models);
+        let mut seen = sight.list(&models);
+        for model in elsewhere {
+            if !seen.iter().any(|known| known.id == model.id) {
+                seen.push(model);
+            }
+        }
+        seen.sort_by(|a, b| a.id.cmp(&b.id));
         let default = |kind: ModelKind| {
             let is_one = |id: &ModelId| seen.iter().any(|model| model.id == *id && model.kind == kind);
             let engine: Option<ModelId> = tenancy.default_engine().and_then(|engine| engine.parse().ok());
             engine
                 .filter(is_one)
                 .or_else(|| settings.default_model(kind).cloned())
-                .or_else(|| ModelCatalog::default_among(seen.clone(), kind).map(|model| model.id))
+                .or_else(|| {
+                    let own = seen.iter().filter(|model| model.provider == LOCAL).cloned().collect();
+                    ModelCatalog::default_among(own, kind).map(|model| model.id)
+                })
                 .filter(is_one)
         };
         let (default_image, default_video) = (default(ModelKind::Image), default(ModelKind::Video));
@@ -97,7 +108,51 @@ pub(super) async fn list_models(state: &ApiState, principal: &Principal) -> Resu
 /// A model that the caller may know of.
 pub(super) async fn find_model(state: &ApiState, principal: &Principal, name: String) -> Result<ModelDescription, ApiError> {
     let (sight, models) = (Sight::of(state, principal)?, state.models.clone());
-    look_up(&state.models, move || sight.find(&models, &name)).await
+    let elsewhere = name.parse().ok().and_then(|id| elsewhere(state, &sight, None, &id));
+    look_up(&state.models, move || match (sight.find(&models, &name), elsewhere) {
+        (Err(_), Some((model, _))) => Ok(model),
+        (found, _) => found,
+    })
+    .await
+}
+
+/// The model of a request, and who runs it. A route's name goes before a model's of this server, and that before a provider's. Without a
+/// name it is as [`model_of_request`] says; the configured default may be any of the three.
+pub(super) async fn target_of_request(
+    state: &ApiState,
+    principal: &Principal,
+    tenancy: &Tenancy,
+    kind: ModelKind,
+    provider: Option<&str>,
+    name: Option<String>,
+) -> Result<(ModelDescription, Target), ApiError> {
+    let provider = match provider {
+        Some(provider) => Some(parse_provider(provider)?),
+        None => None,
+    };
+    let configured = || state.settings.default_model(kind).filter(|id| state.models.describe(id).is_err());
+    let named = name.clone().or_else(|| tenancy.default_engine().map(str::to_owned));
+    let id: Option<ModelId> = named.and_then(|name| name.parse().ok()).or_else(|| configured().cloned());
+    // A provider that is named is asked before this server; this server itself is named by `None`.
+    let is_own = |id: &ModelId| !matches!(provider, Some(Some(_))) && state.models.describe(id).is_ok();
+    if provider != Some(None)
+        && let Some(id) = &id
+        && (!is_own(id) || state.routes.find(id).is_some())
+    {
+        let sight = Sight::Allowed(tenancy.clone());
+        let sight = if principal.admin { Sight::All } else { sight };
+        match elsewhere(state, &sight, provider.as_ref().and_then(Option::as_ref), id) {
+            Some((model, target)) if model.kind == kind => return Ok((model, target)),
+            Some((model, _)) if name.is_some() => return Err(wrong_kind(&model, kind)),
+            _ => {}
+        }
+    }
+    if let Some(Some(provider)) = &provider {
+        let shown = name.as_deref().unwrap_or_default().chars().take(64).collect::<String>();
+        let message = format!("provider '{provider}' offers no model '{shown}' to you; GET /api/v1/models lists what there is");
+        return Err(ApiError::new(ErrorKind::ModelNotFound, message).with_field("model"));
+    }
+    Ok((model_of_request(state, principal, tenancy, kind, name).await?, Target::Local))
 }
 
 /// The model of a request for what a `kind` of model makes: the one it names, else the project's, else the configured one, else the only
@@ -145,8 +200,14 @@ pub(super) async fn model_of_request(
 /// What the model that a request names is for; `otherwise` without a name, and where [`model_of_request`] will not find it.
 pub(super) async fn kind_named(state: &ApiState, name: Option<&str>, otherwise: ModelKind) -> Result<ModelKind, ApiError> {
     let Some(id) = name.and_then(|name| name.parse::<ModelId>().ok()) else { return Ok(otherwise) };
-    let models = state.models.clone();
-    look_up(&state.models, move || Ok(models.describe(&id).map_or(otherwise, |model| model.kind))).await
+    let of_others = elsewhere(state, &Sight::All, None, &id).map(|(model, _)| model.kind);
+    let (models, is_route) = (state.models.clone(), state.routes.find(&id).is_some());
+    look_up(&state.models, move || {
+        let own = models.describe(&id).ok().map(|model| model.kind);
+        let kind = if is_route { of_others.or(own) } else { own.or(of_others) };
+        Ok(kind.unwrap_or(otherwise))
+    })
+    .await
 }
 
 /// What a kind of model makes, in a sentence.

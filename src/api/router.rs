@@ -111,6 +111,16 @@ fn administration() -> OpenApiRouter<ApiState> {
         .routes(routes!(admin::models::unload_model))
         .routes(routes!(admin::models::pin_model))
         .routes(routes!(admin::models::unpin_model))
+        // Providers, routes, and what they cost
+        .routes(routes!(admin::providers::list_providers))
+        .routes(routes!(admin::providers::get_provider))
+        .routes(routes!(admin::providers::enable_provider))
+        .routes(routes!(admin::providers::disable_provider))
+        .routes(routes!(admin::providers::enable_provider_key))
+        .routes(routes!(admin::providers::disable_provider_key))
+        .routes(routes!(admin::providers::get_spend))
+        .routes(routes!(admin::providers::list_calls))
+        .routes(routes!(admin::routes::list_routes))
         // The queue
         .routes(routes!(admin::queue::list_queue))
         .routes(routes!(admin::queue::set_priority))

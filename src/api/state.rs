@@ -13,9 +13,12 @@ use super::linked_file::LinkedFiles;
 use super::links::LinkSigner;
 use super::tokens::TokenVerifier;
 use crate::domain::{Clock, InstalledNetworks, ModelId, ModelKind};
+use crate::execution::remote::RemoteExecutor;
 use crate::jobs::JobService;
+use crate::ledger::Ledger;
 use crate::models::ModelCatalog;
 use crate::net::egress::Egress;
+use crate::routes::Routes;
 use crate::scheduler::Scheduler;
 use crate::storage::ArtifactStorage;
 use crate::telemetry::Metrics;
@@ -33,6 +36,12 @@ pub struct ApiState {
     pub tenants: Tenants,
     /// Installed models.
     pub models: ModelCatalog,
+    /// Whoever speaks with providers.
+    pub remote: RemoteExecutor,
+    /// What providers were asked for, and what it cost.
+    pub ledger: Arc<dyn Ledger>,
+    /// Names that stand for several models.
+    pub routes: Routes,
     /// Stored API keys.
     pub keys: KeyService,
     /// Stored pictures.

@@ -6,8 +6,10 @@ use sha2::{Digest, Sha256};
 
 use super::error::ApiError;
 use super::film_submission::OrderedFile;
-use super::model_choice::model_of_request;
+use super::model_choice::target_of_request;
+use super::remote_submission::Translation;
 use super::state::ApiState;
+use super::target::Target;
 use super::tenancy::Tenancy;
 use crate::domain::{
     Callback, FilmRequest, Job, JobId, JobObserver, JobRequest, JobState, ModelDescription, ModelKind, Principal,
@@ -15,6 +17,7 @@ use crate::domain::{
 use crate::jobs::{InputPurpose, JobServiceError, NewInput, NewJob, Retry, retry as again};
 use crate::media::mask::MaskReading;
 use crate::models::parameters::{ImageParameters, resolve_image_request};
+use crate::models::remote_parameters::{RemoteModel, image_to_remote};
 use crate::scheduler::forecast::Forecast;
 
 const MAX_IDEMPOTENCY_KEY_BYTES: usize = 255;
@@ -50,7 +53,10 @@ pub(super) struct SentMask {
 pub(super) struct Commission<'a> {
     pub(super) principal: &'a Principal,
     pub(super) tenancy: Tenancy,
+    /// The model in the words of this server's own, whoever runs it.
     pub(super) model: ModelDescription,
+    /// Who runs it.
+    pub(super) target: Target,
 }
 
 impl<'a> Commission<'a> {
@@ -62,9 +68,21 @@ impl<'a> Commission<'a> {
         kind: ModelKind,
         model: Option<String>,
     ) -> Result<Self, ApiError> {
+        Self::to_provider(state, principal, project_id, kind, None, model).await
+    }
+
+    /// The same of a provider that the request names: `local`, or one of the configured ones.
+    pub(super) async fn to_provider(
+        state: &ApiState,
+        principal: &'a Principal,
+        project_id: Option<&str>,
+        kind: ModelKind,
+        provider: Option<&str>,
+        model: Option<String>,
+    ) -> Result<Self, ApiError> {
         let tenancy = Tenancy::of_request(state, principal, project_id)?;
-        let model = model_of_request(state, principal, &tenancy, kind, model).await?;
-        Ok(Self { principal, tenancy, model })
+        let (model, target) = target_of_request(state, principal, &tenancy, kind, provider, model).await?;
+        Ok(Self { principal, tenancy, model, target })
     }
 
     /// The job that a submission asks for, with every default filled in, and nothing reserved yet.
@@ -82,8 +100,11 @@ impl<'a> Commission<'a> {
             inputs.push(NewInput { purpose: InputPurpose::Mask, bytes: mask.png });
         }
         let seed = absent_seed(self.principal, idempotency_key.as_deref())?;
+        let local = |model: &ModelDescription| Ok(resolve_image_request(parameters.clone(), model, seed)?.into());
+        let remote = |model: &RemoteModel| image_to_remote(&parameters, model);
+        let request = self.translated(state, &Translation { local: &local, remote: &remote })?;
         Ok(NewJob {
-            request: resolve_image_request(parameters, &self.model, seed)?.into(),
+            request,
             inputs,
             priority: state.tenants.priority(self.tenancy.user(), self.tenancy.project(), priority),
             project: self.tenancy.project().cloned(),
@@ -92,6 +113,15 @@ impl<'a> Commission<'a> {
             idempotency_key,
             callback,
         })
+    }
+
+    /// The request to whoever runs the model.
+    pub(super) fn translated(&self, state: &ApiState, translation: &Translation<'_>) -> Result<JobRequest, ApiError> {
+        match &self.target {
+            Target::Local => (translation.local)(&self.model),
+            Target::Offered(offered) => translation.offered(state, offered),
+            Target::Route(route) => translation.routed(state, route),
+        }
     }
 
     /// Checks and submits.

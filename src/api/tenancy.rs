@@ -4,13 +4,11 @@ use std::sync::Arc;
 
 use super::error::{ApiError, ErrorKind};
 use super::state::ApiState;
+use super::target::LOCAL;
 use crate::domain::{
     Holder, Job, JobRequest, ModelId, Principal, ProjectId, ProjectPolicy, Reservation, TenantPolicies, TenantPolicy, UserId,
 };
 use crate::quota::{self, Forbidden, Payers};
-
-/// The provider that local models are of.
-const LOCAL: &str = "local";
 
 /// A user, perhaps within a project, and the policies at one moment.
 #[derive(Clone, Debug)]
@@ -79,9 +77,14 @@ impl Tenancy {
 
     /// Whether the lists of models and providers allow a local model.
     pub(super) fn allows(&self, model: &ModelId) -> bool {
+        self.allows_of(LOCAL, model)
+    }
+
+    /// Whether the lists of models and providers allow a provider's model.
+    pub(super) fn allows_of(&self, provider: &str, model: &ModelId) -> bool {
         self.each().all(|(_, TenantPolicy { limits, .. })| {
             limits.models.as_ref().is_none_or(|models| models.contains(model))
-                && limits.providers.as_ref().is_none_or(|providers| providers.contains(LOCAL))
+                && limits.providers.as_ref().is_none_or(|providers| providers.contains(provider))
         })
     }
 

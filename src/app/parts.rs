@@ -23,6 +23,7 @@ use crate::jobs::{self, JobService, JobServiceOptions, StoreClock};
 use crate::ledger;
 use crate::models::ModelCatalog;
 use crate::net::egress::{Egress, EgressPolicy};
+use crate::routes::Routes;
 use crate::scheduler::{Scheduler, SchedulerParts};
 use crate::storage::ArtifactStorage;
 use crate::telemetry::Metrics;
@@ -73,8 +74,10 @@ impl Parts {
         let executors = open_executors(&config.devices, &compute::executor_options(config))?;
         let device_names = executors.iter().map(|executor| executor.name().to_owned()).collect();
         let ledger = ledger::open(&database);
+        let routes = Routes::new(config.routes.load()?);
         let (egress_of_results, observer) = (egress.clone(), metrics.clone());
-        let remote = provider_file::open(&providers, ledger, storage.clone(), egress_of_results, clock.clone(), observer)?;
+        let remote =
+            provider_file::open(&providers, ledger.clone(), storage.clone(), egress_of_results, clock.clone(), observer)?;
         let scheduler = Scheduler::start(SchedulerParts {
             runner: jobs.runner(),
             executors,
@@ -117,6 +120,9 @@ impl Parts {
             scheduler: scheduler.clone(),
             tenants: tenants.clone(),
             models,
+            remote: remote.clone(),
+            ledger: ledger.clone(),
+            routes,
             keys,
             storage,
             links,

@@ -15,6 +15,7 @@ mod models;
 mod number;
 pub mod providers;
 mod refuse;
+pub mod routes;
 mod server;
 mod storage;
 pub mod tenants;
@@ -78,6 +79,8 @@ pub struct Config {
     pub tenants_directory: Option<PathBuf>,
     /// Where providers are told of.
     pub providers: providers::ProviderSource,
+    /// Where routes are told of.
+    pub routes: routes::RouteSource,
     /// How networks are computed.
     pub compute: ComputeConfig,
     /// Where models are, and the default one.
@@ -196,6 +199,7 @@ impl Config {
             queue_limit: file.queue_limit.map_or(DEFAULT_QUEUE_LIMIT, |limit| limit.0),
             retention: file.retention_days.map(|days| Duration::from_secs(days.0 * 24 * 60 * 60)),
             time_zone: file.time_zone.0,
+            routes: routes::RouteSource::new(tenants_directory.as_deref()),
             providers: providers::ProviderSource::new(tenants_directory.as_deref(), environment.variables),
             tenants_directory,
             compute: compute::resolve(environment.precision.as_deref(), environment.cpu_kernels.as_deref())?,

@@ -96,6 +96,8 @@ pub struct ModelDescription {
     pub kind: ModelKind,
     /// `sdxl`, `svd`.
     pub family: String,
+    /// `local`, or who makes it in this server's stead.
+    pub provider: String,
     /// Parameters in all.
     pub parameters: u64,
     /// Bytes of the weight files.

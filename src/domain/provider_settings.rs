@@ -82,6 +82,17 @@ impl ProviderKind {
     }
 }
 
+impl ProviderKind {
+    /// The variable of the environment that names its address, as its own tools have it, where the file names none.
+    pub const fn address_variable(self) -> Option<&'static str> {
+        match self {
+            Self::Aliyun => Some("DASHSCOPE_HTTP_BASE_URL"),
+            Self::Zhipuai => Some("ZHIPUAI_BASE_URL"),
+            Self::Minimax => Some("MINIMAX_API_HOST"),
+        }
+    }
+}
+
 /// A key of an account.
 #[derive(Clone, Debug)]
 pub struct AccountKey {

@@ -21,6 +21,8 @@ pub struct RemoteWork {
     pub request: RemoteRequest,
     /// Where its results are stored.
     pub attempt: Attempt,
+    /// Another target of its job's route waits for it to fail: nothing that has failed is waited for.
+    pub has_next_target: bool,
     /// Somebody wants it to stop: at the provider too, as far as that can be.
     pub stop: CancellationToken,
     /// This server ends, or has lost the task: nothing is cancelled at the provider, and the next attempt goes on.

@@ -87,7 +87,7 @@ impl InputPurpose {
 
     /// Writes into a request where the file lies.
     fn set(self, request: &mut JobRequest, file: InputFile) {
-        match (self, request) {
+        match (self.as_of(request), request) {
             (Self::InitImage, JobRequest::Image(request)) => request.init_image = Some(file.key),
             (Self::Mask, JobRequest::Image(request)) => request.mask = Some(file.key),
             (Self::Scene(index), JobRequest::Film(film)) => {
@@ -103,7 +103,7 @@ impl InputPurpose {
             }
             (_, JobRequest::Routed(routed)) => {
                 for target in routed.targets_mut() {
-                    self.as_of(target).set(target, file.clone());
+                    self.set(target, file.clone());
                 }
             }
             (Self::InitImage | Self::Mask | Self::Picture(_), JobRequest::Film(_))

@@ -30,6 +30,7 @@ fn model(kind: ModelKind) -> ModelDescription {
         id: if kind == ModelKind::Video { "svd" } else { "sdxl" }.parse().unwrap(),
         kind,
         family: "x".to_owned(),
+        provider: "local".to_owned(),
         parameters: 1,
         weight_file_bytes: 1,
         created: 0,

@@ -8,6 +8,7 @@ pub mod identity;
 pub mod named_size;
 pub mod packed;
 pub mod parameters;
+pub mod remote_parameters;
 pub mod residency;
 
 use std::collections::{BTreeMap, HashMap};

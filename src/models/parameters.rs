@@ -213,6 +213,7 @@ mod tests {
             id: "demo".parse().unwrap(),
             kind: ModelKind::Image,
             family: "sdxl".to_owned(),
+            provider: "local".to_owned(),
             parameters: 1,
             weight_file_bytes: 1,
             created: 0,

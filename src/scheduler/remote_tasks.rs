@@ -168,6 +168,7 @@ async fn follow(shared: &Arc<Shared>, remote: &dyn RemoteExecution, task: &Arc<R
         job: task.job.clone(),
         request: request.clone(),
         attempt: attempt(task),
+        has_next_target: task.has_next_target(),
         stop: task.stop.clone(),
         leave: leave.clone(),
         progress: Arc::new(progress),

@@ -15,13 +15,17 @@ use framewright::api::{ApiSettings, ApiState, LinkSigner, TokenVerifier, router}
 use framewright::app::shares::TenantShares;
 use framewright::database::Database;
 use framewright::domain::{
-    Clock, DeviceName, ImageRequest, InstalledNetworks, JobId, JobState, Principal, TenantPolicies, UnixMs,
+    Clock, DeviceName, ImageRequest, InstalledNetworks, JobId, JobState, Principal, ProviderSettings, TenantPolicies, UnixMs,
 };
 use framewright::execution::film::FilmTools;
+use framewright::execution::remote::{RemoteExecutor, RemoteParts};
 use framewright::execution::{Executor, ExecutorOptions, FakeControl, FakeFailure, ThreadExecutor};
 use framewright::jobs::{self, JobService, JobServiceOptions, Previews};
+use framewright::ledger;
 use framewright::models::ModelCatalog;
 use framewright::net::egress::{Egress, EgressPolicy, NameLookup};
+use framewright::net::exchange::Exchange;
+use framewright::routes::{Route, Routes};
 use framewright::scheduler::{Scheduler, SchedulerOptions, SchedulerParts};
 use framewright::storage::ArtifactStorage;
 use framewright::telemetry::Metrics;
@@ -107,6 +111,10 @@ pub(crate) struct Options {
     pub(crate) egress: Egress,
     /// What an earlier server left; absent: nothing.
     pub(crate) directory: Option<TempDir>,
+    /// The providers, their keys and prices.
+    pub(crate) providers: ProviderSettings,
+    /// Names that stand for several models.
+    pub(crate) routes: Vec<Route>,
 }
 
 impl Default for Options {
@@ -121,6 +129,8 @@ impl Default for Options {
             models_dir: None,
             egress: egress(&[]),
             directory: None,
+            providers: ProviderSettings::default(),
+            routes: Vec::new(),
             settings: ApiSettings {
                 public_url: None,
                 auth_enabled: true,
@@ -163,10 +173,21 @@ impl TestServer {
             let executor_options = ExecutorOptions { fake: device.clone(), max_batch: 1, ..ExecutorOptions::default() };
             executors.push(Arc::new(ThreadExecutor::open("fake", DeviceName::Fake, &executor_options).unwrap()));
         }
+        let ledger = ledger::open(&database);
+        let remote_parts = RemoteParts {
+            ledger: ledger.clone(),
+            storage: storage.clone(),
+            egress: options.egress.clone(),
+            exchange: Exchange::new().unwrap(),
+            clock: clock.clone(),
+            observer: metrics.clone(),
+        };
+        let remote = RemoteExecutor::new(&options.providers, remote_parts).unwrap();
+        let routes = options.routes.into_iter().map(|route| (route.name.clone(), route)).collect();
         let parts = SchedulerParts {
             runner: jobs.runner(),
             executors,
-            remote: None,
+            remote: Some(Arc::new(remote.clone())),
             models: models.clone(),
             storage: storage.clone(),
             observer: metrics.clone(),
@@ -194,6 +215,9 @@ impl TestServer {
             scheduler,
             tenants,
             models,
+            remote,
+            ledger,
+            routes: Routes::new(routes),
             keys,
             storage,
             links,

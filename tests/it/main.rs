@@ -13,4 +13,8 @@ mod hostile_models;
 #[cfg(test)]
 mod outside;
 #[cfg(test)]
+#[expect(dead_code, unused_imports, reason = "what is not needed here the executor's own tests use")]
+#[path = "../support/providers/mod.rs"]
+mod providers;
+#[cfg(test)]
 mod routes;

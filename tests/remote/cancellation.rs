@@ -19,7 +19,7 @@ async fn a_task_is_cancelled_at_the_provider(#[case] answer: Answer, #[case] cos
     let (stage, mock) = (Stage::new().await, Mock::start(AliyunCloud).await);
     mock.always("poll", Answer::Json(200, json!({ "output": { "task_id": "x", "task_status": "PENDING" } })));
     mock.always("cancel", answer);
-    let (executor, work) = (stage.executor(&settings(&mock, ProviderKind::Aliyun, &[("a", None)])), stage.work(&film()));
+    let (executor, work) = (stage.executor(&settings(&mock, ProviderKind::Aliyun, &[("a", None)])), Stage::work(&film()));
     let cancel = async {
         mock.wait_for("poll", 1).await;
         work.stop.cancel();
@@ -36,7 +36,7 @@ async fn a_provider_without_cancellation_bills_what_it_makes() {
     let (stage, mock) = (Stage::new().await, Mock::start(ZhipuaiCloud::default()).await);
     mock.always("poll", Answer::Json(200, json!({ "id": "x", "task_status": "PROCESSING" })));
     let executor = stage.executor(&settings(&mock, ProviderKind::Zhipuai, &[("a", None)]));
-    let work = stage.work(&film_of(ProviderKind::Zhipuai, "cogvideox-3", Some(5)));
+    let work = Stage::work(&film_of(ProviderKind::Zhipuai, "cogvideox-3", Some(5)));
     let cancel = async {
         mock.wait_for("poll", 1).await;
         work.stop.cancel();
@@ -48,7 +48,7 @@ async fn a_provider_without_cancellation_bills_what_it_makes() {
 #[tokio::test]
 async fn what_was_cancelled_before_it_was_sent_costs_nothing() {
     let (stage, mock) = (Stage::new().await, Mock::start(AliyunCloud).await);
-    let work = stage.work(&film());
+    let work = Stage::work(&film());
     work.stop.cancel();
     let ending = stage.executor(&settings(&mock, ProviderKind::Aliyun, &[("a", None)])).run(work).await;
     assert_eq!(ending, RemoteEnding::Cancelled { cost_micros: 0 });
@@ -60,7 +60,7 @@ async fn results_that_are_being_fetched_are_paid_for() {
     let (stage, mock) = (Stage::new().await, Mock::start(AliyunCloud).await);
     let gate = Gate::closed();
     mock.always("file", Answer::GatedUsual(gate.clone()));
-    let (executor, work) = (stage.executor(&settings(&mock, ProviderKind::Aliyun, &[("a", None)])), stage.work(&film()));
+    let (executor, work) = (stage.executor(&settings(&mock, ProviderKind::Aliyun, &[("a", None)])), Stage::work(&film()));
     let cancel = async {
         gate.reached().await;
         work.stop.cancel();

@@ -113,7 +113,7 @@ async fn a_task_has_its_time_and_no_more() {
         mock.wait_for("poll", 2).await;
         stage.clock.advance_seconds(20 * 60);
     };
-    let (ending, ()) = tokio::join!(executor.run(stage.work(&film())), late);
+    let (ending, ()) = tokio::join!(executor.run(Stage::work(&film())), late);
     let (code, message, cost) = failed(ending);
     assert_eq!((code, cost), (ErrorCode::TimedOut, 1_000_000), "{message}");
     assert!(message.contains("within 1200 s"), "{message}");
@@ -184,9 +184,9 @@ async fn a_provider_that_fails_is_left_alone_for_a_while() {
     let (stage, mock) = (Stage::new().await, Mock::start(AliyunCloud).await);
     mock.script("create", std::iter::repeat_n(says(503, "ModelUnavailable"), 5));
     let (executor, aliyun) = (stage.executor(&settings(&mock, ProviderKind::Aliyun, &[("a", None)])), id(ProviderKind::Aliyun));
-    failed(executor.run(stage.work(&film())).await);
+    failed(executor.run(Stage::work(&film())).await);
     assert!(executor.has_room(&aliyun));
-    let second = executor.run(stage.work(&film()));
+    let second = executor.run(Stage::work(&film()));
     let look = async {
         mock.wait_for("create", 5).await;
         while executor.statuses()[0].health != ProviderHealth::Failing {

@@ -33,7 +33,7 @@ async fn keys_take_turns_and_none_has_more_tasks_than_it_may_have() {
         mock.wait_for("poll", 2).await;
         assert!(!executor.has_room(&aliyun));
         assert_eq!((executor.statuses()[0].in_flight, executor.statuses()[0].health), (2, ProviderHealth::Busy));
-        let run = executor.run(stage.work(&film()));
+        let run = executor.run(Stage::work(&film()));
         let open = async {
             // It waits for a place, and has not been sent.
             assert_eq!(mock.recorded("create").len(), 2);
@@ -42,7 +42,7 @@ async fn keys_take_turns_and_none_has_more_tasks_than_it_may_have() {
         let (ending, ()) = tokio::join!(run, open);
         ending
     };
-    let (first, second, third) = tokio::join!(executor.run(stage.work(&film())), executor.run(stage.work(&film())), third);
+    let (first, second, third) = tokio::join!(executor.run(Stage::work(&film())), executor.run(Stage::work(&film())), third);
     for ending in [first, second, third] {
         completed(ending);
     }
@@ -58,9 +58,9 @@ async fn a_key_that_is_refused_is_disabled_until_it_is_changed() {
     mock.script("create", [says(401, "InvalidApiKey"), Answer::Usual, Answer::Usual]);
     let with = |names| settings(&mock, ProviderKind::Aliyun, names);
     let executor = stage.executor(&with(&[("a", None), ("b", None)]));
-    completed(executor.run(stage.work(&film())).await);
+    completed(executor.run(Stage::work(&film())).await);
     assert_eq!(states(&executor), [("a".to_owned(), "disabled"), ("b".to_owned(), "ready")]);
-    completed(executor.run(stage.work(&film())).await);
+    completed(executor.run(Stage::work(&film())).await);
     assert_eq!(keys(&mock.recorded("create")), ["a", "b", "b"]);
     assert_eq!(
         stage.calls().await.iter().map(|call| call.state).collect::<Vec<_>>(),
@@ -81,17 +81,17 @@ async fn without_a_key_nothing_is_sent_before_an_administrator_says_so() {
     let (stage, mock) = (Stage::new().await, Mock::start(AliyunCloud).await);
     mock.script("create", [says(400, "Arrearage")]);
     let (executor, aliyun) = (stage.executor(&settings(&mock, ProviderKind::Aliyun, &[("a", None)])), id(ProviderKind::Aliyun));
-    assert_eq!(failed(executor.run(stage.work(&film())).await).0, ErrorCode::ProviderUnavailable);
+    assert_eq!(failed(executor.run(Stage::work(&film())).await).0, ErrorCode::ProviderUnavailable);
     assert_eq!(executor.statuses()[0].health, ProviderHealth::NoKeys);
     assert!(executor.has_room(&aliyun), "so that its tasks fail, and do not wait for ever");
-    let (code, message, cost) = failed(executor.run(stage.work(&film())).await);
+    let (code, message, cost) = failed(executor.run(Stage::work(&film())).await);
     assert_eq!((code, cost, mock.recorded("create").len()), (ErrorCode::ProviderUnavailable, 0, 1), "{message}");
     let key: AccountKeyId = "a".parse().unwrap();
     assert!(executor.switch_key(&aliyun, &key, true) && !executor.switch_key(&aliyun, &"z".parse().unwrap(), true));
-    completed(executor.run(stage.work(&film())).await);
+    completed(executor.run(Stage::work(&film())).await);
     executor.switch(&aliyun, false);
     assert_eq!(executor.statuses()[0].health, ProviderHealth::Off);
-    assert_eq!(failed(executor.run(stage.work(&film())).await).0, ErrorCode::ProviderUnavailable);
+    assert_eq!(failed(executor.run(Stage::work(&film())).await).0, ErrorCode::ProviderUnavailable);
 }
 
 #[tokio::test]
@@ -102,7 +102,7 @@ async fn a_key_that_asked_for_too_much_rests_and_the_other_one_is_used() {
     };
     mock.script("create", [throttled("20")]);
     let executor = stage.executor(&settings(&mock, ProviderKind::Aliyun, &[("a", None), ("b", None)]));
-    completed(executor.run(stage.work(&film())).await);
+    completed(executor.run(Stage::work(&film())).await);
     assert_eq!(states(&executor), [("a".to_owned(), "resting"), ("b".to_owned(), "ready")]);
     assert_eq!(executor.statuses()[0].keys[0].reason, Some("rate_limit"));
     stage.clock.advance_seconds(20);
@@ -119,13 +119,13 @@ async fn a_key_that_asked_for_too_much_rests_and_the_other_one_is_used() {
         }
         stage.clock.advance_seconds(20);
     };
-    let (ending, ()) = tokio::join!(executor.run(stage.work(&film())), waits);
+    let (ending, ()) = tokio::join!(executor.run(Stage::work(&film())), waits);
     completed(ending);
     assert_eq!(keys(&mock.recorded("create")[before..]), ["c", "c"]);
 
     // One that is too long is another target's chance.
     mock.script("create", [throttled("600")]);
-    let (code, message, _) = failed(executor.run(stage.work(&film())).await);
+    let (code, message, _) = failed(executor.run(Stage::work(&film())).await);
     assert_eq!(code, ErrorCode::ProviderUnavailable, "{message}");
 }
 
@@ -134,7 +134,7 @@ async fn what_moderation_refused_is_carried_to_no_other_key() {
     let (stage, mock) = (Stage::new().await, Mock::start(AliyunCloud).await);
     mock.script("create", [says(400, "DataInspectionFailed")]);
     let executor = stage.executor(&settings(&mock, ProviderKind::Aliyun, &[("a", None), ("b", None)]));
-    let (code, message, _) = failed(executor.run(stage.work(&film())).await);
+    let (code, message, _) = failed(executor.run(Stage::work(&film())).await);
     assert_eq!((code, mock.recorded("create").len()), (ErrorCode::ModerationBlocked, 1), "{message}");
     assert!(!code.is_of_the_target(), "nor to another provider");
     assert!(states(&executor).iter().all(|(_, state)| *state == "ready"), "no key is to blame");
@@ -151,15 +151,15 @@ async fn a_task_stays_with_its_key_though_the_settings_have_it_no_more() {
         executor.replace(&settings(&mock, ProviderKind::Aliyun, &[("b", None)])).unwrap();
         gate.open();
     };
-    let (ending, ()) = tokio::join!(executor.run(stage.work(&film())), change);
+    let (ending, ()) = tokio::join!(executor.run(Stage::work(&film())), change);
     completed(ending);
     assert!(keys(&mock.recorded("poll")).iter().all(|key| key == "a"));
-    completed(executor.run(stage.work(&film())).await);
+    completed(executor.run(Stage::work(&film())).await);
     assert_eq!(keys(&mock.recorded("create")), ["a", "b"]);
     assert_eq!(states(&executor), [("b".to_owned(), "ready")]);
 
     // Nor do the settings have the provider any more.
-    let work = stage.work(&film());
+    let work = Stage::work(&film());
     let gate = Gate::closed();
     mock.script("poll", [Answer::GatedUsual(gate.clone())]);
     let change = async {
@@ -169,5 +169,5 @@ async fn a_task_stays_with_its_key_though_the_settings_have_it_no_more() {
     };
     let (ending, ()) = tokio::join!(executor.run(work), change);
     completed(ending);
-    assert_eq!(failed(executor.run(stage.work(&film())).await).0, ErrorCode::ProviderUnavailable);
+    assert_eq!(failed(executor.run(Stage::work(&film())).await).0, ErrorCode::ProviderUnavailable);
 }

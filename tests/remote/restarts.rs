@@ -12,7 +12,7 @@ use crate::stage::{Stage, again, completed, failed, film, film_of, settings};
 async fn a_task_that_runs_is_followed_by_the_next_server() {
     let (stage, mock) = (Stage::new().await, Mock::start(AliyunCloud).await);
     let aliyun = settings(&mock, ProviderKind::Aliyun, &[("a", None), ("b", None)]);
-    let (work, gate) = (stage.work(&film()), Gate::closed());
+    let (work, gate) = (Stage::work(&film()), Gate::closed());
     mock.script("poll", [Answer::GatedUsual(gate.clone())]);
     {
         let executor = stage.executor(&aliyun);
@@ -40,7 +40,7 @@ async fn a_task_that_runs_is_followed_by_the_next_server() {
 async fn a_server_that_ends_leaves_its_tasks_to_the_next_one() {
     let (stage, mock) = (Stage::new().await, Mock::start(AliyunCloud).await);
     let aliyun = settings(&mock, ProviderKind::Aliyun, &[("a", None)]);
-    let (work, gate) = (stage.work(&film()), Gate::closed());
+    let (work, gate) = (Stage::work(&film()), Gate::closed());
     mock.script("poll", [Answer::Usual, Answer::GatedUsual(gate.clone())]);
     let executor = stage.executor(&aliyun);
     let end = async {
@@ -60,7 +60,7 @@ async fn a_server_that_ends_leaves_its_tasks_to_the_next_one() {
 async fn a_create_that_nobody_saw_answered_is_not_sent_again() {
     let (stage, mock) = (Stage::new().await, Mock::start(AliyunCloud).await);
     let aliyun = settings(&mock, ProviderKind::Aliyun, &[("a", None), ("b", None)]);
-    let (work, gate) = (stage.work(&film()), Gate::closed());
+    let (work, gate) = (Stage::work(&film()), Gate::closed());
     mock.script("create", [Answer::GatedUsual(gate.clone())]);
     {
         let executor = stage.executor(&aliyun);
@@ -83,7 +83,7 @@ async fn a_create_that_nobody_saw_answered_is_not_sent_again() {
 async fn one_that_is_known_by_our_id_is_sent_again_with_the_same_id() {
     let (stage, mock) = (Stage::new().await, Mock::start(ZhipuaiCloud::default()).await);
     let zhipu = settings(&mock, ProviderKind::Zhipuai, &[("a", None), ("b", None)]);
-    let work = stage.work(&film_of(ProviderKind::Zhipuai, "cogvideox-3", Some(5)));
+    let work = Stage::work(&film_of(ProviderKind::Zhipuai, "cogvideox-3", Some(5)));
     let gate = Gate::closed();
     // The provider never sees what stands before the gate.
     mock.script("create", [Answer::Gated(gate.clone(), Box::new(Answer::Json(500, json!({}))))]);
@@ -106,7 +106,7 @@ async fn one_that_is_known_by_our_id_is_sent_again_with_the_same_id() {
 async fn the_deadline_counts_from_the_create_across_servers() {
     let (stage, mock) = (Stage::new().await, Mock::start(AliyunCloud).await);
     let aliyun = settings(&mock, ProviderKind::Aliyun, &[("a", None)]);
-    let (work, gate) = (stage.work(&film()), Gate::closed());
+    let (work, gate) = (Stage::work(&film()), Gate::closed());
     mock.script("poll", [Answer::GatedUsual(gate.clone())]);
     {
         let executor = stage.executor(&aliyun);
@@ -129,11 +129,11 @@ async fn one_that_was_turned_away_is_sent_by_the_next_server() {
     let (stage, mock) = (Stage::new().await, Mock::start(AliyunCloud).await);
     let aliyun = settings(&mock, ProviderKind::Aliyun, &[("a", None)]);
     mock.script("create", [Answer::Json(401, json!({ "code": "InvalidApiKey", "message": "no" }))]);
-    let work = stage.work(&film());
+    let work = Stage::work(&film());
     assert_eq!(failed(stage.executor(&aliyun).run(work.clone()).await).0, ErrorCode::ProviderUnavailable);
     completed(stage.executor(&aliyun).run(again(&work)).await);
     // What the provider refused is not.
-    let refused = stage.work(&film());
+    let refused = Stage::work(&film());
     mock.script("create", [Answer::Json(400, json!({ "code": "InvalidParameter", "message": "no" }))]);
     assert_eq!(failed(stage.executor(&aliyun).run(refused.clone()).await).0, ErrorCode::ProviderRefused);
     let (code, message, cost) = failed(stage.executor(&aliyun).run(again(&refused)).await);

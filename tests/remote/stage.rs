@@ -75,7 +75,7 @@ impl Stage {
     }
 
     /// A first attempt at a task.
-    pub(crate) fn work(&self, request: &RemoteRequest) -> RemoteWork {
+    pub(crate) fn work(request: &RemoteRequest) -> RemoteWork {
         let job = Job {
             id: JobId::generate(),
             user: "ann".parse().unwrap(),
@@ -97,6 +97,7 @@ impl Stage {
             request: request.clone(),
             attempt: Attempt::new(&job, 0, 1),
             job,
+            has_next_target: false,
             stop: CancellationToken::new(),
             leave: CancellationToken::new(),
             progress: Arc::new(|_| {}),
@@ -105,7 +106,7 @@ impl Stage {
 
     /// Runs a first attempt to its end.
     pub(crate) async fn run(&self, settings: &ProviderSettings, request: &RemoteRequest) -> RemoteEnding {
-        self.executor(settings).run(self.work(request)).await
+        self.executor(settings).run(Self::work(request)).await
     }
 
     /// The calls of the ledger, the oldest first.

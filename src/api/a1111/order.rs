@@ -212,6 +212,7 @@ mod tests {
         ModelDescription {
             id: "demo".parse().unwrap(),
             kind: ModelKind::Image,
+            provider: "local".to_owned(),
             family: "sdxl".to_owned(),
             parameters: 1,
             weight_file_bytes: 1,

@@ -68,6 +68,8 @@ pub enum ErrorKind {
     DeliveryNotFound,
     /// No such device.
     DeviceNotFound,
+    /// No such provider, or no such key of it.
+    ProviderNotFound,
     /// The route does not know the method.
     MethodNotAllowed,
     /// The task has not (successfully) ended.
@@ -149,6 +151,7 @@ impl ErrorKind {
             Self::KeyNotFound => same(S::NOT_FOUND, "key_not_found", REQUEST),
             Self::DeliveryNotFound => same(S::NOT_FOUND, "delivery_not_found", REQUEST),
             Self::DeviceNotFound => same(S::NOT_FOUND, "device_not_found", REQUEST),
+            Self::ProviderNotFound => same(S::NOT_FOUND, "provider_not_found", REQUEST),
             Self::MethodNotAllowed => same(S::METHOD_NOT_ALLOWED, "method_not_allowed", REQUEST),
             Self::NotReady => same(S::CONFLICT, "not_ready", REQUEST),
             Self::AlreadyEnded => same(S::CONFLICT, "already_ended", REQUEST),

@@ -24,6 +24,8 @@ pub(in crate::api) struct ModelDocument {
     /// Its architecture.
     #[schema(example = "sdxl")]
     family: String,
+    /// `local`, `route`, or who makes it in this server's stead.
+    provider: String,
     /// Weights in all.
     parameters: u64,
     /// Bytes of its files.
@@ -117,12 +119,14 @@ pub(in crate::api) struct ModelList {
 
 impl From<ModelDescription> for ModelDocument {
     fn from(model: ModelDescription) -> Self {
-        let ModelDescription { id, kind, family, parameters, weight_file_bytes, created, limits, inpainting, video } = model;
+        let ModelDescription { id, kind, family, provider, parameters, weight_file_bytes, created, limits, inpainting, video } =
+            model;
         let created_at = UnixMs(created.saturating_mul(1000)).to_string();
         Self {
             id: id.to_string(),
             kind,
             family,
+            provider,
             parameters,
             weight_file_bytes,
             created_at,

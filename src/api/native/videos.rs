@@ -222,7 +222,9 @@ impl GenerateVideoRequest {
             decode_chunk_size: whole(self.decode_chunk_size),
             seed: whole(self.seed),
         };
-        Ok((commission, FilmOrder { parameters, images, audio, image_model, priority, idempotency_key, callback }))
+        let order =
+            FilmOrder { parameters, images, audio, image_model, priority, idempotency_key, callback, ..FilmOrder::default() };
+        Ok((commission, order))
     }
 
     /// Fields that are part of the API but not of this version are refused, never ignored.

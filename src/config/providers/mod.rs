@@ -12,7 +12,7 @@ use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
 use super::{ConfigError, yaml};
 use crate::domain::{
@@ -114,7 +114,8 @@ fn resolve(document: ProvidersDocument, variables: &Variables) -> Result<Provide
         }
         let keys = keys_of_environment(kind, variables)?;
         if !keys.is_empty() {
-            settings.providers.insert(id, ProviderEntry { is_enabled: true, keys, ..ProviderEntry::of_kind(kind) });
+            let base_url = address_of_environment(kind, variables)?;
+            settings.providers.insert(id, ProviderEntry { is_enabled: true, keys, base_url, ..ProviderEntry::of_kind(kind) });
         }
     }
     Ok(settings)
@@ -154,7 +155,10 @@ fn entry(id: &ProviderId, section: ProviderSection, variables: &Variables) -> Re
     entry.is_enabled = is_wanted && !entry.keys.is_empty();
     entry.models = models(section.models)?;
     entry.prices = prices(section.prices)?;
-    entry.base_url = section.base_url.map(|url| url.0);
+    entry.base_url = match section.base_url {
+        Some(url) => Some(url.0),
+        None => address_of_environment(kind, variables)?,
+    };
     entry.deadline_seconds = section.deadline_seconds.map(|seconds| seconds.0 as u32);
     entry.poll = PollSettings {
         first_pause_ms: section.poll.first_seconds.map(|pause| pause.0),
@@ -194,6 +198,13 @@ fn keys(sections: Vec<KeySection>, variables: &Variables, is_used: bool) -> Resu
 fn keys_of_environment(kind: ProviderKind, variables: &Variables) -> Result<Vec<AccountKey>, String> {
     let secret = kind.key_variable().and_then(|name| variables.get(name));
     secret.map(|secret| Ok(AccountKey { id: numbered(0)?, secret: secret.clone(), max_concurrent: None })).into_iter().collect()
+}
+
+/// The address that the environment has for a kind.
+fn address_of_environment(kind: ProviderKind, variables: &Variables) -> Result<Option<String>, String> {
+    let Some((name, text)) = kind.address_variable().and_then(|name| Some((name, variables.get(name)?))) else { return Ok(None) };
+    let read: Result<document::BaseUrl, &str> = text.expose_secret().to_owned().try_into();
+    read.map(|url| Some(url.0)).map_err(|reason| format!("{name}: {reason}"))
 }
 
 /// What a key is called that nobody gave a name: `key-1`.

@@ -170,7 +170,10 @@ impl Run<'_> {
             let changed = self.inner.room_changed();
             let (lease, trial) = match self.station.admit(now, &tried) {
                 Admission::Yes(lease, trial) if creates < MOST_CREATES => (lease, trial),
-                Admission::Later(until) if until.is_none_or(|until| until.0 - now.0 <= PATIENCE_MS) => {
+                Admission::Later(until)
+                    if !(self.work.has_next_target && last.is_some())
+                        && until.is_none_or(|until| until.0 - now.0 <= PATIENCE_MS) =>
+                {
                     self.pause(changed, until.map(|until| until.0 - now.0)).await;
                     continue;
                 }

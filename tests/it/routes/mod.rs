@@ -14,6 +14,7 @@ mod openai_edits;
 mod openai_images;
 mod openai_tasks;
 mod openai_videos;
+mod remote;
 mod server;
 mod tasks;
 mod tenants;

@@ -239,7 +239,7 @@ fn rendered(answer: Answer) -> Response {
             with(status, "application/json", Body::from_stream(futures_util::stream::iter(parts)))
         }
         Answer::Flood(status) => {
-            let part = || Ok::<_, std::io::Error>(Bytes::from_static(&[b'x'; 65_536]));
+            let part = || Ok::<_, std::io::Error>(Bytes::from_static(&[b'x'; 8192]));
             with(status, "application/json", Body::from_stream(futures_util::stream::repeat_with(part).boxed()))
         }
         Answer::Gated(..) | Answer::GatedUsual(_) | Answer::Usual => panic!("answers were resolved before"),

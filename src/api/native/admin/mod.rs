@@ -6,7 +6,9 @@ pub(in crate::api) mod models;
 mod page;
 mod policy_document;
 pub(in crate::api) mod projects;
+pub(in crate::api) mod providers;
 pub(in crate::api) mod queue;
+pub(in crate::api) mod routes;
 pub(in crate::api) mod usage;
 pub(in crate::api) mod users;
 

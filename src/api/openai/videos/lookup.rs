@@ -67,7 +67,7 @@ pub(in crate::api) struct DeletedVideo {
 /// The job of a video of the caller.
 pub(super) async fn find(state: &ApiState, principal: &Principal, id: &str) -> Result<Job, ApiError> {
     let job = state.jobs.get(principal, parse_task_id(id)?).await?;
-    if job.request.film().is_none() {
+    if job.request.kind() != JobKind::Film {
         return Err(ApiError::new(ErrorKind::TaskNotFound, format!("no video {id}")));
     }
     Ok(job)

@@ -4,7 +4,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::api::error::ApiError;
-use crate::domain::{ErrorCode, Job, JobState, UnixMs};
+use crate::domain::{ErrorCode, Job, JobKind, JobRequest, JobState, UnixMs};
 
 /// A video.
 #[derive(Debug, Serialize, ToSchema)]
@@ -54,7 +54,10 @@ pub(in crate::api) struct VideoError {
 impl VideoObject {
     /// The video of a job; a job of another kind is none.
     pub(in crate::api) fn of(job: &Job) -> Option<Self> {
-        let film = job.request.film()?;
+        if job.request.kind() != JobKind::Film {
+            return None;
+        }
+        let facts = VideoRequestFacts::of(job);
         let (status, error) = match job.state {
             JobState::Queued => ("queued", None),
             JobState::Running => ("in_progress", None),
@@ -71,23 +74,22 @@ impl VideoObject {
                 ("failed", Some(VideoError { code: "cancelled".to_owned(), message }))
             }
         };
-        let prompts: Vec<&str> = film.scenes.iter().map(|scene| scene.prompt.as_str()).filter(|text| !text.is_empty()).collect();
         // Whoever reads 100 expects a file; the last step is done before it is kept.
         let progress = if job.state == JobState::Completed { 100 } else { job.progress.percent().min(99) };
         Some(Self {
             id: job.id.to_string(),
             object: "video",
-            model: film.model.to_string(),
+            model: job.request.model().to_string(),
             status,
             progress,
             created_at: job.created.seconds(),
             completed_at: job.finished.filter(|_| job.state == JobState::Completed).map(UnixMs::seconds),
             expires_at: None,
             error,
-            prompt: (!prompts.is_empty()).then(|| prompts.join("\n")),
+            prompt: (!facts.prompt.is_empty()).then_some(facts.prompt),
             remixed_from_video_id: job.retry_of.map(|id| id.to_string()),
-            seconds: seconds(film.duration_ms()),
-            size: format!("{}x{}", film.width, film.height),
+            seconds: seconds(facts.duration_ms),
+            size: facts.size,
             seed: job.request.seed(),
         })
     }
@@ -95,6 +97,44 @@ impl VideoObject {
     /// The same where the job has been found to be a film.
     pub(in crate::api) fn of_film(job: &Job) -> Result<Self, ApiError> {
         Self::of(job).ok_or_else(|| ApiError::internal("a video's job is no film"))
+    }
+}
+
+/// What a film's request says, whoever makes it; once it is there, what it is.
+struct VideoRequestFacts {
+    prompt: String,
+    duration_ms: i64,
+    /// Width and height, or the provider's tier or shape; empty where it chooses.
+    size: String,
+}
+
+impl VideoRequestFacts {
+    fn of(job: &Job) -> Self {
+        let asked = Self::asked(job.request.target(0));
+        let made = job.result.as_ref().and_then(|result| result.artifacts.first());
+        match made.and_then(|artifact| Some((artifact, artifact.video.as_ref()?))) {
+            Some((artifact, video)) if job.request.film().is_none() => {
+                Self { duration_ms: video.duration_ms, size: format!("{}x{}", artifact.width, artifact.height), ..asked }
+            }
+            _ => asked,
+        }
+    }
+
+    fn asked(request: &JobRequest) -> Self {
+        match request {
+            JobRequest::Film(film) => {
+                let prompts: Vec<&str> =
+                    film.scenes.iter().map(|scene| scene.prompt.as_str()).filter(|text| !text.is_empty()).collect();
+                let size = format!("{}x{}", film.width, film.height);
+                Self { prompt: prompts.join("\n"), duration_ms: film.duration_ms(), size }
+            }
+            JobRequest::Remote(remote) => Self {
+                prompt: remote.prompt.clone(),
+                duration_ms: remote.duration_ms(),
+                size: remote.frame.map(|frame| frame.to_string()).unwrap_or_default(),
+            },
+            JobRequest::Image(_) | JobRequest::Routed(_) => Self { prompt: String::new(), duration_ms: 0, size: String::new() },
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use super::{Order, VideoArguments};
 use crate::app::films::film_tools;
 use crate::cli::failure::{Failure, OrFail, Outcome};
 use crate::cli::models::{self, FoundModel};
-use crate::config::{Config, Environment};
+use crate::config::Config;
 use crate::domain::film::InputFile;
 use crate::domain::plan::{PlannedTask, TaskRole, plan};
 use crate::domain::{
@@ -33,16 +33,19 @@ use crate::models::{IdentityCache, ModelIdentity, files_fingerprint};
 use crate::storage::ArtifactStorage;
 
 /// Checks the request, loads the models, makes the film and writes the file.
-pub(super) fn generate(arguments: &VideoArguments, order: Order, output: &FilmFile, out: &mut (dyn Write + Send)) -> Outcome {
-    let mut flags = arguments.common.flags();
-    flags.device.clone_from(&arguments.device);
-    let config = Config::load(&flags, Environment::read()?)?;
-    let model = models::find(&config, "--model", &arguments.model)?;
+pub(super) fn generate(
+    config: &Config,
+    arguments: &VideoArguments,
+    order: Order,
+    output: &FilmFile,
+    out: &mut (dyn Write + Send),
+) -> Outcome {
+    let model = models::find(config, "--model", &arguments.model)?;
     let needs_keyframes = order.parameters.scenes.iter().any(|scene| scene.image_size.is_none());
     let named = arguments.image_model.as_deref();
     // One that is named is looked for even where nothing needs it.
-    let image_model = if needs_keyframes || named.is_some() { image_model(&config, named)? } else { None };
-    let tools = film_tools(&config)?;
+    let image_model = if needs_keyframes || named.is_some() { image_model(config, named)? } else { None };
+    let tools = film_tools(config)?;
     let Order { parameters, images, audio } = order;
     let film = resolve_film_request(
         parameters,
@@ -58,7 +61,7 @@ pub(super) fn generate(arguments: &VideoArguments, order: Order, output: &FilmFi
     let storage = ArtifactStorage::local(&directory.0.join("storage")).or_fail()?;
     let film = with_files(film, &storage, images, audio)?;
     let (work, frames) = (&*directory.0, arguments.frames_dir.as_deref());
-    let made = Studio { config: &config, model, image_model, storage, tools, work, frames }.make(film, output)?;
+    let made = Studio { config, model, image_model, storage, tools, work, frames }.make(film, output)?;
     report(&made, output, out)
 }
 
@@ -270,7 +273,8 @@ fn write_frames(directory: &Path, made: &TaskOutput, goes_on: bool, mut number: 
 }
 
 /// A job as a server would have it: attempts at its tasks name their files after it.
-fn job(request: &JobRequest) -> Job {
+/// A job of nobody but this process.
+pub(super) fn job(request: &JobRequest) -> Job {
     let Ok(user) = "local".parse() else { unreachable!("a plain word is a user's name") };
     Job {
         id: JobId::generate(),

@@ -2,6 +2,7 @@
 
 mod local;
 mod output;
+mod provider;
 mod remote;
 mod scenes_file;
 
@@ -17,6 +18,9 @@ use self::scenes_file::ScenesFile;
 use super::super::failure::{Failure, OrFail, Outcome};
 use super::super::options::CommonOptions;
 use super::read_init_image;
+use crate::cli::models;
+use crate::config::{Config, Environment};
+use crate::domain::ModelId;
 use crate::media::video::probe_audio;
 use crate::models::film_parameters::{FilmParameters, SceneParameters};
 use crate::models::film_size::AskedSize;
@@ -132,7 +136,20 @@ pub(in crate::cli) fn run(arguments: &VideoArguments, out: &mut (dyn Write + Sen
         let body = remote::body(&arguments.model, arguments.image_model.as_deref(), &order);
         crate::cli::runtime()?.block_on(remote::generate(&server, &body, arguments, &output, out))
     } else {
-        local::generate(arguments, order, &output, out)
+        let mut flags = arguments.common.flags();
+        flags.device.clone_from(&arguments.device);
+        let config = Config::load(&flags, Environment::read()?)?;
+        // A model of this machine's goes before a provider's of the same name, as on a server.
+        let id: Option<ModelId> = arguments.model.parse().ok().filter(|_| !Path::new(&arguments.model).exists());
+        if let Some(id) = id
+            && models::catalog(&config)?.describe(&id).is_err()
+        {
+            let runtime = crate::cli::runtime()?;
+            if let Some((providers, offered)) = runtime.block_on(provider::find(&config, id.as_str()))? {
+                return runtime.block_on(provider::generate(&providers, &offered, arguments, order, &output, out));
+            }
+        }
+        local::generate(&config, arguments, order, &output, out)
     }
 }
 

@@ -1,0 +1,216 @@
+//! Models of providers, and routes to several, through the API.
+
+use axum::http::{Method, StatusCode};
+use framewright::domain::{AccountKey, PollSettings, Price, ProviderEntry, ProviderKind, ProviderSettings};
+use framewright::ledger::{CallFilter, ProviderCall};
+use framewright::routes::{Route, RouteTarget, Strategy};
+use rstest::rstest;
+use secrecy::SecretString;
+use serde_json::{Value, json};
+
+use crate::harness::{Options, TestServer, egress};
+use crate::providers::{AliyunCloud, Answer, Gate, MinimaxCloud, Mock};
+
+/// What stands in no answer, error, log or row.
+const CANARY: &str = "sk-canary-0123456789-of-the-provider";
+
+fn entry(kind: ProviderKind, mock: &Mock, per_second: &str) -> ProviderEntry {
+    let path = if kind == ProviderKind::Aliyun { "/api/v1" } else { "" };
+    let key = AccountKey { id: "main".parse().unwrap(), secret: SecretString::from(CANARY), max_concurrent: None };
+    ProviderEntry {
+        is_enabled: true,
+        base_url: Some(format!("{}{path}", mock.base())),
+        keys: vec![key],
+        prices: vec![Price { per_second: per_second.parse().unwrap(), ..Price::default() }],
+        poll: PollSettings { first_pause_ms: Some(1), most_pause_ms: Some(2) },
+        ..ProviderEntry::of_kind(kind)
+    }
+}
+
+/// The providers' part of a server's options: MiniMax at 0.05, Aliyun at 0.24 a second.
+fn providers(minimax: &Mock, aliyun: &Mock) -> ProviderSettings {
+    ProviderSettings {
+        currency: "EUR".to_owned(),
+        providers: [
+            ("minimax".parse().unwrap(), entry(ProviderKind::Minimax, minimax, "0.05")),
+            ("aliyun".parse().unwrap(), entry(ProviderKind::Aliyun, aliyun, "0.24")),
+        ]
+        .into(),
+    }
+}
+
+fn target(provider: Option<&str>, model: &str) -> RouteTarget {
+    RouteTarget { provider: provider.map(|name| name.parse().unwrap()), model: model.parse().unwrap(), weight: 1 }
+}
+
+/// `best-video`: MiniMax, then Aliyun, then this server.
+fn route(strategy: Strategy) -> Route {
+    Route {
+        name: "best-video".parse().unwrap(),
+        strategy,
+        targets: vec![
+            target(Some("minimax"), "MiniMax-Hailuo-02"),
+            target(Some("aliyun"), "wan2.6-t2v"),
+            target(None, "demo-svd"),
+        ],
+    }
+}
+
+async fn server(minimax: &Mock, aliyun: &Mock, routes: Vec<Route>) -> TestServer {
+    let options =
+        Options { providers: providers(minimax, aliyun), routes, egress: egress(&["127.0.0.1/32"]), ..Options::default() };
+    TestServer::start_with(options).await
+}
+
+async fn submitted(server: &TestServer, body: &Value) -> String {
+    let answer = server.post("/api/v1/videos/generate", body).await;
+    assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.text());
+    answer.json()["task_id"].as_str().unwrap().to_owned()
+}
+
+/// The document of a film that was made.
+async fn made(server: &TestServer, body: &Value) -> Value {
+    let task = submitted(server, body).await;
+    server.wait(&task).await;
+    let task = server.get(&format!("/api/v1/tasks/{task}")).await.json();
+    assert_eq!(task["status"], "completed", "{task:#}");
+    task
+}
+
+async fn calls(server: &TestServer) -> Vec<ProviderCall> {
+    let mut calls = server.state.ledger.page(&CallFilter::default(), None, 1000).await.unwrap();
+    calls.reverse();
+    calls
+}
+
+fn scenes(model: &str) -> Value {
+    json!({"model": model, "scenes": [{"id": "one", "prompt": "a ship", "duration": 10}]})
+}
+
+#[tokio::test]
+async fn a_provider_makes_a_film_as_this_server_would() {
+    let (minimax, aliyun) = (Mock::start(MinimaxCloud).await, Mock::start(AliyunCloud).await);
+    let server = server(&minimax, &aliyun, Vec::new()).await;
+    let models = server.get("/api/v1/models").await.json();
+    let listed = |id: &str| models["models"].as_array().unwrap().iter().find(|model| model["id"] == id).cloned().unwrap();
+    assert_eq!(listed("MiniMax-Hailuo-02")["provider"], "minimax");
+    assert_eq!(listed("demo-svd")["provider"], "local");
+
+    let estimate = server.post("/api/v1/estimate", &scenes("MiniMax-Hailuo-02")).await.json();
+    assert_eq!((&estimate["allowed"], &estimate["cost"]), (&json!(true), &json!(0.5)), "{estimate:#}");
+    let task = made(&server, &scenes("MiniMax-Hailuo-02")).await;
+    let manifest = &task["result"]["manifest"];
+    assert_eq!((&manifest["provider"], &manifest["cost"]["amount"]), (&json!("minimax"), &json!("0.5")));
+    assert_eq!(manifest["cost"]["currency"], "EUR");
+    let path = task["result"]["outputs"][0]["local_path"].as_str().unwrap();
+    assert!(path.starts_with("videos/minimax_20260102_030405_0_") && path.strip_suffix(".mp4").is_some(), "{path}");
+    assert_eq!(minimax.recorded("create")[0].json()["duration"], 10);
+
+    // On OpenAI's surface too, where the length is a text.
+    let video = server.post("/v1/videos", &json!({"model": "MiniMax-Hailuo-02", "prompt": "a ship", "seconds": "6"})).await;
+    assert_eq!(video.status, StatusCode::OK, "{}", video.text());
+    let id = video.json()["id"].as_str().unwrap().to_owned();
+    server.wait(&id).await;
+    let video = server.get(&format!("/v1/videos/{id}")).await.json();
+    assert_eq!((&video["status"], &video["model"]), (&json!("completed"), &json!("MiniMax-Hailuo-02")), "{video:#}");
+    let content = server.get(&format!("/v1/videos/{id}/content")).await;
+    assert_eq!((content.status, content.header("content-type")), (StatusCode::OK, "video/mp4"));
+}
+
+#[rstest]
+#[case::length(json!({"model": "MiniMax-Hailuo-02", "scenes": [{"id": "a", "prompt": "x", "duration": 7}]}), "7")]
+#[case::steps(json!({"model": "MiniMax-Hailuo-02", "num_inference_steps": 4, "scenes": [{"id": "a", "prompt": "x"}]}), "num_inference_steps")]
+#[case::scenes(json!({"model": "MiniMax-Hailuo-02", "scenes": [{"id": "a", "prompt": "x"}, {"id": "b", "prompt": "y"}]}), "scenes")]
+#[case::prompt(json!({"model": "MiniMax-Hailuo-02", "scenes": [{"id": "a", "prompt": "x".repeat(2001), "duration": 6}]}), "prompt")]
+#[tokio::test]
+async fn what_a_provider_cannot_do_is_refused_before_anything_is_sent(#[case] body: Value, #[case] named: &str) {
+    let (minimax, aliyun) = (Mock::start(MinimaxCloud).await, Mock::start(AliyunCloud).await);
+    let server = server(&minimax, &aliyun, Vec::new()).await;
+    let answer = server.post("/api/v1/videos/generate", &body).await;
+    assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY, "{}", answer.text());
+    assert!(answer.json()["detail"].as_str().unwrap().contains(named), "{}", answer.text());
+    assert!(minimax.recorded("create").is_empty() && calls(&server).await.is_empty());
+}
+
+#[tokio::test]
+async fn whoever_of_a_route_is_left_makes_the_film_and_the_ledger_adds_up() {
+    let (minimax, aliyun) = (Mock::start(MinimaxCloud).await, Mock::start(AliyunCloud).await);
+    let server = server(&minimax, &aliyun, vec![route(Strategy::Fallback)]).await;
+    let first = made(&server, &scenes("best-video")).await;
+    assert_eq!(first["model"], "best-video");
+    drop(minimax);
+    let second = made(&server, &scenes("best-video")).await;
+    let third = made(&server, &scenes("best-video")).await;
+    drop(aliyun);
+    let fourth = made(&server, &scenes("best-video")).await;
+    let makers: Vec<&str> =
+        [&first, &second, &third].map(|task| task["result"]["manifest"]["provider"].as_str().unwrap_or_default()).into();
+    assert_eq!(makers, ["minimax", "aliyun", "aliyun"]);
+    assert_eq!(fourth["result"]["manifest"]["scenes"][0]["id"], "one", "made here: {fourth:#}");
+
+    // 10 s at 0.05, twice the 5 s at 0.24 that Aliyun says it made, nothing here: to the millionth.
+    let calls = calls(&server).await;
+    let settled: i64 = calls.iter().map(|call| call.settled.unwrap().get()).sum();
+    assert_eq!(settled, 500_000 + 2 * 1_200_000, "{calls:#?}");
+    let costs = [&first, &second, &third].map(|task| task["result"]["manifest"]["cost"]["micros"].as_i64().unwrap());
+    assert_eq!(costs.iter().sum::<i64>(), settled);
+    let usage = server.get("/api/v1/usage").await.json();
+    let cost = usage["quotas"].as_array().unwrap().iter().find(|quota| quota["meter"] == "cost_micros").cloned();
+    assert_eq!(cost.map(|cost| cost["used"].clone()), Some(json!(2_900_000)), "{usage:#}");
+}
+
+#[rstest]
+#[case(Strategy::Cheapest, "demo")]
+#[case(Strategy::Fallback, "minimax")]
+#[tokio::test]
+async fn strategies_choose_whom_to_try_first(#[case] strategy: Strategy, #[case] expected: &str) {
+    let (minimax, aliyun) = (Mock::start(MinimaxCloud).await, Mock::start(AliyunCloud).await);
+    let server = server(&minimax, &aliyun, vec![route(strategy)]).await;
+    let task = made(&server, &scenes("best-video")).await;
+    let manifest = &task["result"]["manifest"];
+    assert_eq!(manifest["provider"].as_str().unwrap_or("demo"), expected, "{manifest:#}");
+}
+
+#[tokio::test]
+async fn a_prompt_that_one_provider_refused_is_carried_to_no_other() {
+    let (minimax, aliyun) = (Mock::start(MinimaxCloud).await, Mock::start(AliyunCloud).await);
+    let refused = json!({"task_id": "", "base_resp": {"status_code": 1026, "status_msg": "sensitive"}});
+    minimax.always("create", Answer::Json(200, refused));
+    let server = server(&minimax, &aliyun, vec![route(Strategy::Fallback)]).await;
+    let task = submitted(&server, &scenes("best-video")).await;
+    server.wait(&task).await;
+    let task = server.get(&format!("/api/v1/tasks/{task}")).await.json();
+    assert_eq!((&task["status"], &task["error"]["code"]), (&json!("failed"), &json!("moderation_blocked")), "{task:#}");
+    assert!(aliyun.recorded("create").is_empty());
+}
+
+#[tokio::test]
+async fn a_film_at_a_provider_is_cancelled_there() {
+    let (minimax, aliyun) = (Mock::start(MinimaxCloud).await, Mock::start(AliyunCloud).await);
+    let gate = Gate::closed();
+    aliyun.script("poll", [Answer::GatedUsual(gate.clone())]);
+    let server = server(&minimax, &aliyun, Vec::new()).await;
+    let task = submitted(&server, &scenes("wan2.6-t2v")).await;
+    gate.reached().await;
+    let cancelled = server.send(server.request(Method::POST, &format!("/api/v1/tasks/{task}/cancel"), None)).await;
+    assert_eq!(cancelled.status, StatusCode::OK, "{}", cancelled.text());
+    gate.open();
+    server.wait(&task).await;
+    assert_eq!(server.get(&format!("/api/v1/tasks/{task}")).await.json()["status"], "cancelled");
+    assert_eq!(calls(&server).await.len(), 1);
+}
+
+#[tokio::test]
+async fn no_key_shows_itself() {
+    let (minimax, aliyun) = (Mock::start(MinimaxCloud).await, Mock::start(AliyunCloud).await);
+    let refused = json!({"task_id": "", "base_resp": {"status_code": 1004, "status_msg": format!("bad key {CANARY}")}});
+    minimax.always("create", Answer::Json(200, refused));
+    let server = server(&minimax, &aliyun, Vec::new()).await;
+    let task = submitted(&server, &scenes("MiniMax-Hailuo-02")).await;
+    server.wait(&task).await;
+    let shown = server.get(&format!("/api/v1/tasks/{task}")).await.text();
+    assert!(shown.contains("failed") && !shown.contains("canary"), "{shown}");
+    let debug = format!("{:?}{:?}", server.state, calls(&server).await);
+    assert!(!debug.contains("canary"));
+    assert_eq!(minimax.recorded("create")[0].header("authorization"), format!("Bearer {CANARY}"));
+}
