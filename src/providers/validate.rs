@@ -245,6 +245,7 @@ impl Check<'_> {
                 match (possible, asked) {
                     (Some((tier, ratio)), _) => Ok(FrameChoice::TierAndRatio(tier, ratio)),
                     (None, Some(frame)) if ratios.is_empty() => self.refuse("size", frame, listed(tiers)),
+                    (None, Some(frame)) if tiers.is_empty() => self.refuse("size", frame, listed(ratios)),
                     (None, Some(frame)) => self.refuse("size", frame, format!("{} with {}", listed(tiers), listed(ratios))),
                     (None, None) => Ok(FrameChoice::Untold),
                 }

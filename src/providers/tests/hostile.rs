@@ -6,6 +6,9 @@ use serde_json::{Value, json};
 use super::{NOW, RUNNING, answered, providers, task};
 use crate::providers::*;
 
+/// How many answers there are.
+const GOOD_ANSWERS: usize = 20;
+
 /// Answers that are as they should be, to be spoiled.
 fn good_answers() -> Vec<Value> {
     vec![
@@ -26,6 +29,11 @@ fn good_answers() -> Vec<Value> {
         json!({ "file": { "file_id": 1768, "download_url": "https://host/x.mp4" }, "base_resp": { "status_code": 0 } }),
         json!({ "task": { "id": "7", "status": "succeeded", "content": { "url": "https://host/x.mp4" }, "usage": { "total_seconds": 5 } } }),
         json!({ "type": "error", "error": { "type": "rate_limit_error", "message": "slow (1002)", "http_code": "429" } }),
+        json!({ "code": 0, "message": "m", "data": { "task_id": "7", "task_status": "submitted", "created_at": 7 } }),
+        json!({ "code": 0, "data": { "task_status": "succeed", "task_result": { "videos": [{ "url": "https://host/x.mp4", "duration": "5" }] } } }),
+        json!({ "code": 1301, "message": "no", "request_id": "r" }),
+        json!({ "id": "7", "status": "SUCCEEDED", "output": ["https://host/x.mp4"] }),
+        json!({ "id": "7", "status": "FAILED", "failure": "no", "failureCode": "SAFETY.INPUT.TEXT" }),
     ]
 }
 
@@ -34,7 +42,7 @@ fn read_everywhere(status: u16, body: &[u8]) {
     let response = answered(status, body);
     let file = RemoteResult { source: ResultSource::File("7".to_owned()), kind: ResultKind::Video, seconds: None, size: None };
     for provider in providers() {
-        for model in ["wan2.7-t2v", "cogvideox-3", "cogview-4", "MiniMax-Hailuo-02", "MiniMax-H3"] {
+        for model in ["wan2.7-t2v", "cogvideox-3", "cogview-4", "MiniMax-Hailuo-02", "MiniMax-H3", "kling-v1", "gen4.5"] {
             if let Ok(Created::Accepted { task: id, .. }) = provider.read_created(model, &response) {
                 let task = RemoteTask { id, ..task(model) };
                 assert!(provider.poll(&task, NOW).is_ok(), "a task that was read can be polled");
@@ -110,7 +118,7 @@ proptest! {
     #[test]
     fn no_spoiled_answer_makes_a_reader_panic(
         status in status(),
-        which in 0_usize..15,
+        which in 0_usize..GOOD_ANSWERS,
         place in 0_usize..14,
         wrong in wrong_value(),
     ) {
@@ -121,7 +129,7 @@ proptest! {
 
     #[test]
     fn no_answer_that_is_cut_off_or_has_a_wrong_byte_makes_a_reader_panic(
-        which in 0_usize..15,
+        which in 0_usize..GOOD_ANSWERS,
         cut in 0_usize..400,
         byte in any::<u8>(),
     ) {
@@ -136,13 +144,13 @@ proptest! {
 
 #[test]
 fn the_good_answers_are_all_tried() {
-    assert_eq!(good_answers().len(), 15);
+    assert_eq!(good_answers().len(), GOOD_ANSWERS);
 }
 
 #[test]
 fn a_create_whose_answer_cannot_be_read_is_of_unknown_outcome() {
     for provider in providers() {
-        for model in ["wan2.7-t2v", "cogvideox-3", "cogview-4", "MiniMax-Hailuo-02", "MiniMax-H3"] {
+        for model in ["wan2.7-t2v", "cogvideox-3", "cogview-4", "MiniMax-Hailuo-02", "MiniMax-H3", "kling-v1", "gen4.5"] {
             for body in ["", "{", "[]", "{}", "<html>", "null", r#"{"output":{}}"#, r#"{"task_id":"../x","id":"../x"}"#] {
                 for status in [200, 201, 500, 502, 504] {
                     let failure = provider.read_created(model, &answered(status, body.as_bytes())).unwrap_err();

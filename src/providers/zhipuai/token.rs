@@ -1,13 +1,10 @@
 //! Signed tokens, the other way to authenticate: a JWT whose times are milliseconds.
 
-use base64::Engine;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use hmac::{Hmac, KeyInit, Mac};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
-use sha2::Sha256;
 
 use crate::domain::UnixMs;
+use crate::providers::json_web_token;
 
 /// How long a token is good, milliseconds: as long as the provider's own client has it.
 const LIFE_MS: i64 = 210_000;
@@ -20,17 +17,17 @@ pub(super) fn parts(key: &str) -> Option<(&str, &str)> {
 /// A token for a key at a time; none where the key has not the form `id.secret`.
 pub(super) fn sign(key: &SecretString, now: UnixMs) -> Option<SecretString> {
     let (id, secret) = parts(key.expose_secret())?;
-    let header = BASE64_URL_SAFE_NO_PAD.encode(r#"{"alg":"HS256","sign_type":"SIGN"}"#);
     let claims = json!({ "api_key": id, "exp": now.0.saturating_add(LIFE_MS), "timestamp": now.0 });
-    let signed = format!("{header}.{}", BASE64_URL_SAFE_NO_PAD.encode(claims.to_string()));
-    let mut hash = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).ok()?;
-    hash.update(signed.as_bytes());
-    let signature = BASE64_URL_SAFE_NO_PAD.encode(hash.finalize().into_bytes());
-    Some(SecretString::from(format!("{signed}.{signature}")))
+    json_web_token::sign(r#"{"alg":"HS256","sign_type":"SIGN"}"#, &claims, secret)
 }
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine;
+    use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+    use hmac::{Hmac, KeyInit, Mac};
+    use sha2::Sha256;
+
     use super::*;
 
     fn decoded(part: &str) -> String {
