@@ -278,6 +278,8 @@ pub struct PictureRule {
     pub most_aspect_percent: u32,
     /// Pixels of the first frame by those of the last, in percent, from and to.
     pub first_by_last_percent: Option<(u32, u32)>,
+    /// Whether links are taken, or only pictures themselves.
+    pub links: bool,
     /// Whether `oss://` links, from the provider's own store, are taken too.
     pub oss_links: bool,
 }
@@ -292,6 +294,7 @@ impl PictureRule {
         most_side: 65_536,
         most_aspect_percent: u32::MAX,
         first_by_last_percent: None,
+        links: true,
         oss_links: false,
     };
 }

@@ -81,7 +81,7 @@ pub trait Provider: Send + Sync {
 
     /// The call whose answer's body is a result itself, where that is to be had with the account's credential alone; none where its link
     /// opens for whoever has it, as with most. The body is a film or a picture of any length: [`WireRequest::most_answer_bytes`] is no
-    /// bound of it.
+    /// bound of it. Its credential is for this host alone: where the answer is a redirect, what it leads to is opened as a link.
     fn download(&self, _result: &RemoteResult, _now: UnixMs) -> Option<WireRequest> {
         None
     }

@@ -166,6 +166,9 @@ impl Check<'_> {
 
     fn picture(&self, rule: &PictureRule, picture: &Picture) -> Result<(), RequestRefusal> {
         match &picture.source {
+            PictureSource::Link(_) if !rule.links => {
+                return self.refuse("pictures", "a link", "the picture itself");
+            }
             PictureSource::Link(link) => {
                 let schemes: &[&str] = if rule.oss_links { &["https://", "http://", "oss://"] } else { &["https://", "http://"] };
                 let known = schemes.iter().any(|scheme| link.len() > scheme.len() && link.starts_with(scheme));

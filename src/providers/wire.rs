@@ -245,6 +245,20 @@ impl Account {
         url
     }
 
+    /// Whether an address that an answer told is the account's own, so that the key may go there: on the host of the base URL or below
+    /// it, over the same scheme and port.
+    pub(super) fn owns(&self, url: &Url) -> bool {
+        let (Some(own), Some(host)) = (self.base_url.host_str(), url.host_str()) else { return false };
+        let below = || host.strip_suffix(own).is_some_and(|front| front.ends_with('.'));
+        // Below an IP address there is nothing.
+        let is_name = matches!(self.base_url.host(), Some(url::Host::Domain(_)));
+        (host == own || (is_name && below()))
+            && url.scheme() == self.base_url.scheme()
+            && url.port_or_known_default() == self.base_url.port_or_known_default()
+            && url.username().is_empty()
+            && url.password().is_none()
+    }
+
     /// The key itself.
     pub(super) fn key(&self) -> &SecretString {
         &self.key
@@ -285,6 +299,29 @@ mod tests {
         for key in ["", "a b", "a\r\nX: 1", "schlüssel", &"k".repeat(4097)] {
             assert_eq!(account("https://host", key).unwrap_err(), AccountError::Key, "{key}");
         }
+    }
+
+    #[test]
+    fn the_key_goes_to_the_hosts_of_the_base_url_alone() {
+        let own = account("https://queue.fal.run", "k").unwrap();
+        for address in ["https://queue.fal.run/a/requests/7", "https://queue.fal.run:443/x", "https://eu.queue.fal.run/x"] {
+            assert!(own.owns(&Url::parse(address).unwrap()), "{address}");
+        }
+        for address in [
+            "http://queue.fal.run/x",
+            "https://queue.fal.run:8443/x",
+            "https://fal.run/x",
+            "https://evilqueue.fal.run/x",
+            "https://queue.fal.run.evil.example/x",
+            "https://user@queue.fal.run/x",
+            "https://queue.fal.run@evil.example/x",
+            "data:,x",
+        ] {
+            assert!(!own.owns(&Url::parse(address).unwrap()), "{address}");
+        }
+        let own = account("http://127.0.0.1:9/api", "k").unwrap();
+        assert!(own.owns(&Url::parse("http://127.0.0.1:9/other").unwrap()));
+        assert!(!own.owns(&Url::parse("http://127.0.0.1:10/api").unwrap()));
     }
 
     #[test]

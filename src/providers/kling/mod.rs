@@ -75,7 +75,7 @@ fn path(kind: GenerationKind) -> &'static str {
 }
 
 impl Provider for Kling {
-    fn name(&self) -> &str {
+    fn name(&self) -> &'static str {
         "kling"
     }
 

@@ -27,7 +27,7 @@ fn polled(known: Known, body: &Value) -> Result<Polled, ProviderFailure> {
     kling().read_polled(&task("kling-v1-6"), known, &answered(200, body.to_string().as_bytes()))
 }
 
-fn data(data: Value) -> Value {
+fn data(data: &Value) -> Value {
     json!({ "code": 0, "message": "SUCCEED", "request_id": "r", "data": data })
 }
 
@@ -152,19 +152,19 @@ fn words_of_tasks_that_have_not_ended(#[case] word: &str, #[case] state: Option<
     for before in [Underway::Queued, Underway::Running] {
         let unknown_word = state.is_none().then(|| word.to_owned());
         let expected = Polled::Underway { state: state.unwrap_or(before), progress_percent: None, unknown_word };
-        assert_eq!(polled(Known { state: before, polls: 1 }, &data(json!({ "task_status": word }))), Ok(expected));
+        assert_eq!(polled(Known { state: before, polls: 1 }, &data(&json!({ "task_status": word }))), Ok(expected));
     }
 }
 
 #[test]
 fn success_has_a_film_with_its_length_and_without_one_it_is_a_failure() {
-    let film = data(json!({ "task_id": "7", "task_status": "succeed",
+    let film = data(&json!({ "task_id": "7", "task_status": "succeed",
         "task_result": { "videos": [{ "id": "v", "url": "https://host/x.mp4", "duration": "5.1" }] } }));
     let Ok(Polled::Finished(finished)) = polled(RUNNING, &film) else { panic!("not finished") };
     let result = &finished.results[0];
     assert_eq!((finished.results.len(), result.kind, result.seconds), (1, ResultKind::Video, Some(5.1)));
     for result in [json!(null), json!({ "videos": [] }), json!({ "videos": [{ "url": "file:///x" }] }), json!({ "videos": {} })] {
-        let body = data(json!({ "task_status": "succeed", "task_result": result }));
+        let body = data(&json!({ "task_status": "succeed", "task_result": result }));
         let Ok(Polled::Failed(failure)) = polled(RUNNING, &body) else { panic!("not failed") };
         assert_eq!(failure.code, "no_result");
     }
@@ -174,18 +174,18 @@ fn success_has_a_film_with_its_length_and_without_one_it_is_a_failure() {
 #[case(json!({ "task_status": "failed", "task_status_msg": "risk control" }), "risk control")]
 #[case(json!({ "task_status": "failed" }), "the provider reported failed and no reason")]
 fn a_failed_task_says_why_where_it_does(#[case] body: Value, #[case] message: &str) {
-    let Ok(Polled::Failed(failure)) = polled(RUNNING, &data(body.clone())) else { panic!("not failed") };
+    let Ok(Polled::Failed(failure)) = polled(RUNNING, &data(&body)) else { panic!("not failed") };
     assert_eq!((failure.class, failure.message.as_str()), (TaskFailed, message));
-    assert_eq!(created(200, &data(body)).unwrap_err().class, TaskFailed);
+    assert_eq!(created(200, &data(&body)).unwrap_err().class, TaskFailed);
 }
 
 #[test]
 fn a_create_is_followed_by_its_task_id() {
-    let body = data(json!({ "task_id": "831", "task_status": "submitted", "created_at": 1_722_769_557_708_i64 }));
+    let body = data(&json!({ "task_id": "831", "task_status": "submitted", "created_at": 1_722_769_557_708_i64 }));
     assert_eq!(created(200, &body), Ok(Created::Accepted { task: "831".to_owned(), state: Underway::Queued }));
-    let body = data(json!({ "task_id": 831, "task_status": "processing" }));
+    let body = data(&json!({ "task_id": 831, "task_status": "processing" }));
     assert_eq!(created(200, &body), Ok(Created::Accepted { task: "831".to_owned(), state: Underway::Running }));
-    assert_eq!(created(200, &data(json!({ "task_status": "submitted" }))).unwrap_err().class, OutcomeUnknown);
+    assert_eq!(created(200, &data(&json!({ "task_status": "submitted" }))).unwrap_err().class, OutcomeUnknown);
 }
 
 /// Every code, with its status and its class for a poll.

@@ -48,7 +48,7 @@ impl Runway {
 }
 
 impl Provider for Runway {
-    fn name(&self) -> &str {
+    fn name(&self) -> &'static str {
         "runway"
     }
 

@@ -7,7 +7,7 @@ use super::{NOW, RUNNING, answered, providers, task};
 use crate::providers::*;
 
 /// How many answers there are.
-const GOOD_ANSWERS: usize = 20;
+const GOOD_ANSWERS: usize = 34;
 
 /// Answers that are as they should be, to be spoiled.
 fn good_answers() -> Vec<Value> {
@@ -34,7 +34,50 @@ fn good_answers() -> Vec<Value> {
         json!({ "code": 1301, "message": "no", "request_id": "r" }),
         json!({ "id": "7", "status": "SUCCEEDED", "output": ["https://host/x.mp4"] }),
         json!({ "id": "7", "status": "FAILED", "failure": "no", "failureCode": "SAFETY.INPUT.TEXT" }),
+        json!({ "id": "7", "status": "succeeded", "output": { "video": "https://host/x.mp4" }, "error": null }),
+        json!({ "request_id": "7", "status_url": "https://queue.fal.run/s", "response_url": "https://queue.fal.run/r",
+            "cancel_url": "https://queue.fal.run/c", "queue_position": 1 }),
+        json!({ "status": "COMPLETED", "error": "no", "error_type": "runner_error" }),
+        json!({ "status": "COMPLETED" }),
+        json!({ "images": [{ "url": "https://host/x.png", "width": 7, "height": 7 }] }),
+        json!({ "detail": [{ "loc": ["body"], "msg": "no", "type": "content_policy_violation" }] }),
+        json!({ "created": 7, "data": [{ "b64_json": "AQID", "revised_prompt": "x" }], "output_format": "png", "size": "7x7" }),
+        json!({ "id": "video_7", "object": "video", "status": "completed", "progress": 100, "seconds": "4", "size": "7x7" }),
+        json!({ "id": "video_7", "status": "failed", "error": { "code": "moderation_blocked", "message": "no" } }),
+        json!({ "image": "AQID", "seed": 7, "finish_reason": "SUCCESS" }),
+        json!({ "name": "models/veo/operations/7" }),
+        json!({ "done": true, "response": { "generateVideoResponse": { "generatedSamples": [
+            { "video": { "uri": "https://veo.test/v1beta/files/7:download?alt=media" } }] } } }),
+        json!({ "done": true, "response": { "generateVideoResponse": { "raiMediaFilteredCount": 1,
+            "raiMediaFilteredReasons": ["no"] } } }),
+        json!({ "error": { "code": 400, "message": "no", "status": "INVALID_ARGUMENT",
+            "details": [{ "reason": "API_KEY_INVALID" }] } }),
     ]
+}
+
+/// Models of all routes.
+const MODELS: &[&str] = &[
+    "wan2.7-t2v",
+    "cogvideox-3",
+    "cogview-4",
+    "MiniMax-Hailuo-02",
+    "MiniMax-H3",
+    "kling-v1",
+    "gen4.5",
+    "owner/film",
+    "fal-ai/flux/dev",
+    "sora-2",
+    "stable-image-core",
+    "veo-3.1-generate-preview",
+];
+
+/// A task as the provider has made it.
+fn task_at(provider: &dyn Provider, model: &str) -> RemoteTask {
+    if provider.name() != "fal" {
+        return task(model);
+    }
+    let base = "https://queue.fal.run/fal-ai/flux/requests/7";
+    RemoteTask { id: format!("7 {base}/status {base} {base}/cancel"), ..task(model) }
 }
 
 /// Every reader of every provider, for models of all their routes. What it says is looked at by other tests; here it must say something.
@@ -42,17 +85,18 @@ fn read_everywhere(status: u16, body: &[u8]) {
     let response = answered(status, body);
     let file = RemoteResult { source: ResultSource::File("7".to_owned()), kind: ResultKind::Video, seconds: None, size: None };
     for provider in providers() {
-        for model in ["wan2.7-t2v", "cogvideox-3", "cogview-4", "MiniMax-Hailuo-02", "MiniMax-H3", "kling-v1", "gen4.5"] {
+        for &model in MODELS {
             if let Ok(Created::Accepted { task: id, .. }) = provider.read_created(model, &response) {
                 let task = RemoteTask { id, ..task(model) };
                 assert!(provider.poll(&task, NOW).is_ok(), "a task that was read can be polled");
             }
-            match provider.read_polled(&task(model), RUNNING, &response) {
+            match provider.read_polled(&task_at(provider.as_ref(), model), RUNNING, &response) {
                 Ok(Polled::Finished(finished)) => {
                     assert!(!finished.results.is_empty());
                     for result in &finished.results {
-                        let fetched = provider.fetch(result, NOW).is_some();
+                        let fetched = provider.fetch(result, NOW).is_some() || provider.download(result, NOW).is_some();
                         assert_eq!(fetched, matches!(result.source, ResultSource::File(_)), "a file can be fetched");
+                        let _ = provider.read_fetched(result, &response);
                     }
                 }
                 Ok(Polled::Failed(failure)) | Err(failure) => assert!(!failure.to_string().is_empty()),
@@ -150,7 +194,7 @@ fn the_good_answers_are_all_tried() {
 #[test]
 fn a_create_whose_answer_cannot_be_read_is_of_unknown_outcome() {
     for provider in providers() {
-        for model in ["wan2.7-t2v", "cogvideox-3", "cogview-4", "MiniMax-Hailuo-02", "MiniMax-H3", "kling-v1", "gen4.5"] {
+        for &model in MODELS {
             for body in ["", "{", "[]", "{}", "<html>", "null", r#"{"output":{}}"#, r#"{"task_id":"../x","id":"../x"}"#] {
                 for status in [200, 201, 500, 502, 504] {
                     let failure = provider.read_created(model, &answered(status, body.as_bytes())).unwrap_err();
