@@ -28,12 +28,16 @@ dependencies() {
 # The clients under test, in an environment of their own.
 environment=$target/e2e-venv
 
-clients() {
-    if ! cmp -s tests/e2e/requirements.txt "$environment/installed.txt"; then
-        python3 -m venv --clear "$environment" &&
-            "$environment/bin/pip" install --quiet --disable-pip-version-check --requirement tests/e2e/requirements.txt &&
-            cp tests/e2e/requirements.txt "$environment/installed.txt"
+installed() { # installed ENVIRONMENT REQUIREMENTS
+    if ! cmp -s "$2" "$1/installed.txt"; then
+        python3 -m venv --clear "$1" &&
+            "$1/bin/pip" install --quiet --disable-pip-version-check --requirement "$2" &&
+            cp "$2" "$1/installed.txt"
     fi
+}
+
+clients() {
+    installed "$environment" tests/e2e/requirements.txt
 }
 
 end_to_end() { # end_to_end SCRIPT
@@ -53,6 +57,12 @@ end_to_end_node() {
     "$environment/bin/python" tests/e2e/test_openai_node.py "$target/debug/framewright" "$node/bin/node" "$modules/client.mjs"
 }
 
+openapi() {
+    local checker=$target/schemathesis-venv
+    installed "$checker" tests/e2e/schemathesis_requirements.txt &&
+        "$checker/bin/python" tests/e2e/test_schemathesis.py "$target/debug/framewright"
+}
+
 dashboard() {
     python3 tests/e2e/test_prometheus.py "$target/debug/framewright"
 }
@@ -68,6 +78,7 @@ stage "the server, built" cargo build --locked --bin framewright
 stage "end to end, with the openai package" end_to_end test_openai_client.py
 stage "end to end, with a client of A1111's" end_to_end test_a1111_client.py
 stage "end to end, with the openai package of Node" end_to_end_node
+stage "end to end, with schemathesis and the OpenAPI document" openapi
 stage "end to end, with Prometheus and the dashboard" dashboard
 
 printf '\nall passed in %d s:\n' "$SECONDS"

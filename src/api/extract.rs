@@ -1,12 +1,14 @@
 //! What handlers ask of a request: the caller, the body, the query, the server's own address.
 
 use axum::body::HttpBody;
-use axum::extract::{FromRequest, FromRequestParts, Query, Request};
+use axum::extract::rejection::RawPathParamsRejection;
+use axum::extract::{FromRequest, FromRequestParts, Query, RawPathParams, Request};
 use axum::http::header::{CONTENT_TYPE, HOST};
 use axum::http::request::Parts;
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, StatusCode};
-use axum::response::IntoResponse;
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 
@@ -181,9 +183,24 @@ fn host(parts: &Parts) -> Option<String> {
     })
 }
 
+/// Refuses a path with a part that is no text, which no route's parameter is.
+pub(super) async fn require_readable_path(
+    parameters: Result<RawPathParams, RawPathParamsRejection>,
+    request: Request,
+    next: Next,
+) -> Result<Response, ApiError> {
+    match parameters {
+        Err(RawPathParamsRejection::InvalidUtf8InPathParam(_)) => {
+            Err(ApiError::new(ErrorKind::RouteNotFound, "the path is not UTF-8; see /docs"))
+        }
+        // A route without parameters has none to read.
+        _ => Ok(next.run(request).await),
+    }
+}
+
 /// A panic in a handler, as any other fault.
 #[expect(clippy::needless_pass_by_value, reason = "the layer that catches panics hands them over")]
-pub(super) fn panic_response(panic: Box<dyn std::any::Any + Send>) -> axum::response::Response {
+pub(super) fn panic_response(panic: Box<dyn std::any::Any + Send>) -> Response {
     let text = panic
         .downcast_ref::<String>()
         .cloned()

@@ -26,6 +26,7 @@ mod output_format;
 mod quota_document;
 mod rate_limit;
 mod remote_submission;
+mod shared_responses;
 mod submission;
 mod target;
 mod tenancy;

@@ -8,22 +8,25 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{Any, CorsLayer};
 use tower_http::normalize_path::NormalizePath;
-use utoipa::OpenApi;
+use utoipa::{Modify, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::authentication::{require_admin, require_admin_unless_loopback, require_key, require_key_or_link};
 use super::error::{ApiError, ErrorKind};
+use super::shared_responses::SharedResponses;
 use super::state::{ApiSettings, ApiState};
 use super::{a1111, documentation, extract, native, observe, openai, rate_limit};
 
 /// The whole API. A path with and without its trailing slash is the same.
 pub fn router(state: ApiState) -> Router {
-    let (routes, document) = routes(&state).split_for_parts();
+    let (routes, mut document) = routes(&state).split_for_parts();
+    SharedResponses.modify(&mut document);
     let inner = routes
         .merge(documentation::routes(document))
         .fallback(route_not_found)
         .method_not_allowed_fallback(method_not_allowed)
+        .layer(from_fn(extract::require_readable_path))
         .layer(DefaultBodyLimit::max(state.settings.max_body_bytes))
         .layer(CatchPanicLayer::custom(extract::panic_response))
         .layer(from_fn_with_state(state.clone(), observe::observe))

@@ -5,6 +5,7 @@ use axum::extract::State;
 use serde_json::{Value, json};
 
 use super::models::checkpoints;
+use super::nothing::Nothing;
 use crate::api::error::{A1111Error, ApiError};
 use crate::api::extract::Caller;
 use crate::api::state::ApiState;
@@ -55,25 +56,25 @@ pub(in crate::api) async fn reload_checkpoint(
 /// Look for new checkpoints
 ///
 /// Nothing to do: a new model is seen within a second.
-#[utoipa::path(post, path = "/sdapi/v1/refresh-checkpoints", tag = "a1111", responses((status = 200, description = "The body is null", body = Object)))]
-pub(in crate::api) async fn refresh_checkpoints() -> Json<Value> {
-    Json(Value::Null)
+#[utoipa::path(post, path = "/sdapi/v1/refresh-checkpoints", tag = "a1111", responses((status = 200, description = "The body is null", body = Nothing)))]
+pub(in crate::api) async fn refresh_checkpoints() -> Json<Nothing> {
+    Json(Nothing)
 }
 
 /// Look for new VAEs
 ///
 /// Nothing to do.
-#[utoipa::path(post, path = "/sdapi/v1/refresh-vae", tag = "a1111", responses((status = 200, description = "The body is null", body = Object)))]
-pub(in crate::api) async fn refresh_vae() -> Json<Value> {
-    Json(Value::Null)
+#[utoipa::path(post, path = "/sdapi/v1/refresh-vae", tag = "a1111", responses((status = 200, description = "The body is null", body = Nothing)))]
+pub(in crate::api) async fn refresh_vae() -> Json<Nothing> {
+    Json(Nothing)
 }
 
 /// Look for new LoRA networks
 ///
 /// Nothing to do.
-#[utoipa::path(post, path = "/sdapi/v1/refresh-loras", tag = "a1111", responses((status = 200, description = "The body is null", body = Object)))]
-pub(in crate::api) async fn refresh_loras() -> Json<Value> {
-    Json(Value::Null)
+#[utoipa::path(post, path = "/sdapi/v1/refresh-loras", tag = "a1111", responses((status = 200, description = "The body is null", body = Nothing)))]
+pub(in crate::api) async fn refresh_loras() -> Json<Nothing> {
+    Json(Nothing)
 }
 
 /// The model that an administrator means; nobody else means any.

@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use serde_json::{Value, json};
 
+use super::nothing::Nothing;
 use super::running::current_job;
 use crate::api::error::ApiError;
 use crate::api::extract::Caller;
@@ -24,10 +25,10 @@ pub(in crate::api) async fn interrupt(State(state): State<ApiState>, Caller(prin
 /// Skip your pictures
 ///
 /// The same as to interrupt them: a request is one task here, however many batches it has.
-#[utoipa::path(post, path = "/sdapi/v1/skip", tag = "a1111", responses((status = 200, description = "Told to stop", body = Object)))]
-pub(in crate::api) async fn skip(State(state): State<ApiState>, Caller(principal): Caller) -> Result<Json<Value>, ApiError> {
+#[utoipa::path(post, path = "/sdapi/v1/skip", tag = "a1111", responses((status = 200, description = "Told to stop", body = Nothing)))]
+pub(in crate::api) async fn skip(State(state): State<ApiState>, Caller(principal): Caller) -> Result<Json<Nothing>, ApiError> {
     stop(&state, &principal).await?;
-    Ok(Json(Value::Null))
+    Ok(Json(Nothing))
 }
 
 async fn stop(state: &ApiState, principal: &Principal) -> Result<(), ApiError> {

@@ -12,6 +12,7 @@ mod live_previews;
 mod memory;
 mod models;
 mod networks;
+mod nothing;
 mod options;
 mod order;
 mod picture_request;

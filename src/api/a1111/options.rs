@@ -5,6 +5,7 @@ use axum::extract::State;
 use serde_json::{Map, Value, json};
 
 use super::models::checkpoints;
+use super::nothing::Nothing;
 use super::settings::checkpoint_in;
 use crate::api::error::{A1111Error, A1111ValidationError, ApiError, ErrorKind};
 use crate::api::extract::{Caller, JsonBody};
@@ -52,7 +53,7 @@ pub(in crate::api) async fn get_options(
 #[utoipa::path(
     post, path = "/sdapi/v1/options", tag = "a1111", request_body = Object,
     responses(
-        (status = 200, description = "Changed; the body is null", body = Object),
+        (status = 200, description = "Changed; the body is null", body = Nothing),
         (status = 404, description = "No such model", body = A1111Error),
         (status = 422, description = "A setting cannot be used", body = A1111ValidationError),
     )
@@ -61,7 +62,7 @@ pub(in crate::api) async fn set_options(
     State(state): State<ApiState>,
     Caller(principal): Caller,
     JsonBody(options): JsonBody<Map<String, Value>>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<Nothing>, ApiError> {
     const FIELD: &str = "sd_model_checkpoint";
     if let Some(value) = options.get(FIELD) {
         let model = match checkpoint_in(FIELD, Some(value))? {
@@ -80,7 +81,7 @@ pub(in crate::api) async fn set_options(
         };
         state.a1111.choose_checkpoint(&principal, model);
     }
-    Ok(Json(Value::Null))
+    Ok(Json(Nothing))
 }
 
 /// Look at the command line

@@ -22,7 +22,7 @@ pub(in crate::api) struct UsageQuery {
 
 /// What has been used of the quotas.
 #[derive(Debug, Serialize, ToSchema)]
-pub(in crate::api) struct Usage {
+pub(in crate::api) struct QuotaUsage {
     /// The user.
     pub(super) user: Option<String>,
     /// The project.
@@ -31,7 +31,7 @@ pub(in crate::api) struct Usage {
     pub(super) quotas: Vec<QuotaDocument>,
 }
 
-impl Usage {
+impl QuotaUsage {
     /// What the counters of a user, and of the project within which it is asked for, hold now.
     async fn of(state: &ApiState, tenancy: &Tenancy) -> Result<Self, ApiError> {
         let standing = Standing::read(state, tenancy.meters(state)).await?;
@@ -49,7 +49,7 @@ impl Usage {
 #[utoipa::path(
     get, path = "/api/v1/usage", tag = "server", params(UsageQuery),
     responses(
-        (status = 200, description = "The counters as they stand", body = Usage),
+        (status = 200, description = "The counters as they stand", body = QuotaUsage),
         (status = 403, description = "Another project than your key's", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "No such project", body = Problem, content_type = "application/problem+json"),
     )
@@ -58,7 +58,7 @@ pub(in crate::api) async fn get_usage(
     State(state): State<ApiState>,
     Caller(principal): Caller,
     QueryParameters(query): QueryParameters<UsageQuery>,
-) -> Result<Json<Usage>, ApiError> {
+) -> Result<Json<QuotaUsage>, ApiError> {
     let tenancy = Tenancy::of_request(&state, &principal, query.project_id.as_deref())?;
-    Ok(Json(Usage::of(&state, &tenancy).await?))
+    Ok(Json(QuotaUsage::of(&state, &tenancy).await?))
 }

@@ -90,6 +90,18 @@ async fn the_page_loads_its_parts() {
 }
 
 #[tokio::test]
+async fn a_path_that_is_no_text_has_the_surfaces_envelope() {
+    let server = TestServer::start().await;
+    for path in ["/api/v1/models/%FF", "/api/v1/tasks/x/thumbnail/%FF", "/v1/models/%FF", "/docs/%FF"] {
+        let answer = server.get(path).await;
+        assert_eq!(answer.status, StatusCode::NOT_FOUND, "{path}");
+        let body = answer.json();
+        let code = if path.starts_with("/v1") { &body["error"]["code"] } else { &body["code"] };
+        assert_eq!(code, "route_not_found", "{path}");
+    }
+}
+
+#[tokio::test]
 async fn unknown_routes_and_methods_have_the_surfaces_envelope() {
     let server = TestServer::start().await;
     let requests = [

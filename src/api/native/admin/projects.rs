@@ -86,6 +86,7 @@ pub(in crate::api) async fn list_projects(
     responses(
         (status = 200, description = "Policy and usage", body = ProjectDocument),
         (status = 404, description = "No such project", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "No project can have that name", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(in crate::api) async fn get_project(

@@ -8,7 +8,7 @@ use super::parse_user;
 use super::projects::usage_of;
 use crate::api::error::{ApiError, Problem};
 use crate::api::extract::QueryParameters;
-use crate::api::native::usage::Usage;
+use crate::api::native::usage::QuotaUsage;
 use crate::api::quota_document::Standing;
 use crate::api::state::ApiState;
 use crate::api::tenancy::{Tenancy, find_project, parse_project};
@@ -28,7 +28,7 @@ pub(in crate::api) struct HolderQuery {
 #[utoipa::path(
     get, path = "/api/v1/admin/usage", tag = "administration", params(HolderQuery),
     responses(
-        (status = 200, description = "The counters as they stand", body = Usage),
+        (status = 200, description = "The counters as they stand", body = QuotaUsage),
         (status = 404, description = "No such project", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "Neither user nor project", body = Problem, content_type = "application/problem+json"),
     )
@@ -36,11 +36,11 @@ pub(in crate::api) struct HolderQuery {
 pub(in crate::api) async fn get_usage_of(
     State(state): State<ApiState>,
     QueryParameters(query): QueryParameters<HolderQuery>,
-) -> Result<Json<Usage>, ApiError> {
+) -> Result<Json<QuotaUsage>, ApiError> {
     if query.user.is_none() && query.project.is_none() {
         return Err(ApiError::invalid("user", "or project must be named"));
     }
-    let mut usage = Usage { user: None, project: None, quotas: Vec::new() };
+    let mut usage = QuotaUsage { user: None, project: None, quotas: Vec::new() };
     if let Some(name) = query.user {
         let user = parse_user(&name)?;
         usage.quotas = Standing::read(&state, Tenancy::of_user(&state, user).meters(&state)).await?.documents();

@@ -98,6 +98,7 @@ pub(in crate::api) async fn get_video(
     responses(
         (status = 200, description = "Newest first, unless `order` says otherwise", body = VideoList),
         (status = 400, description = "A parameter cannot be used", body = OpenAiErrorEnvelope),
+        (status = 404, description = "No such video as `after` names", body = OpenAiErrorEnvelope),
     )
 )]
 pub(in crate::api) async fn list_videos(
