@@ -41,11 +41,12 @@ macro_rules! settle_query {
          WHERE id = $1 AND attempts = $2 AND state = 'pending'"
     };
 }
-/// Has the delivery `$1` sent once more from `$2` on.
+/// Has the delivery `$1` sent once more from `$2` on. It counts as an attempt, so that a try under way no longer settles the delivery.
 macro_rules! replay_query {
     () => {
         concat!(
-            "UPDATE webhook_deliveries SET state = 'pending', tries = 0, due_ms = $2, updated_ms = $2 WHERE id = $1 RETURNING ",
+            "UPDATE webhook_deliveries SET state = 'pending', attempts = attempts + 1, tries = 0, due_ms = $2, updated_ms = $2
+             WHERE id = $1 RETURNING ",
             delivery_columns!()
         )
     };
