@@ -43,6 +43,28 @@ impl Tier {
             Self::K4 => "4K",
         }
     }
+
+    /// The size that most models make of it, lying: what is counted of a tier before its result is there.
+    pub const fn usual_size(self) -> PixelSize {
+        match self {
+            Self::P480 => PixelSize::new(832, 480),
+            Self::P512 => PixelSize::new(910, 512),
+            Self::P720 => PixelSize::new(1280, 720),
+            Self::P768 => PixelSize::new(1366, 768),
+            Self::P1080 => PixelSize::new(1920, 1080),
+            Self::K2 => PixelSize::new(2560, 1440),
+            Self::K4 => PixelSize::new(3840, 2160),
+        }
+    }
+
+    /// The same in a shape of its own: the short side is the tier's.
+    pub fn usual_size_of(self, ratio: Ratio) -> PixelSize {
+        let short = self.usual_size().short_side();
+        let (least, most) = (ratio.width.min(ratio.height).max(1), ratio.width.max(ratio.height).max(1));
+        let long = u64::from(short) * u64::from(most) / u64::from(least);
+        let long = u32::try_from(long).unwrap_or(u32::MAX);
+        if ratio.width < ratio.height { PixelSize::new(short, long) } else { PixelSize::new(long, short) }
+    }
 }
 
 impl fmt::Display for Tier {
@@ -223,5 +245,20 @@ mod tests {
         {
             assert_eq!(text.parse::<Frame>(), Err(FrameError(text.to_owned())), "{text}");
         }
+    }
+
+    #[test]
+    fn tiers_have_usual_sizes_in_every_shape() {
+        for (text, size) in [
+            ("720P 16:9", PixelSize::new(1280, 720)),
+            ("1080P 9:16", PixelSize::new(1080, 1920)),
+            ("768P 1:1", PixelSize::new(768, 768)),
+            ("2K 16384:1", PixelSize::new(1440 * 16_384, 1440)),
+        ] {
+            let Ok(Frame::TierAndRatio(tier, ratio)) = text.parse() else { panic!("{text}") };
+            assert_eq!(tier.usual_size_of(ratio), size, "{text}");
+        }
+        let of = |tier: Tier| (tier.usual_size().short_side(), tier.usual_size().long_side());
+        assert!(Tier::ALL.windows(2).all(|pair| of(pair[0]) < of(pair[1])), "each is larger than the one before it");
     }
 }

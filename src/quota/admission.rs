@@ -48,12 +48,8 @@ impl Check<'_> {
     fn remote(&self, request: &RemoteRequest, is_named: bool) -> Result<(), Forbidden> {
         self.model(&request.model, is_named)?;
         self.provider(&request.model, request.provider.as_str())?;
-        let pixels = |frame: Frame| match frame {
-            Frame::Size(size) => Some(size),
-            Frame::Tier(_) | Frame::Ratio(_) | Frame::TierAndRatio(..) => None,
-        };
-        if let Some(size) = request.frame.and_then(pixels) {
-            self.resolution(size.width, size.height)?;
+        if let Some(frame) = request.frame {
+            self.frame(frame)?;
         }
         let cost = [(Meter::CostMicros, request.estimated_cost_micros)];
         match request.output {
@@ -95,7 +91,8 @@ impl Check<'_> {
         self.model(&film.model, is_named)?;
         self.provider(&film.model, LOCAL_PROVIDER)?;
         if let Some(keyframes) = &film.keyframes {
-            self.model(&keyframes.model, is_named)?;
+            // A route's name stands for its targets, not for what makes the pictures that a film begins with.
+            self.model(&keyframes.model, false)?;
         }
         self.resolution(film.width, film.height)?;
         let (seconds, frames) = (film.duration_ms() as f64 / 1000.0, film.frames());
@@ -148,6 +145,28 @@ impl Check<'_> {
             field,
             format!(
                 "{width}x{height} is larger than max_resolution{whose}, {long}x{short} (long side with long, short with short)"
+            ),
+        )
+    }
+
+    /// The same of a size in a provider's words. A shape alone, as no size at all, leaves the size to the model: how large that is shows
+    /// only in the result, so it passes.
+    fn frame(&self, frame: Frame) -> Result<(), Forbidden> {
+        let size = match frame {
+            Frame::Size(size) => return self.resolution(size.width, size.height),
+            Frame::Tier(tier) => tier.usual_size(),
+            Frame::TierAndRatio(tier, ratio) => tier.usual_size_of(ratio),
+            Frame::Ratio(_) => return Ok(()),
+        };
+        let Some((long, short)) = self.policy.quotas.max_resolution else { return Ok(()) };
+        if size.long_side() <= long && size.short_side() <= short {
+            return Ok(());
+        }
+        let whose = &self.whose;
+        refuse(
+            "resolution",
+            format!(
+                "{frame}, which is {size}, is larger than max_resolution{whose}, {long}x{short} (long side with long, short with short)"
             ),
         )
     }

@@ -8,7 +8,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::domain::film::tests::film;
-use crate::domain::{CounterKey, ImageRequest, Limits, Meter, ModelId, QuotaRefusal, Quotas};
+use crate::domain::job_request::tests::remote;
+use crate::domain::{CounterKey, ImageRequest, Limits, Meter, ModelId, QuotaRefusal, Quotas, RemoteRequest, RoutedRequest};
 
 fn at(text: &str) -> UnixMs {
     UnixMs(text.parse::<Timestamp>().unwrap().as_millisecond())
@@ -102,6 +103,36 @@ fn sizes_are_compared_long_with_long_and_short_with_short() {
             }
         }
     }
+}
+
+#[test]
+fn tiers_of_providers_are_compared_by_their_usual_sizes() {
+    let policy = quotas(Quotas { max_resolution: Some((1366, 768)), ..Quotas::default() });
+    let of = |frame: Option<&str>| {
+        let request = RemoteRequest { frame: frame.map(|frame| frame.parse().unwrap()), ..remote("minimax") };
+        reserve_for(&request.into(), &policy, None)
+    };
+    for allowed in [None, Some("16:9"), Some("720P"), Some("768P"), Some("768P 1:1"), Some("720P 9:16"), Some("768x1366")] {
+        assert!(of(allowed).is_ok(), "{allowed:?}: {:?}", of(allowed));
+    }
+    for (frame, size) in [("1080P", "1920x1080"), ("4K", "3840x2160"), ("768P 21:9", "1792x768"), ("1080P 1:1", "1080x1080")] {
+        let message = of(Some(frame)).unwrap_err();
+        let expected = format!("resolution: {frame}, which is {size}, is larger than max_resolution, 1366x768");
+        assert!(message.starts_with(&expected), "{message}");
+    }
+    assert!(of(Some("1920x1080")).unwrap_err().starts_with("width: "));
+}
+
+#[test]
+fn a_routes_name_stands_for_its_targets_and_not_for_what_makes_their_first_pictures() {
+    let routed = RoutedRequest::new("best".parse().unwrap(), vec![film(&[24]).into()]).unwrap();
+    let of = |models: &[&str]| {
+        let models = Some(models.iter().map(|name| name.parse::<ModelId>().unwrap()).collect());
+        let policy = TenantPolicy { quotas: Quotas::default(), limits: Limits { models, ..Limits::default() } };
+        reserve_for(&routed.clone().into(), &policy, None)
+    };
+    assert_eq!(of(&["best"]).unwrap_err(), "model: 'sdxl' is not one of limits.models: best");
+    assert!(of(&["best", "sdxl"]).is_ok());
 }
 
 #[test]
