@@ -14,6 +14,7 @@ mod shutdown;
 pub(crate) mod signals;
 pub mod stores;
 pub mod tenant_files;
+mod watched_files;
 
 use std::io::{self, ErrorKind, Write};
 use std::net::SocketAddr;

@@ -7,13 +7,12 @@ use tokio_util::task::TaskTracker;
 
 use super::data_directory::DataDirectory;
 use super::shares::TenantShares;
-use super::{ServeError, compute, provider_file, stores, tenant_files};
+use super::{ServeError, compute, provider_file, stores, tenant_files, watched_files};
 use crate::api::callback::CallbackOutputs;
 use crate::api::init_image::InitImageDecoder;
 use crate::api::linked_file::LinkedFiles;
 use crate::api::{A1111Memory, ApiSettings, ApiState, LinkSigner, TokenVerifier};
 use crate::config::Config;
-use crate::config::providers::ProviderFile;
 use crate::config::tenants::TenantFiles;
 use crate::database::Database;
 use crate::domain::Clock;
@@ -49,7 +48,8 @@ impl Parts {
         };
         // Broken files are found before anything is opened.
         let (tenant_files, policies) = TenantFiles::open(config.tenants_directory.as_deref())?;
-        let (provider_file, providers) = ProviderFile::open(config.providers.clone())?;
+        let (provider_file, providers) = config.providers.clone().watch()?;
+        let (route_file, routes) = config.routes.clone().watch()?;
         let networks = films.installed();
         let egress = Egress::new(EgressPolicy::new(config.egress.allow.clone()).closed_to(config.egress.deny.clone()))?;
         let linked_files = LinkedFiles::new(egress.clone());
@@ -74,7 +74,7 @@ impl Parts {
         let executors = open_executors(&config.devices, &compute::executor_options(config))?;
         let device_names = executors.iter().map(|executor| executor.name().to_owned()).collect();
         let ledger = ledger::open(&database);
-        let routes = Routes::new(config.routes.load()?);
+        let routes = Routes::new(routes);
         let (egress_of_results, observer) = (egress.clone(), metrics.clone());
         let remote =
             provider_file::open(&providers, ledger.clone(), storage.clone(), egress_of_results, clock.clone(), observer)?;
@@ -122,7 +122,7 @@ impl Parts {
             models,
             remote: remote.clone(),
             ledger: ledger.clone(),
-            routes,
+            routes: routes.clone(),
             keys,
             storage,
             links,
@@ -143,7 +143,14 @@ impl Parts {
             move || scheduler.reweigh()
         };
         api.background.spawn(tenant_files::follow(tenant_files, tenants, reweigh, api.shutdown.clone()));
-        api.background.spawn(provider_file::follow(provider_file, remote, api.shutdown.clone()));
+        let take_providers = move |settings| remote.replace(&settings).map_err(|error| error.to_string());
+        let take_routes = move |settings| {
+            routes.replace(settings);
+            Ok(())
+        };
+        let shutdown = || api.shutdown.clone();
+        api.background.spawn(watched_files::follow(provider_file, "providers.yaml", take_providers, shutdown()));
+        api.background.spawn(watched_files::follow(route_file, "routes.yaml", take_routes, shutdown()));
         Ok(Self { api, scheduler, database })
     }
 }

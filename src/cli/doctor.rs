@@ -19,6 +19,7 @@ use crate::config::{self, Config, DatabaseLocation, Machine};
 use crate::domain::{DeviceName, ModelDescription, ModelKind, VideoCodec};
 use crate::execution::ExecutorOptions;
 use crate::execution::options::device_kind;
+use crate::execution::remote::{Probe, ProbeResult};
 use crate::media::video::{EncoderPreference, Installation, gpu_encoder_opens, installation};
 
 /// Less free memory than this is not enough for a full-size model even in bf16, bytes.
@@ -27,6 +28,9 @@ const FULL_SIZE_MODEL_BYTES: u64 = 9 << 30;
 /// Flags of `doctor`.
 #[derive(Args, Debug)]
 pub(super) struct DoctorArguments {
+    /// Also ask every configured provider whether it can be reached and takes its keys; nothing is made there
+    #[arg(long)]
+    providers: bool,
     #[command(flatten)]
     common: CommonOptions,
 }
@@ -72,6 +76,7 @@ pub(super) async fn run(arguments: &DoctorArguments, out: &mut (dyn Write + Send
     findings.push(database(&config).await);
     findings.extend(tenants(&config));
     findings.extend(models(&config));
+    findings.extend(providers(&config, arguments.providers).await);
     for Finding { verdict, subject, text } in &findings {
         writeln!(out, "{verdict:<5}{subject:<11}{text}").or_fail()?;
     }
@@ -243,6 +248,54 @@ fn tenants(config: &Config) -> Option<Finding> {
         ),
         Err(error) => finding(Verdict::Bad, "tenants", error.to_string()),
     })
+}
+
+/// What the files of providers and routes say; `ask`: and what the providers say to that.
+async fn providers(config: &Config, ask: bool) -> Vec<Finding> {
+    let settings = match config.providers.load() {
+        Ok(settings) => settings,
+        Err(error) => return vec![finding(Verdict::Bad, "providers", error.to_string())],
+    };
+    let mut findings = Vec::new();
+    match config.routes.load() {
+        Ok(routes) if routes.is_empty() => {}
+        Ok(routes) => findings.push(finding(Verdict::Good, "routes", format!("{} names stand for several models", routes.len()))),
+        Err(error) => findings.push(finding(Verdict::Bad, "routes", error.to_string())),
+    }
+    let used: Vec<String> = settings
+        .providers
+        .iter()
+        .filter(|(_, entry)| entry.is_enabled)
+        .map(|(id, entry)| format!("{id} ({} keys)", entry.keys.len()))
+        .collect();
+    if used.is_empty() {
+        if ask {
+            findings.push(finding(Verdict::Remark, "providers", "none is configured; see configs/providers.yaml"));
+        }
+        return findings;
+    }
+    if !ask {
+        let text = format!("{}; ask them with --providers", used.join(", "));
+        findings.push(finding(Verdict::Good, "providers", text));
+        return findings;
+    }
+    let offline = match crate::cli::offline_providers::open(config).await {
+        Ok(offline) => offline,
+        Err(failure) => {
+            findings.push(finding(Verdict::Bad, "providers", failure.message().trim_start_matches("error: ")));
+            return findings;
+        }
+    };
+    for Probe { provider, key, result } in offline.executor.probe().await {
+        let (verdict, text) = match result {
+            ProbeResult::Taken => (Verdict::Good, "answers, and takes the key".to_owned()),
+            ProbeResult::Refused(failure) => (Verdict::Bad, failure.to_string()),
+            ProbeResult::Unreachable(failure) => (Verdict::Bad, format!("does not answer as it should: {failure}")),
+            ProbeResult::Untold => (Verdict::Remark, "is off, or has no call that makes nothing".to_owned()),
+        };
+        findings.push(finding(verdict, "provider", format!("{provider}, key {key}: {text}")));
+    }
+    findings
 }
 
 fn models(config: &Config) -> Vec<Finding> {

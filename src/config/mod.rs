@@ -20,6 +20,7 @@ mod server;
 mod storage;
 pub mod tenants;
 mod video;
+mod watched_file;
 mod yaml;
 
 pub(crate) use yaml::parse as parse_yaml;
@@ -46,6 +47,7 @@ pub use models::ModelsConfig;
 pub use server::{DEFAULT_LISTEN, ServerConfig};
 pub use storage::StorageConfig;
 pub use video::{VideoConfig, VideoEncoder};
+pub use watched_file::{FileChange, WatchedFile};
 
 /// The largest configuration file that is read.
 const MAX_FILE_BYTES: u64 = 1 << 20;

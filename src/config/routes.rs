@@ -7,9 +7,12 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::number::Whole;
-use super::{ConfigError, yaml};
+use super::{ConfigError, WatchedFile, yaml};
 use crate::domain::{ModelId, ProviderId};
 use crate::routes::{Route, RouteTarget, Strategy};
+
+/// Routes by their names.
+pub type RoutesByName = BTreeMap<ModelId, Route>;
 
 /// The file's name.
 const FILE: &str = "routes.yaml";
@@ -79,8 +82,13 @@ impl RouteSource {
         Self { file: directory.map(|directory| directory.join(FILE)) }
     }
 
+    /// Reads it, and notices changes from then on. Blocking.
+    pub fn watch(self) -> Result<(WatchedFile<RoutesByName>, RoutesByName), ConfigError> {
+        WatchedFile::open(self.file.clone(), move || self.load())
+    }
+
     /// Reads it. Without a file there are no routes. Blocking.
-    pub fn load(&self) -> Result<BTreeMap<ModelId, Route>, ConfigError> {
+    pub fn load(&self) -> Result<RoutesByName, ConfigError> {
         let Some(file) = &self.file else { return Ok(BTreeMap::new()) };
         match std::fs::metadata(file) {
             Ok(_) => parse(file, &super::read_bounded(file)?),
@@ -90,7 +98,7 @@ impl RouteSource {
     }
 }
 
-fn parse(path: &Path, text: &str) -> Result<BTreeMap<ModelId, Route>, ConfigError> {
+fn parse(path: &Path, text: &str) -> Result<RoutesByName, ConfigError> {
     let document: RoutesDocument = yaml::parse(path, text)?;
     let names: Vec<ModelId> = document.routes.keys().cloned().collect();
     document
@@ -135,7 +143,7 @@ mod tests {
 
     use super::*;
 
-    fn read(text: &str) -> Result<BTreeMap<ModelId, Route>, String> {
+    fn read(text: &str) -> Result<RoutesByName, String> {
         parse(Path::new("routes.yaml"), text).map_err(|error| error.to_string())
     }
 

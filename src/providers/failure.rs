@@ -283,6 +283,19 @@ impl ProviderFailure {
         Self::new(FailureClass::Upstream, "bad_task_id", "the task's id holds characters that no provider's id has")
     }
 
+    /// The failure without a secret, and without the parts of it that dots divide, in its code and its message.
+    #[must_use]
+    pub fn without(mut self, secret: &str) -> Self {
+        /// Shorter ones are words.
+        const SHORTEST: usize = 6;
+        let parts = std::iter::once(secret).chain(secret.split('.'));
+        for part in parts.filter(|part| part.len() >= SHORTEST) {
+            self.code = self.code.replace(part, "(hidden)");
+            self.message = self.message.replace(part, "(hidden)");
+        }
+        self
+    }
+
     /// A create that was sent and never answered: a timeout, a connection that broke.
     pub fn create_unanswered(message: &str) -> Self {
         Self::new(FailureClass::OutcomeUnknown, "no_answer", message)

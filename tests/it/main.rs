@@ -5,6 +5,8 @@ mod architecture;
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
+mod cli_provider;
+#[cfg(test)]
 mod cli_video;
 #[cfg(test)]
 mod harness;

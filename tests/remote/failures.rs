@@ -209,3 +209,46 @@ async fn a_request_that_the_model_cannot_fulfil_is_not_sent() {
     assert!(matches!(&ending, RemoteEnding::Failed { error, .. } if error.code == ErrorCode::InvalidRequest), "{ending:?}");
     assert_eq!(mock.recorded("create").len(), 0);
 }
+
+#[tokio::test]
+async fn once_the_outcome_is_unknown_no_later_failure_makes_it_known() {
+    let (stage, mock) = (Stage::new().await, Mock::start(ZhipuaiCloud::default()).await);
+    let busy = Answer::Json(429, json!({ "error": { "code": "1302", "message": "too many" } }));
+    mock.script("create", [Answer::Broken(200, b"{".to_vec()), busy]);
+    let settings = settings(&mock, ProviderKind::Zhipuai, &[("a", None), ("b", None)]);
+    let (code, _, cost) = failed(stage.run(&settings, &film_of(ProviderKind::Zhipuai, "cogvideox-3", Some(5))).await);
+    assert_eq!((code, cost), (ErrorCode::OutcomeUnknown, 500_000));
+    let sent: Vec<Value> = mock.recorded("create").iter().map(|request| request.json()["request_id"].clone()).collect();
+    assert_eq!(sent.len(), 2, "no third one, under another id or with another key");
+    assert_eq!(sent[0], sent[1]);
+    assert_eq!(stage.only_call().await, (CallState::Unknown, Some(500_000)));
+}
+
+#[tokio::test]
+async fn a_provider_that_repeats_a_short_key_does_not_give_it_away() {
+    let (stage, mock) = (Stage::new().await, Mock::start(AliyunCloud).await);
+    let refused = json!({ "code": "InvalidParameter", "message": "key sk-short0 may not do this", "request_id": "r" });
+    mock.always("create", Answer::Json(400, refused));
+    let settings = settings(&mock, ProviderKind::Aliyun, &[("short0", None)]);
+    let (_, message, _) = failed(stage.run(&settings, &film()).await);
+    assert!(message.contains("(hidden)") && !message.contains("short0"), "{message}");
+}
+
+#[tokio::test]
+async fn a_task_whose_provider_has_gone_from_the_settings_keeps_its_cost() {
+    let (stage, mock) = (Stage::new().await, Mock::start(AliyunCloud).await);
+    let gate = crate::providers::Gate::closed();
+    mock.script("poll", [Answer::GatedUsual(gate.clone())]);
+    let (executor, work) = (stage.executor(&settings(&mock, ProviderKind::Aliyun, &[("a", None)])), Stage::work(&film()));
+    let leave = async {
+        gate.reached().await;
+        work.leave.cancel();
+        gate.open();
+    };
+    let (ending, ()) = tokio::join!(executor.run(work.clone()), leave);
+    assert_eq!(ending, RemoteEnding::Left);
+    let without = stage.executor(&framewright::domain::ProviderSettings::default());
+    let (code, _, cost) = failed(without.run(crate::stage::again(&work)).await);
+    assert_eq!((code, cost), (ErrorCode::OutcomeUnknown, 1_000_000));
+    assert_eq!(stage.only_call().await, (CallState::Unknown, Some(1_000_000)));
+}

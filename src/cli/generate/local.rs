@@ -147,11 +147,11 @@ fn write_pictures(
 }
 
 /// A directory for the time of one run; removed with everything in it.
-pub(super) struct WorkDirectory(pub(super) PathBuf);
+pub(in crate::cli) struct WorkDirectory(pub(in crate::cli) PathBuf);
 
 impl WorkDirectory {
     /// Makes one.
-    pub(super) fn make() -> Outcome<Self> {
+    pub(in crate::cli) fn make() -> Outcome<Self> {
         let path = std::env::temp_dir().join(format!("framewright-{}-{:016x}", std::process::id(), getrandom::u64().or_fail()?));
         std::fs::create_dir(&path).or_fail()?;
         Ok(Self(path))

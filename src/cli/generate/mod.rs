@@ -6,6 +6,8 @@ mod local;
 mod progress;
 mod remote;
 
+pub(in crate::cli) use self::local::WorkDirectory;
+
 use std::io::Write;
 use std::path::{Path, PathBuf};
 

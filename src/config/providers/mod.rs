@@ -4,7 +4,6 @@
 //! not at all.
 
 mod document;
-mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -14,14 +13,12 @@ use std::sync::Arc;
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{ConfigError, yaml};
+use super::{ConfigError, WatchedFile, yaml};
 use crate::domain::{
     AccountKey, AccountKeyId, ModelId, OfferedName, PollSettings, Price, ProviderEntry, ProviderId, ProviderKind,
     ProviderSettings,
 };
 use document::{KeySection, ModelSection, PriceSection, ProviderSection, ProvidersDocument, kinds_in_words};
-
-pub use watch::{ProviderChange, ProviderFile};
 
 /// The file's name, beside the system file.
 const FILE: &str = "providers.yaml";
@@ -65,6 +62,11 @@ impl ProviderSource {
     /// What is beside a system file in this directory.
     pub(super) fn new(directory: Option<&Path>, variables: Variables) -> Self {
         Self { file: directory.map(|directory| directory.join(FILE)), variables }
+    }
+
+    /// Reads it all, and notices changes of the file from then on. Blocking.
+    pub fn watch(self) -> Result<(WatchedFile<ProviderSettings>, ProviderSettings), ConfigError> {
+        WatchedFile::open(self.file.clone(), move || self.load())
     }
 
     /// Reads it all. Blocking.

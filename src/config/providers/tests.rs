@@ -3,6 +3,7 @@
 use secrecy::ExposeSecret;
 
 use super::*;
+use crate::config::FileChange;
 use crate::domain::{Micros, Tier};
 
 fn variables(pairs: &[(&str, &str)]) -> Variables {
@@ -130,24 +131,24 @@ fn a_changed_file_is_taken_and_a_broken_one_is_not() {
     let directory = tempfile::tempdir().unwrap();
     let source = ProviderSource::new(Some(directory.path()), variables(&[("ZHIPUAI_API_KEY", "id.secret")]));
     let path = source.file.clone().unwrap();
-    let (mut file, settings) = ProviderFile::open(source).unwrap();
+    let (mut file, settings) = source.watch().unwrap();
     assert_eq!(settings.providers.len(), 1, "the environment alone");
     assert!(file.changed().is_none());
     // Taken when it looks the same twice.
     fs::write(&path, "currency: EUR").unwrap();
     assert!(file.changed().is_none());
-    let Some(ProviderChange::Settings(settings)) = file.changed() else { panic!("the change is not seen") };
+    let Some(FileChange::Settings(settings)) = file.changed() else { panic!("the change is not seen") };
     assert_eq!(settings.currency, "EUR");
     assert!(file.changed().is_none());
     fs::write(&path, "currency: euro").unwrap();
     assert!(file.changed().is_none());
-    assert!(matches!(file.changed(), Some(ProviderChange::Broken(_))));
+    assert!(matches!(file.changed(), Some(FileChange::Broken(_))));
     assert!(file.changed().is_none(), "it is said once");
     fs::write(&path, "currency: CNY # again").unwrap();
     assert!(file.changed().is_none());
-    assert!(matches!(file.changed(), Some(ProviderChange::Settings(settings)) if settings.currency == "CNY"));
+    assert!(matches!(file.changed(), Some(FileChange::Settings(settings)) if settings.currency == "CNY"));
     fs::remove_file(&path).unwrap();
     assert!(file.changed().is_none());
-    let Some(ProviderChange::Broken(error)) = file.changed() else { panic!("that it is gone is not seen") };
+    let Some(FileChange::Broken(error)) = file.changed() else { panic!("that it is gone is not seen") };
     assert!(error.to_string().contains("is not there any more"), "{error}");
 }

@@ -40,7 +40,7 @@ pub(super) async fn deliver(
         };
         fresh_links += 1;
         tokio::time::sleep(FRESH_LINKS_PAUSE).await;
-        match results_again(run, lease.provider(), task).await {
+        match results_again(run, lease, task).await {
             Some(again) => finished = again,
             None => return failed(run, lease, call, &finished, &error).await,
         }

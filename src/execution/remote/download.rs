@@ -148,6 +148,7 @@ async fn resolved(run: &Run<'_>, lease: &AccountLease, results: &[RemoteResult])
         match provider.fetch(result, run.inner.now()) {
             Some(wire) => {
                 let answered = ask(run, &wire).await.and_then(|response| provider.read_fetched(result, &response.wire()));
+                let answered = answered.map_err(|failure| lease.without_secrets(failure));
                 resolved.extend(answered.map_err(DownloadError::Provider)?);
             }
             None => resolved.push(result.clone()),

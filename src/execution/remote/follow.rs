@@ -11,9 +11,7 @@ use crate::domain::{ErrorCode, JobError, Micros};
 use crate::execution::RemoteEnding;
 use crate::ledger::{CallState, NewCall};
 use crate::providers::capabilities::Following;
-use crate::providers::{
-    Cancellation, FailureClass, Finished, Known, Polled, Provider, ProviderFailure, RemoteTask, Underway, WireRequest,
-};
+use crate::providers::{Cancellation, FailureClass, Finished, Known, Polled, ProviderFailure, RemoteTask, Underway, WireRequest};
 
 /// Looks in a row that fail for good before the task is given up.
 const MOST_REFUSED_LOOKS: u32 = 3;
@@ -58,7 +56,7 @@ pub(super) async fn follow(
             () = work.stop.cancelled() => return cancel(run, lease, call, task, known).await,
             () = work.leave.cancelled() => return RemoteEnding::Left,
         }
-        let look = look(run, lease.provider(), task, known).await;
+        let look = look(run, lease, task, known).await;
         pause_ms = pause(following, known.polls);
         match look {
             Look::Answered(Polled::Underway { state, unknown_word, progress_percent }) => {
@@ -99,12 +97,14 @@ pub(super) async fn follow(
 }
 
 /// Looks at a task once.
-pub(super) async fn look(run: &Run<'_>, provider: &dyn Provider, task: &RemoteTask, known: Known) -> Look {
+pub(super) async fn look(run: &Run<'_>, lease: &AccountLease, task: &RemoteTask, known: Known) -> Look {
+    let provider = lease.provider();
     let wire = match provider.poll(task, run.inner.now()) {
         Ok(wire) => wire,
         Err(failure) => return Look::Refused(failure),
     };
     let answered = ask(run, &wire).await.and_then(|response| provider.read_polled(task, known, &response.wire()));
+    let answered = answered.map_err(|failure| lease.without_secrets(failure));
     match answered {
         Ok(polled) => Look::Answered(polled),
         Err(failure) if failure.class.may_read_again() => Look::Again(failure),
@@ -118,8 +118,8 @@ pub(super) async fn ask(run: &Run<'_>, wire: &WireRequest) -> Result<super::send
 }
 
 /// Results again, with fresh links; none where the task does not give them any more.
-pub(super) async fn results_again(run: &Run<'_>, provider: &dyn Provider, task: &RemoteTask) -> Option<Finished> {
-    match look(run, provider, task, Known { state: Underway::Running, polls: u32::MAX }).await {
+pub(super) async fn results_again(run: &Run<'_>, lease: &AccountLease, task: &RemoteTask) -> Option<Finished> {
+    match look(run, lease, task, Known { state: Underway::Running, polls: u32::MAX }).await {
         Look::Answered(Polled::Finished(finished)) => Some(finished),
         _ => None,
     }
@@ -210,6 +210,7 @@ async fn cancel(run: &Run<'_>, lease: &AccountLease, call: &NewCall, task: &Remo
         None => Cancellation::TooLate,
         Some(wire) => {
             let answered = ask(run, &wire).await.and_then(|response| provider.read_cancelled(task, &response.wire()));
+            let answered = answered.map_err(|failure| lease.without_secrets(failure));
             answered.unwrap_or_else(|failure| {
                 tracing::warn!(
                     job.id = %run.work.job.id, provider = %run.work.request.provider, code = failure.code,

@@ -72,9 +72,7 @@ pub(super) async fn run(inner: &Inner, work: &RemoteWork) -> RemoteEnding {
 }
 
 async fn run_to_end(inner: &Inner, work: &RemoteWork) -> RemoteEnding {
-    let Some(station) = inner.station(&work.request.provider) else {
-        return unavailable(work, "it is not configured on this server");
-    };
+    let Some(station) = inner.station(&work.request.provider) else { return without_provider(inner, work).await };
     let checked = Checked { tier: None, expected_seconds: work.request.seconds };
     let mut run = Run { inner, work, station, checked };
     let model = {
@@ -145,11 +143,11 @@ impl Run<'_> {
 
     /// Sends a create again that the provider knows by our id.
     async fn repeat(&self, lease: &AccountLease, call: &NewCall) -> RemoteEnding {
-        let request = match self.request(lease).await {
-            Ok(request) => request,
-            Err(unsendable) => return self.unsendable(Some(call.id), unsendable).await,
+        let Ok(request) = self.request(lease).await else {
+            let failure = ProviderFailure::new(FailureClass::OutcomeUnknown, "", "a file of the request cannot be read again");
+            return self.failed_create(call, &failure).await;
         };
-        match self.create(lease, call, &request).await {
+        match self.create(lease, call, &request, true).await {
             Ok(sent) => self.sent(lease, call, sent).await,
             Err(unsendable) => self.unsendable(Some(call.id), unsendable).await,
         }
@@ -188,7 +186,13 @@ impl Run<'_> {
             if let Err(error) = self.with_ledger(|| self.inner.parts.ledger.begin(&call)).await {
                 return self.without_ledger(&error);
             }
-            let failure = match self.create(&lease, &call, &request).await {
+            // Writing it down may have taken a while.
+            if self.work.stop.is_cancelled() || self.work.leave.is_cancelled() {
+                let failure = ProviderFailure::not_sent("it was stopped before it was sent");
+                self.end(call.id, CallState::Failed, Micros::ZERO, Some(&failure)).await;
+                continue;
+            }
+            let failure = match self.create(&lease, &call, &request, false).await {
                 Err(unsendable) => return self.unsendable(Some(call.id), unsendable).await,
                 Ok(Sent::Failed(failure)) => failure,
                 Ok(sent) => {
@@ -260,8 +264,15 @@ impl Run<'_> {
         }
     }
 
-    /// Sends a create, and again where its outcome is unknown and the provider knows it by our id.
-    async fn create(&self, lease: &AccountLease, call: &NewCall, request: &GenerationRequest) -> Result<Sent, Unsendable> {
+    /// Sends a create, and again where its outcome is unknown and the provider knows it by our id. Once it is unknown (`is_unknown`: it was
+    /// before), a failure says nothing of the send before: only what was accepted is known.
+    async fn create(
+        &self,
+        lease: &AccountLease,
+        call: &NewCall,
+        request: &GenerationRequest,
+        mut is_unknown: bool,
+    ) -> Result<Sent, Unsendable> {
         let (provider, model) = (lease.provider(), call.model.as_str());
         let knows_our_id = lease.following(model).knows_our_id;
         let options = CreateOptions { our_id: knows_our_id.then(|| call.our_id.clone()), callback_url: None };
@@ -271,6 +282,7 @@ impl Run<'_> {
             let wire = wire.map_err(|refusal| Unsendable::Refused(refusal.to_string()))?;
             let answered = send(&self.inner.parts.exchange, &wire, Purpose::Create).await;
             let created = answered.and_then(|response| provider.read_created(model, &response.wire()));
+            let created = created.map_err(|failure| lease.without_secrets(failure));
             let outcome = created.as_ref().map_or_else(|failure| class_word(failure.class), |_| "taken");
             self.inner.parts.observer.provider_called(&self.work.request.provider, outcome);
             match created {
@@ -279,8 +291,12 @@ impl Run<'_> {
                 Err(failure)
                     if failure.class == FailureClass::OutcomeUnknown && knows_our_id && repetitions < MOST_REPETITIONS =>
                 {
+                    is_unknown = true;
                     repetitions += 1;
                     self.rest(Duration::from_millis(CREATE_PAUSE_MS << repetitions)).await;
+                }
+                Err(failure) if is_unknown => {
+                    return Ok(Sent::Failed(ProviderFailure { class: FailureClass::OutcomeUnknown, ..failure }));
                 }
                 Err(failure) => return Ok(Sent::Failed(failure)),
             }
@@ -434,6 +450,27 @@ impl Run<'_> {
 }
 
 /// The end of a task that its provider cannot take.
+/// The end of a task whose provider is not there any more. What an earlier attempt had made is not followed, and may be billed.
+async fn without_provider(inner: &Inner, work: &RemoteWork) -> RemoteEnding {
+    let provider = &work.request.provider;
+    let call = match inner.parts.ledger.last_of_task(work.task, provider).await {
+        Ok(Some(call)) if !call.state.is_ended() => call,
+        Ok(_) => return unavailable(work, "it is not configured on this server"),
+        Err(error) => {
+            tracing::error!(job.id = %work.job.id, error = &error as &dyn std::error::Error, "Job {}: {error}", work.job.id);
+            return RemoteEnding::Left;
+        }
+    };
+    let failure = ProviderFailure::new(FailureClass::OutcomeUnknown, "", "the provider is not configured any more");
+    let failed = Some((class_word(failure.class).to_owned(), failure.to_string()));
+    let ending = CallEnding { state: CallState::Unknown, settled: call.cost(), failure: failed };
+    if let Err(error) = inner.parts.ledger.end(call.call.id, &ending, inner.now()).await {
+        tracing::error!(job.id = %work.job.id, error = &error as &dyn std::error::Error, "Job {}: {error}", work.job.id);
+        return RemoteEnding::Left;
+    }
+    RemoteEnding::Failed { error: job_error(provider, &failure), cost_micros: call.cost().get() }
+}
+
 fn unavailable(work: &RemoteWork, why: &str) -> RemoteEnding {
     let message = format!("{}: {why}", work.request.provider);
     let error = JobError { code: ErrorCode::ProviderUnavailable, message };

@@ -237,6 +237,14 @@ impl AccountLease {
         &*self.account.provider
     }
 
+    /// A failure without the account's own secrets, which some providers repeat.
+    pub(super) fn without_secrets(&self, failure: ProviderFailure) -> ProviderFailure {
+        let entry = &self.settings.entry;
+        let key = entry.keys.iter().find(|key| key.id == self.account.key).map(|key| &key.secret);
+        let secrets = key.into_iter().chain(entry.secrets.values());
+        secrets.fold(failure, |failure, secret| failure.without(secret.expose_secret()))
+    }
+
     /// How tasks of a model are followed.
     pub(super) fn following(&self, model: &str) -> Following {
         self.settings.following(self.provider(), model)

@@ -19,7 +19,7 @@ macro_rules! filter {
 
 pub(super) const BEGIN: &str = "INSERT INTO provider_calls \
     (id, task_id, job_id, user_id, project_id, provider_id, model, key_id, our_id, state, estimated_micros, created_ms, updated_ms) \
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'sending', $10, $11, $11)";
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'sending', $10, $11, $11) ON CONFLICT (id) DO NOTHING";
 
 pub(super) const TAKEN: &str =
     "UPDATE provider_calls SET state = 'running', remote_id = $2, updated_ms = $3 WHERE id = $1 AND ended_ms IS NULL";

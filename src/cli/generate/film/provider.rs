@@ -6,63 +6,38 @@ use std::sync::Arc;
 use anyhow::anyhow;
 use tokio_util::sync::CancellationToken;
 
-use super::super::local::WorkDirectory;
 use super::super::progress::ProgressDisplay;
 use super::local::job;
 use super::output::FilmFile;
 use super::{Order, VideoArguments};
 use crate::app::signals::Signals;
 use crate::cli::failure::{Failure, OrFail, Outcome};
+use crate::cli::offline_providers::{self, OfflineProviders};
 use crate::config::Config;
-use crate::database::Database;
 use crate::domain::film::InputFile;
-use crate::domain::{JobRequest, JobResult, RemoteRequest, Sha256Digest, SystemClock, TaskId, Unobserved};
-use crate::execution::remote::{OfferedModel, RemoteExecutor, RemoteParts};
+use crate::domain::{JobRequest, JobResult, RemoteRequest, Sha256Digest, TaskId};
+use crate::execution::remote::OfferedModel;
 use crate::execution::results::Attempt;
 use crate::execution::{RemoteEnding, RemoteExecution, RemoteWork};
-use crate::ledger;
 use crate::media::decode::decode_image;
 use crate::media::encode::{PngText, encode_png};
 use crate::models::remote_parameters::{RemoteExtras, RemoteModel, film_to_remote};
-use crate::net::egress::{Egress, EgressPolicy};
-use crate::net::exchange::Exchange;
-use crate::storage::ArtifactStorage;
-
-/// The providers of the configuration, with a ledger and a storage that end with this process.
-pub(super) struct Providers {
-    executor: RemoteExecutor,
-    storage: ArtifactStorage,
-    /// Holds the files; removed at the end.
-    _directory: WorkDirectory,
-}
 
 /// Whether one of the configured providers offers a model of this name, and what is needed to ask it. Nothing is opened where no provider is
 /// configured.
-pub(super) async fn find(config: &Config, name: &str) -> Outcome<Option<(Providers, OfferedModel)>> {
+pub(super) async fn find(config: &Config, name: &str) -> Outcome<Option<(OfflineProviders, OfferedModel)>> {
     let settings = config.providers.load().or_fail()?;
     if settings.providers.values().all(|provider| !provider.is_enabled) {
         return Ok(None);
     }
-    let directory = WorkDirectory::make()?;
-    let storage = ArtifactStorage::local(&directory.0.join("storage")).or_fail()?;
-    let database = Database::open(directory.0.join("calls.db").as_path()).await.or_fail()?;
-    let policy = EgressPolicy::new(config.egress.allow.clone()).closed_to(config.egress.deny.clone());
-    let parts = RemoteParts {
-        ledger: ledger::open(&database),
-        storage: storage.clone(),
-        egress: Egress::new(policy).or_fail()?,
-        exchange: Exchange::new().or_fail()?,
-        clock: Arc::new(SystemClock),
-        observer: Arc::new(Unobserved),
-    };
-    let executor = RemoteExecutor::new(&settings, parts).or_fail()?;
-    let found = executor.describe().into_iter().find(|model| model.id.as_str() == name);
-    Ok(found.map(|model| (Providers { executor, storage, _directory: directory }, model)))
+    let providers = offline_providers::open(config).await?;
+    let found = providers.executor.describe().into_iter().find(|model| model.id.as_str() == name);
+    Ok(found.map(|model| (providers, model)))
 }
 
 /// Checks the request against the provider's limits, has it made, and writes the file.
 pub(super) async fn generate(
-    providers: &Providers,
+    providers: &OfflineProviders,
     offered: &OfferedModel,
     arguments: &VideoArguments,
     order: Order,
@@ -92,7 +67,7 @@ pub(super) async fn generate(
 }
 
 /// Puts the picture that the film begins with where the executor finds it.
-fn store_pictures(providers: &Providers, request: &mut RemoteRequest, order: Order) -> Outcome {
+fn store_pictures(providers: &OfflineProviders, request: &mut RemoteRequest, order: Order) -> Outcome {
     for (picture, file) in request.pictures.iter_mut().zip(order.images.into_iter().flatten()) {
         let decoded = decode_image(&file).or_fail()?;
         let png = encode_png(decoded.width, decoded.height, &decoded.rgb, &PngText::default()).or_fail()?;
@@ -104,7 +79,7 @@ fn store_pictures(providers: &Providers, request: &mut RemoteRequest, order: Ord
 }
 
 /// Follows the request to its end; asked to stop, it is cancelled at the provider, as far as that can be.
-async fn run(providers: &Providers, request: RemoteRequest) -> Outcome<JobResult> {
+async fn run(providers: &OfflineProviders, request: RemoteRequest) -> Outcome<JobResult> {
     let progress = Arc::new(ProgressDisplay::start("asking the provider"));
     let told = {
         let progress = progress.clone();

@@ -1,17 +1,20 @@
-//! Notices that the file was changed.
+//! Notices that a file was changed.
 
+use std::fmt;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::ProviderSource;
-use crate::config::ConfigError;
-use crate::domain::ProviderSettings;
+use super::ConfigError;
 
-/// The file of providers, to be looked at every second or two.
-#[derive(Debug)]
-pub struct ProviderFile {
-    source: ProviderSource,
+/// How a file is read and understood.
+type Load<T> = Box<dyn Fn() -> Result<T, ConfigError> + Send>;
+
+/// A file of settings, to be looked at every second or two.
+pub struct WatchedFile<T> {
+    /// None: there is nothing to look at.
+    file: Option<PathBuf>,
+    load: Load<T>,
     /// How it looked when it was last read.
     read: Look,
     /// How it looked the last time, if that was not how it was last read.
@@ -25,25 +28,34 @@ type Look = Option<(u64, Option<SystemTime>, u64)>;
 
 /// What a change of the file means.
 #[derive(Debug)]
-pub enum ProviderChange {
+pub enum FileChange<T> {
     /// New settings, to be put in force.
-    Settings(Box<ProviderSettings>),
+    Settings(T),
     /// The file is broken, or broken otherwise than before: the old settings stay in force. To be logged, once.
     Broken(ConfigError),
 }
 
-impl ProviderFile {
+impl<T> fmt::Debug for WatchedFile<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WatchedFile").field("file", &self.file).field("broken", &self.broken).finish_non_exhaustive()
+    }
+}
+
+impl<T> WatchedFile<T> {
     /// Reads the file for the first time; a broken one is an error. Blocking.
-    pub fn open(source: ProviderSource) -> Result<(Self, ProviderSettings), ConfigError> {
-        let read = source.file.as_deref().and_then(look);
-        let settings = source.load()?;
-        Ok((Self { source, read, pending: None, broken: None }, settings))
+    pub fn open(
+        file: Option<PathBuf>,
+        load: impl Fn() -> Result<T, ConfigError> + Send + 'static,
+    ) -> Result<(Self, T), ConfigError> {
+        let read = file.as_deref().and_then(look);
+        let settings = load()?;
+        Ok((Self { file, load: Box::new(load), read, pending: None, broken: None }, settings))
     }
 
     /// What changed since the last call. A change is taken when the file looks the same on two calls in a row, so that one that is being
     /// written is not taken half. A file that is gone leaves the old settings in force. Blocking, for a short time.
-    pub fn changed(&mut self) -> Option<ProviderChange> {
-        let file = self.source.file.clone()?;
+    pub fn changed(&mut self) -> Option<FileChange<T>> {
+        let file = self.file.clone()?;
         let now = look(&file);
         if now == self.read && self.broken.is_none() {
             self.pending = None;
@@ -59,18 +71,18 @@ impl ProviderFile {
         let loaded = if now.is_none() && (was_there || self.broken.is_some()) {
             Err(ConfigError::Refused { path: file, reason: "is not there any more; what it said stays in force".to_owned() })
         } else {
-            self.source.load()
+            (self.load)()
         };
         match loaded {
             Ok(settings) => {
                 self.broken = None;
-                Some(ProviderChange::Settings(Box::new(settings)))
+                Some(FileChange::Settings(settings))
             }
             Err(error) => {
                 let reason = error.to_string();
                 let is_known = self.broken.as_ref() == Some(&reason);
                 self.broken = Some(reason);
-                (!is_known).then_some(ProviderChange::Broken(error))
+                (!is_known).then_some(FileChange::Broken(error))
             }
         }
     }

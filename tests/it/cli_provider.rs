@@ -1,0 +1,104 @@
+//! A provider's film on the command line, and `doctor --providers`, against a provider that behaves as the documents say.
+
+use std::path::Path;
+use std::process::Output;
+
+use framewright::media::video::probe;
+use serde_json::json;
+use tokio::process::Command;
+
+use crate::providers::{Answer, MinimaxCloud, Mock};
+
+/// What stands in nothing that is printed.
+const CANARY: &str = "canary-9f8e7d6c5b4a-of-the-account";
+
+/// A configuration that leads to the mock; the key is in the environment.
+fn configured(mock: &Mock) -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(directory.path().join(name), text).unwrap();
+    write("system.yaml", "egress: { allow: [127.0.0.1/32] }\n");
+    let provider = format!(
+        "currency: EUR\nproviders:\n  minimax:\n    base_url: {}\n    keys: [{{ env: MINIMAX_API_KEY }}]\n    prices: [{{ per_second: 0.05 }}]\n    poll: {{ first_seconds: 0.01, most_seconds: 0.02 }}\n",
+        mock.base()
+    );
+    write("providers.yaml", &provider);
+    directory
+}
+
+async fn run(directory: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_framewright"))
+        .args(arguments)
+        .args(["--config", "system.yaml", "--data-dir", "data"])
+        .current_dir(directory)
+        .env_clear()
+        .env("HOME", directory.join("home"))
+        .env("MINIMAX_API_KEY", CANARY)
+        .output()
+        .await
+        .unwrap()
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+const GUIDE: [&str; 12] = [
+    "generate",
+    "video",
+    "--prompt",
+    "A man picks up a book [Pedestal up], then reads [Static shot].",
+    "--model",
+    "MiniMax-Hailuo-02",
+    "--duration",
+    "6",
+    "--resolution",
+    "768P",
+    "--output",
+    "out.mp4",
+];
+
+#[tokio::test]
+async fn the_guides_command_line_makes_a_film() {
+    let mock = Mock::start(MinimaxCloud).await;
+    let directory = configured(&mock);
+    let made = run(directory.path(), &GUIDE).await;
+    assert!(made.status.success(), "{}", text(&made.stderr));
+    assert_eq!(text(&made.stdout), "out.mp4 (by minimax, 0.3 EUR)\n");
+    assert!(probe(&directory.path().join("out.mp4"), &|| false).unwrap().frames > 0);
+    let created = &mock.recorded("create")[0];
+    let expected = json!({
+        "model": "MiniMax-Hailuo-02",
+        "prompt": "A man picks up a book [Pedestal up], then reads [Static shot].",
+        "duration": 6,
+        "resolution": "768P",
+    });
+    assert_eq!(created.json(), expected);
+    assert_eq!(created.header("authorization"), format!("Bearer {CANARY}"));
+}
+
+#[tokio::test]
+async fn what_the_provider_cannot_do_is_refused_before_anything_is_sent() {
+    let mock = Mock::start(MinimaxCloud).await;
+    let directory = configured(&mock);
+    let mut arguments = GUIDE;
+    arguments[7] = "7";
+    let refused = run(directory.path(), &arguments).await;
+    assert_eq!(refused.status.code(), Some(2), "{}", text(&refused.stderr));
+    assert!(text(&refused.stderr).contains('7'), "{}", text(&refused.stderr));
+    assert!(mock.recorded("create").is_empty() && !directory.path().join("out.mp4").exists());
+}
+
+#[tokio::test]
+async fn the_doctor_asks_providers_and_shows_no_key() {
+    let mock = Mock::start(MinimaxCloud).await;
+    let directory = configured(&mock);
+    let well = run(directory.path(), &["doctor", "--providers"]).await;
+    assert!(text(&well.stdout).contains("minimax, key key-1: answers, and takes the key"), "{}", text(&well.stdout));
+    let refused = json!({"base_resp": {"status_code": 2049, "status_msg": format!("invalid api key {CANARY}")}});
+    mock.always("poll", Answer::Json(200, refused));
+    let ill = run(directory.path(), &["doctor", "--providers"]).await;
+    assert!(!ill.status.success());
+    let shown = format!("{}{}", text(&ill.stdout), text(&ill.stderr));
+    assert!(shown.contains("FAIL provider   minimax, key key-1") && !shown.contains("canary"), "{shown}");
+    assert!(mock.recorded("create").is_empty());
+}
