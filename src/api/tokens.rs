@@ -13,8 +13,8 @@ use serde::Deserialize;
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
-use super::links::keyed_hash;
 use crate::domain::{Principal, ProjectId, UnixMs, UserId};
+use crate::net::keyed_hash::keyed_hash;
 
 /// Longest token, bytes.
 const MAX_TOKEN_BYTES: usize = 8192;

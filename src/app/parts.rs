@@ -18,6 +18,7 @@ use crate::database::Database;
 use crate::domain::Clock;
 use crate::execution::film::FilmTools;
 use crate::execution::open_executors;
+use crate::execution::remote::CallbackAddresses;
 use crate::jobs::{self, JobService, JobServiceOptions, StoreClock};
 use crate::ledger;
 use crate::models::ModelCatalog;
@@ -76,8 +77,16 @@ impl Parts {
         let ledger = ledger::open(&database);
         let routes = Routes::new(routes);
         let (egress_of_results, observer) = (egress.clone(), metrics.clone());
-        let remote =
-            provider_file::open(&providers, ledger.clone(), storage.clone(), egress_of_results, clock.clone(), observer)?;
+        let callbacks = config.server.public_url.as_ref().and_then(|base| CallbackAddresses::new(base, &secret_key));
+        let remote = provider_file::open(
+            &providers,
+            ledger.clone(),
+            storage.clone(),
+            egress_of_results,
+            clock.clone(),
+            observer,
+            callbacks,
+        )?;
         let scheduler = Scheduler::start(SchedulerParts {
             runner: jobs.runner(),
             executors,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::ServeError;
 use crate::domain::{Clock, JobObserver, ProviderSettings};
-use crate::execution::remote::{RemoteExecutor, RemoteParts};
+use crate::execution::remote::{CallbackAddresses, RemoteExecutor, RemoteParts};
 use crate::ledger::Ledger;
 use crate::net::egress::Egress;
 use crate::net::exchange::Exchange;
@@ -18,8 +18,9 @@ pub(super) fn open(
     egress: Egress,
     clock: Arc<dyn Clock>,
     observer: Arc<dyn JobObserver>,
+    callbacks: Option<CallbackAddresses>,
 ) -> Result<RemoteExecutor, ServeError> {
-    let parts = RemoteParts { ledger, storage, egress, exchange: Exchange::new()?, clock, observer };
+    let parts = RemoteParts { ledger, storage, egress, exchange: Exchange::new()?, clock, observer, callbacks };
     let executor = RemoteExecutor::new(settings, parts)?;
     for status in executor.statuses() {
         let (provider, keys, health) = (&status.provider, status.keys.len(), status.health.as_str());

@@ -37,6 +37,7 @@ pub(super) async fn open(config: &Config) -> Outcome<OfflineProviders> {
         exchange: Exchange::new().or_fail()?,
         clock: Arc::new(SystemClock),
         observer: Arc::new(Unobserved),
+        callbacks: None,
     };
     let executor = RemoteExecutor::new(&settings, parts).or_fail()?;
     Ok(OfflineProviders { executor, storage, _directory: directory })

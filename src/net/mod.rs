@@ -6,6 +6,7 @@
 //! - [`exchange`]: calls to such APIs that were written elsewhere, as they were written.
 //! - [`address`]: what the public internet is.
 //! - [`retry`]: which requests are sent again, and when.
+//! - [`keyed_hash`]: how what comes back is known to be ours.
 //! - [`webhook_signature`]: how receivers of callbacks know them to be ours.
 //!
 //! What is globally routable counts as public, also where it is ours: this machine's own public address, and neighbours that have global
@@ -21,6 +22,7 @@ mod deadline;
 pub mod egress;
 mod error;
 pub mod exchange;
+pub mod keyed_hash;
 mod limits;
 mod partial_file;
 pub mod retry;

@@ -18,7 +18,7 @@ use framewright::domain::{
     Clock, DeviceName, ImageRequest, InstalledNetworks, JobId, JobState, Principal, ProviderSettings, TenantPolicies, UnixMs,
 };
 use framewright::execution::film::FilmTools;
-use framewright::execution::remote::{RemoteExecutor, RemoteParts};
+use framewright::execution::remote::{CallbackAddresses, RemoteExecutor, RemoteParts};
 use framewright::execution::{Executor, ExecutorOptions, FakeControl, FakeFailure, ThreadExecutor};
 use framewright::jobs::{self, JobService, JobServiceOptions, Previews};
 use framewright::ledger;
@@ -174,6 +174,7 @@ impl TestServer {
             executors.push(Arc::new(ThreadExecutor::open("fake", DeviceName::Fake, &executor_options).unwrap()));
         }
         let ledger = ledger::open(&database);
+        let secret = SecretString::from(SECRET_KEY);
         let remote_parts = RemoteParts {
             ledger: ledger.clone(),
             storage: storage.clone(),
@@ -181,6 +182,7 @@ impl TestServer {
             exchange: Exchange::new().unwrap(),
             clock: clock.clone(),
             observer: metrics.clone(),
+            callbacks: options.settings.public_url.as_ref().and_then(|base| CallbackAddresses::new(base, &secret)),
         };
         let remote = RemoteExecutor::new(&options.providers, remote_parts).unwrap();
         let routes = options.routes.into_iter().map(|route| (route.name.clone(), route)).collect();
@@ -198,7 +200,6 @@ impl TestServer {
         };
         let scheduler = Scheduler::start(parts).await.unwrap();
         let (_, user_key) = keys.create(NewKey::for_user("anna".parse().unwrap())).await.unwrap();
-        let secret = SecretString::from(SECRET_KEY);
         let linked_files = LinkedFiles::new(options.egress.clone());
         let links = LinkSigner::new(&secret);
         let webhooks = Webhooks::start(WebhookParts {

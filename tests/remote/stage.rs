@@ -65,6 +65,7 @@ impl Stage {
             exchange: Exchange::new().unwrap(),
             clock: clock.clone(),
             observer: Arc::new(Unobserved),
+            callbacks: None,
         };
         Self { clock, storage, ledger, parts, _directory: directory }
     }

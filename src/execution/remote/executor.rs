@@ -10,12 +10,15 @@ use tokio::sync::futures::Notified;
 
 use super::accounts::ProviderSetupError;
 use super::breaker::BreakerState;
+use super::callbacks::CallbackAddresses;
 use super::failures::class_word;
 use super::keys::{KeyHealth, Room};
 use super::offer::{self, OfferedModel, Priced};
 use super::run;
 use super::station::{Station, StationSettings};
-use crate::domain::{AccountKeyId, Clock, JobObserver, ProviderEntry, ProviderId, ProviderSettings, RemoteRequest, UnixMs};
+use crate::domain::{
+    AccountKeyId, Clock, JobObserver, ProviderEntry, ProviderId, ProviderKind, ProviderSettings, RemoteRequest, UnixMs,
+};
 use crate::execution::{RemoteEnding, RemoteExecution, RemoteWork};
 use crate::ledger::Ledger;
 use crate::net::egress::Egress;
@@ -38,6 +41,8 @@ pub struct RemoteParts {
     pub clock: Arc<dyn Clock>,
     /// Who is told how it goes, in numbers.
     pub observer: Arc<dyn JobObserver>,
+    /// Where providers may call this server; absent where they cannot reach it.
+    pub callbacks: Option<CallbackAddresses>,
 }
 
 /// Runs tasks at providers. Cheap to clone.
@@ -218,6 +223,14 @@ impl RemoteExecutor {
     /// Switches a key on or off; on, it is as new. `false` where there is no such key.
     pub fn switch_key(&self, provider: &ProviderId, key: &AccountKeyId, is_on: bool) -> bool {
         self.inner.station(provider).is_some_and(|station| station.switch_key(key, is_on))
+    }
+
+    /// Which provider of a kind was given an address with this token; none where nobody was.
+    pub fn called_at(&self, kind: ProviderKind, token: &str) -> Option<ProviderId> {
+        let callbacks = self.inner.parts.callbacks.as_ref()?;
+        let stations = self.inner.stations.read();
+        let mut of_kind = stations.values().filter(|station| station.settings().entry.kind == kind);
+        of_kind.find(|station| callbacks.is_token_of(&station.id, token)).map(|station| station.id.clone())
     }
 
     /// A provider says that something happened to a task of its own: whoever follows it looks at once. `false` where nobody does.

@@ -15,6 +15,7 @@
 
 mod accounts;
 pub mod breaker;
+mod callbacks;
 mod delivery;
 mod download;
 mod executor;
@@ -32,6 +33,7 @@ mod sending;
 mod station;
 
 pub use accounts::ProviderSetupError;
+pub use callbacks::CallbackAddresses;
 pub use executor::{KeyStatus, ProviderHealth, ProviderStatus, RemoteExecutor, RemoteParts};
 pub use offer::{OfferedModel, Priced};
 pub use probe::{Probe, ProbeResult};

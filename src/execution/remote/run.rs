@@ -275,7 +275,9 @@ impl Run<'_> {
     ) -> Result<Sent, Unsendable> {
         let (provider, model) = (lease.provider(), call.model.as_str());
         let knows_our_id = lease.following(model).knows_our_id;
-        let options = CreateOptions { our_id: knows_our_id.then(|| call.our_id.clone()), callback_url: None };
+        let callbacks = self.inner.parts.callbacks.as_ref();
+        let callback_url = callbacks.and_then(|callbacks| callbacks.url(lease.settings.entry.kind, &self.station.id));
+        let options = CreateOptions { our_id: knows_our_id.then(|| call.our_id.clone()), callback_url };
         let mut repetitions = 0;
         loop {
             let wire = providers::create(provider, model, request, &options, self.inner.now());
