@@ -79,6 +79,7 @@ stage "end to end, with the openai package" end_to_end test_openai_client.py
 stage "end to end, with a client of A1111's" end_to_end test_a1111_client.py
 stage "end to end, with the openai package of Node" end_to_end_node
 stage "end to end, with schemathesis and the OpenAPI document" openapi
+stage "end to end, as MiniMax's guide has it" python3 tests/e2e/test_minimax_flow.py "$target/debug/framewright"
 stage "end to end, with Prometheus and the dashboard" dashboard
 
 printf '\nall passed in %d s:\n' "$SECONDS"

@@ -41,7 +41,6 @@ impl CallbackOrder {
 
 /// A callback in MiniMax's words, of every state but the first, whose receiver has stood MiniMax's challenge: it was sent
 /// `{"challenge": …}` and gave the same back within 3 s. For surfaces that speak MiniMax's dialect: hand the result over in the submission.
-#[expect(dead_code, reason = "MiniMax's routes call it")]
 pub(super) async fn minimax_callback(state: &ApiState, url: &str) -> Result<Callback, ApiError> {
     let url = judged(state, url)?;
     webhooks::challenge(&state.egress, &url)

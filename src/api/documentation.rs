@@ -32,6 +32,8 @@ use super::state::ApiState;
         (name = "administration", description = "Users, projects, keys, devices, loaded models and the queue; for administrators"),
         (name = "openai", description = "The same in OpenAI's words"),
         (name = "a1111", description = "Pictures in the words of Stable Diffusion web UI (A1111); the key may be the password of HTTP Basic here"),
+        (name = "minimax", description = "Films in MiniMax's words: every answer has HTTP 200, and says in `base_resp` how it went"),
+        (name = "unified", description = "Pictures and films of all models and providers, in one envelope"),
     ),
     security(("api_key" = [])),
     modifiers(&BearerKey)

@@ -35,6 +35,8 @@ pub(super) struct FilmOrder {
     pub(super) last_frame: Option<OrderedFile>,
     /// Pictures of who or what appears; only some providers' models take them.
     pub(super) references: Vec<OrderedFile>,
+    /// How long a scene is that names no duration, seconds, where a model of this server makes it; absent: one clip, as the model makes it.
+    pub(super) default_seconds: Option<f64>,
     /// What only providers' models can be asked for. Models of this server ignore it.
     pub(super) options: RemoteOptions,
     /// The model of the scenes' first pictures.
@@ -65,6 +67,7 @@ impl Commission<'_> {
             audio,
             last_frame,
             references,
+            default_seconds,
             options,
             image_model,
             priority,
@@ -108,7 +111,11 @@ impl Commission<'_> {
                 return Err(ApiError::invalid("model", problem));
             }
             let networks = &state.settings.networks;
-            Ok(resolve_film_request(parameters.clone(), model, image_model.as_ref(), networks, seed)?.into())
+            let mut parameters = parameters.clone();
+            for scene in &mut parameters.scenes {
+                scene.duration = scene.duration.or(default_seconds);
+            }
+            Ok(resolve_film_request(parameters, model, image_model.as_ref(), networks, seed)?.into())
         };
         let remote = |model: &RemoteModel| film_to_remote(&parameters, &extras, model);
         let request = self.translated(state, &Translation { local: &local, remote: &remote })?;

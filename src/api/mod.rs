@@ -18,6 +18,8 @@ mod completion;
 mod documentation;
 mod extract;
 mod film_submission;
+mod ignored;
+mod minimax;
 mod model_choice;
 mod native;
 mod observe;
@@ -30,6 +32,7 @@ mod shared_responses;
 mod submission;
 mod target;
 mod tenancy;
+mod unified;
 mod whole_number;
 
 pub use a1111::A1111Memory;

@@ -116,6 +116,25 @@ pub(super) async fn find_model(state: &ApiState, principal: &Principal, name: St
     .await
 }
 
+/// What kind of thing the model of a request makes, where the request's fields do not say it; asked of `provider` where it names one. What
+/// that provider does not offer is told by [`target_of_request`].
+pub(super) async fn kind_of(
+    state: &ApiState,
+    principal: &Principal,
+    provider: Option<&str>,
+    name: &str,
+) -> Result<ModelKind, ApiError> {
+    let provider = provider.map(parse_provider).transpose()?.flatten();
+    let id: Option<ModelId> = name.parse().ok();
+    if let Some(id) = &id
+        && (provider.is_some() || state.routes.find(id).is_some())
+    {
+        let found = elsewhere(state, &Sight::of(state, principal)?, provider.as_ref(), id);
+        return Ok(found.map_or(ModelKind::Video, |(model, _)| model.kind));
+    }
+    Ok(find_model(state, principal, name.to_owned()).await?.kind)
+}
+
 /// The model of a request, and who runs it. A route's name goes before a model's of this server, and that before a provider's. Without a
 /// name it is as [`model_of_request`] says; the configured default may be any of the three.
 pub(super) async fn target_of_request(

@@ -18,7 +18,7 @@ const MAX_REQUEST_ID_BYTES: usize = 128;
 /// The middleware. `state` is needed for its metrics alone.
 pub(super) async fn observe(State(state): State<ApiState>, request: Request, next: Next) -> Response {
     let began = Instant::now();
-    let surface = Surface::of_path(request.uri().path());
+    let surface = Surface::of_request(request.method(), request.uri(), request.headers());
     let method = request.method().clone();
     // The pattern, never the path: a path is the client's to choose, and a metric label must not be.
     let route = request.extensions().get::<MatchedPath>().map_or_else(|| "unmatched".to_owned(), |path| path.as_str().to_owned());

@@ -16,7 +16,7 @@ use super::authentication::{require_admin, require_admin_unless_loopback, requir
 use super::error::{ApiError, ErrorKind};
 use super::shared_responses::SharedResponses;
 use super::state::{ApiSettings, ApiState};
-use super::{a1111, documentation, extract, native, observe, openai, rate_limit};
+use super::{a1111, documentation, extract, ignored, minimax, native, observe, openai, rate_limit, unified};
 
 /// The whole API. A path with and without its trailing slash is the same.
 pub fn router(state: ApiState) -> Router {
@@ -38,6 +38,11 @@ pub fn router(state: ApiState) -> Router {
 fn routes(state: &ApiState) -> OpenApiRouter<ApiState> {
     // No key needed.
     let open = OpenApiRouter::with_openapi(documentation::Document::openapi()).routes(routes!(native::health::get_health));
+
+    // No key needed by whoever was told the address.
+    let called_back = OpenApiRouter::new()
+        .routes(routes!(minimax::callbacks::hear_minimax))
+        .route_layer(DefaultBodyLimit::max(minimax::callbacks::MOST_BYTES));
 
     // No key needed on loopback.
     let metrics = OpenApiRouter::new()
@@ -88,11 +93,18 @@ fn routes(state: &ApiState) -> OpenApiRouter<ApiState> {
         .routes(routes!(openai::models::list_openai_models))
         .routes(routes!(openai::models::get_openai_model))
         .merge(a1111::routes())
+        // MiniMax
+        .routes(routes!(minimax::create::create_video_generation))
+        .routes(routes!(minimax::query::query_video_generation))
+        .routes(routes!(minimax::files::retrieve_file))
+        // Unified tasks; their results are with the content
+        .routes(routes!(unified::create::create_task))
+        .routes(routes!(unified::tasks::get_task_status))
         .merge(administration())
         .route_layer(from_fn_with_state(state.clone(), rate_limit::limit_rate))
         .route_layer(from_fn_with_state(state.clone(), require_key));
 
-    open.merge(metrics).merge(content).merge(keyed)
+    open.merge(called_back).merge(metrics).merge(content).merge(keyed)
 }
 
 /// An administrator's key.
@@ -138,9 +150,10 @@ fn cors(settings: &ApiSettings) -> CorsLayer {
         HeaderName::from_static("idempotency-key"),
         HeaderName::from_static("last-event-id"),
     ];
-    const EXPOSED: [HeaderName; 6] = [
+    const EXPOSED: [HeaderName; 7] = [
         HeaderName::from_static("x-request-id"),
         HeaderName::from_static("x-task-id"),
+        ignored::IGNORED,
         RETRY_AFTER,
         rate_limit::LIMIT,
         rate_limit::REMAINING,

@@ -34,7 +34,11 @@ fn describe(path: &str, operation: &mut Operation) {
     if operation.security.is_some() {
         return;
     }
-    let surface = Surface::of_path(path);
+    let surface = surface_of(path, operation);
+    // Its refusals have HTTP 200, and its routes say so.
+    if surface == Surface::MiniMax {
+        return;
+    }
     let has = |asked: &dyn Fn(&Parameter) -> bool| {
         let is_it = |parameter: &RefOr<Parameter>| matches!(parameter, RefOr::T(parameter) if asked(parameter));
         operation.parameters.iter().flatten().any(is_it)
@@ -67,6 +71,12 @@ fn describe(path: &str, operation: &mut Operation) {
     }
 }
 
+/// The surface that a route belongs to. Some paths are unified tasks' with one method and native with another.
+fn surface_of(path: &str, operation: &Operation) -> Surface {
+    let is_unified = operation.tags.iter().flatten().any(|tag| tag == "unified");
+    if is_unified { Surface::Unified } else { Surface::of_path(path) }
+}
+
 /// Whether only administrators may call the route, or may where it does not listen on loopback.
 fn is_for_administrators(path: &str) -> bool {
     path.starts_with("/api/v1/admin/") || path == "/metrics"
@@ -75,7 +85,7 @@ fn is_for_administrators(path: &str) -> bool {
 fn media_type(surface: Surface) -> &'static str {
     match surface {
         Surface::Native => "application/problem+json",
-        Surface::OpenAi | Surface::A1111 => "application/json",
+        Surface::OpenAi | Surface::A1111 | Surface::MiniMax | Surface::Unified => "application/json",
     }
 }
 
@@ -87,6 +97,8 @@ fn content(surface: Surface, status: StatusCode) -> utoipa::openapi::Content {
         Surface::OpenAi => envelope("OpenAiErrorEnvelope"),
         Surface::A1111 if status == StatusCode::UNPROCESSABLE_ENTITY => envelope("A1111ValidationError"),
         Surface::A1111 => envelope("A1111Error"),
+        Surface::MiniMax => envelope("MinimaxError"),
+        Surface::Unified => envelope("UnifiedError"),
     };
     ContentBuilder::new().schema(Some(schema)).build()
 }
@@ -131,6 +143,8 @@ mod tests {
         assert_eq!(described("/api/v1/x", body()).0, ["400", "401", "413", "415", "422", "429"]);
         assert_eq!(described("/sdapi/v1/x", body()).0, ["401", "413", "415", "422", "429"]);
         assert_eq!(described("/v1/x", body()).0, ["400", "401", "413", "415", "429"]);
+        assert!(described("/v1/video_generation", body()).0.is_empty());
+        assert_eq!(described("/api/v1/tasks", body().tag("unified")).0, ["401", "413", "415", "422", "429"]);
     }
 
     #[test]

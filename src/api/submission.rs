@@ -12,7 +12,8 @@ use super::state::ApiState;
 use super::target::Target;
 use super::tenancy::Tenancy;
 use crate::domain::{
-    Callback, FilmRequest, Job, JobId, JobObserver, JobRequest, JobState, ModelDescription, ModelKind, Principal,
+    Callback, FilmRequest, Job, JobId, JobObserver, JobRequest, JobState, ModelDescription, ModelKind, Principal, RemoteOptions,
+    RemoteRequest,
 };
 use crate::jobs::{InputPurpose, JobServiceError, NewInput, NewJob, Retry, retry as again};
 use crate::media::mask::MaskReading;
@@ -31,6 +32,8 @@ pub(super) struct Submission {
     pub(super) init_image: Option<OrderedFile>,
     /// What of it is repainted.
     pub(super) mask: Option<SentMask>,
+    /// What only providers' models can be asked for. Models of this server ignore it.
+    pub(super) options: RemoteOptions,
     /// Higher goes first; what the policies grant is added here.
     pub(super) priority: i32,
     /// The client's `Idempotency-Key`.
@@ -87,7 +90,7 @@ impl<'a> Commission<'a> {
 
     /// The job that a submission asks for, with every default filled in, and nothing reserved yet.
     pub(super) async fn fill_in(&self, state: &ApiState, submission: Submission) -> Result<NewJob, ApiError> {
-        let Submission { mut parameters, init_image, mask, priority, idempotency_key, callback } = submission;
+        let Submission { mut parameters, init_image, mask, options, priority, idempotency_key, callback } = submission;
         let mut inputs = Vec::new();
         if let Some(file) = init_image {
             let picture = state.init_images.decode_file("init_image", file).await?;
@@ -101,7 +104,10 @@ impl<'a> Commission<'a> {
         }
         let seed = absent_seed(self.principal, idempotency_key.as_deref())?;
         let local = |model: &ModelDescription| Ok(resolve_image_request(parameters.clone(), model, seed)?.into());
-        let remote = |model: &RemoteModel| image_to_remote(&parameters, model);
+        let remote = |model: &RemoteModel| {
+            let request = image_to_remote(&parameters, model)?;
+            Ok(RemoteRequest { options: options.clone(), ..request })
+        };
         let request = self.translated(state, &Translation { local: &local, remote: &remote })?;
         Ok(NewJob {
             request,

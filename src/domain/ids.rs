@@ -23,6 +23,16 @@ macro_rules! uuid_id {
             pub fn generate() -> Self {
                 Self(Uuid::now_v7())
             }
+
+            /// Its bits; the first 48 are the Unix milliseconds at which it was generated.
+            pub const fn bits(self) -> u128 {
+                self.0.as_u128()
+            }
+
+            /// The identifier with these bits.
+            pub const fn from_bits(bits: u128) -> Self {
+                Self(Uuid::from_u128(bits))
+            }
         }
 
         impl fmt::Display for $name {

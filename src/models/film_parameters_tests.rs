@@ -209,6 +209,7 @@ fn without_an_image_model_a_prompt_is_not_enough() {
 
 #[rstest]
 #[case("720P", (1280, 720))]
+#[case("720P 9:16", (720, 1280))]
 #[case("512p", (910, 512))]
 #[case("1280x768", (1280, 768))]
 #[case("1:1", (192, 192))]

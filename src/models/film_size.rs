@@ -18,7 +18,7 @@ pub struct AskedSize {
     pub width: Option<i128>,
     /// Pixels down.
     pub height: Option<i128>,
-    /// `720P` (the short side), `1280x720`, `16:9`, `auto`; not together with width or height.
+    /// `720P` (the short side), `1280x720`, `16:9`, `720P 16:9`, `auto`; not together with width or height.
     pub resolution: Option<String>,
 }
 
@@ -50,6 +50,7 @@ pub(super) fn resolve(
     let exact = match (resolution, asked.width, asked.height) {
         (Some(NamedSize::Pixels(width, height)), ..) | (None, Some(width), Some(height)) => Some((width, height)),
         (Some(NamedSize::ShortSide(short)), ..) => Some(tier(short, shape)),
+        (Some(NamedSize::Shaped(short, aspect)), ..) => Some(tier(short, aspect)),
         (None, Some(width), None) => Some((width, even(f64::from(shape.1) / f64::from(shape.0) * width as f64))),
         (None, None, Some(height)) => Some((even(f64::from(shape.0) / f64::from(shape.1) * height as f64), height)),
         (Some(NamedSize::Aspect(..) | NamedSize::Auto), ..) | (None, None, None) => None,
@@ -133,11 +134,16 @@ fn side(field: &'static str, value: i128, codec: VideoCodec) -> Result<u32, Para
 /// What a resolution means.
 fn read(text: &str) -> Result<NamedSize, ParameterError> {
     match NamedSize::read(text) {
-        Some(NamedSize::ShortSide(lines)) if (LEAST_SIDE..=MOST_SIDE).contains(&lines) => Ok(NamedSize::ShortSide(lines)),
+        Some(size @ (NamedSize::ShortSide(lines) | NamedSize::Shaped(lines, _))) if (LEAST_SIDE..=MOST_SIDE).contains(&lines) => {
+            Ok(size)
+        }
         Some(size @ (NamedSize::Pixels(..) | NamedSize::Aspect(..) | NamedSize::Auto)) => Ok(size),
-        Some(NamedSize::ShortSide(_)) | None => {
+        Some(NamedSize::ShortSide(_) | NamedSize::Shaped(..)) | None => {
             let shown: String = text.trim().chars().take(32).collect();
-            refuse("resolution", format!("'{shown}' is unknown; allowed: 512P, 720P, 768P, 1080P, 1280x720, 16:9 and the like"))
+            refuse(
+                "resolution",
+                format!("'{shown}' is unknown; allowed: 512P, 720P, 768P, 1080P, 1280x720, 16:9, 720P 16:9 and the like"),
+            )
         }
     }
 }

@@ -13,6 +13,8 @@ pub enum NamedSize {
     Aspect(f64, f64),
     /// `720P`: pixels of the short side.
     ShortSide(u32),
+    /// `720P 16:9`: pixels of the short side, and across and down of the shape.
+    Shaped(u32, (u32, u32)),
 }
 
 impl NamedSize {
@@ -21,6 +23,13 @@ impl NamedSize {
         let lower = text.trim().to_lowercase();
         if lower == "auto" {
             return Some(Self::Auto);
+        }
+        let mut words = lower.split_whitespace();
+        if let (Some(lines), Some(aspect), None) = (words.next(), words.next(), words.next())
+            && let (Some(lines), Some((across, down))) = (lines.strip_suffix('p'), aspect.split_once(':'))
+        {
+            let side = |text: &str| u32::try_from(whole(text)?).ok().filter(|side| *side > 0);
+            return Some(Self::Shaped(side(lines)?, (side(across)?, side(down)?)));
         }
         if let Some(lines) = lower.strip_suffix('p') {
             return Some(Self::ShortSide(u32::try_from(whole(lines)?).ok()?));
@@ -93,6 +102,9 @@ mod tests {
     #[case("16:9", Some(NamedSize::Aspect(16.0, 9.0)))]
     #[case("720P", Some(NamedSize::ShortSide(720)))]
     #[case("1080p", Some(NamedSize::ShortSide(1080)))]
+    #[case("720P 16:9", Some(NamedSize::Shaped(720, (16, 9))))]
+    #[case("720P 0:9", None)]
+    #[case("16:9 720P", None)]
     #[case("0:9", None)]
     #[case("", None)]
     #[case("512", None)]

@@ -5,16 +5,12 @@ use std::fmt;
 use serde_json::{Value, json};
 
 use super::store::Delivery;
-use crate::domain::{CallbackEvent, CallbackFormat, ErrorCode, Job, JobState, UnixMs};
+use crate::domain::{CallbackEvent, CallbackFormat, ErrorCode, FileId, Job, JobState, UnixMs};
 
 /// MiniMax's code of a success.
 const MINIMAX_SUCCESS: u16 = 0;
 /// MiniMax's code of an unknown error.
 const MINIMAX_UNKNOWN: u16 = 1000;
-/// MiniMax's code of too little balance, which quotas come nearest to.
-const MINIMAX_BALANCE: u16 = 1008;
-/// MiniMax's code of parameters that cannot be used.
-const MINIMAX_PARAMETERS: u16 = 2013;
 
 /// What a completed job left, as the API shows it: whoever signs links gives it.
 pub trait JobOutputs: Send + Sync + fmt::Debug {
@@ -58,23 +54,37 @@ fn standard(delivery: &Delivery, job: &Job, outputs: Option<&[Value]>) -> Value 
 /// MiniMax's words: those of its query, which has no cancelled tasks.
 fn minimax(job: &Job, event: CallbackEvent) -> Value {
     let (code, message) = match event {
-        CallbackEvent::Failed => job.error.as_ref().map_or((MINIMAX_UNKNOWN, "failed"), |error| {
-            let code = match error.code {
-                ErrorCode::InvalidRequest => MINIMAX_PARAMETERS,
-                ErrorCode::QuotaExceeded => MINIMAX_BALANCE,
-                _ => MINIMAX_UNKNOWN,
-            };
-            (code, error.message.as_str())
-        }),
+        CallbackEvent::Failed => {
+            job.error.as_ref().map_or((MINIMAX_UNKNOWN, "failed"), |error| (minimax_code(error.code), error.message.as_str()))
+        }
         CallbackEvent::Cancelled => (MINIMAX_UNKNOWN, "cancelled"),
         CallbackEvent::Accepted | CallbackEvent::Started | CallbackEvent::Completed => (MINIMAX_SUCCESS, "success"),
     };
     json!({
         "task_id": job.id.to_string(),
         "status": minimax_status(event.state()),
-        "file_id": if event == CallbackEvent::Completed { job.id.to_string() } else { String::new() },
+        "file_id": if event == CallbackEvent::Completed { FileId::of(job.id).to_string() } else { String::new() },
         "base_resp": { "status_code": code, "status_msg": message },
     })
+}
+
+/// MiniMax's code of a failure, the same as its query tells.
+const fn minimax_code(code: ErrorCode) -> u16 {
+    match code {
+        ErrorCode::InvalidRequest | ErrorCode::ProviderRefused => 2013,
+        // Of too little balance, which quotas come nearest to.
+        ErrorCode::QuotaExceeded => 1008,
+        ErrorCode::ModerationBlocked => 1026,
+        ErrorCode::TimedOut => 1001,
+        ErrorCode::ProviderUnavailable | ErrorCode::OutcomeUnknown | ErrorCode::ProviderFailed => 1033,
+        ErrorCode::ModelUnavailable
+        | ErrorCode::OutOfMemory
+        | ErrorCode::DeviceFailed
+        | ErrorCode::WorkerLost
+        | ErrorCode::Stalled
+        | ErrorCode::StorageFailed
+        | ErrorCode::Internal => 1013,
+    }
 }
 
 /// MiniMax's word for a state.
@@ -175,7 +185,7 @@ mod tests {
         ] {
             let body = told(&job, event, CallbackFormat::Minimax);
             assert_eq!((&body["status"], &body["base_resp"]["status_code"]), (&json!(status), &json!(code)), "{body}");
-            assert_eq!(body["file_id"] == json!(job.id.to_string()), has_file, "{body}");
+            assert_eq!(body["file_id"] == json!(FileId::of(job.id).to_string()), has_file, "{body}");
             assert_eq!(body.as_object().unwrap().len(), 4, "{body}");
         }
     }

@@ -5,8 +5,12 @@
 
 mod a1111;
 mod causes;
+mod minimax;
+mod unified;
 
 pub use a1111::{A1111Error, A1111ValidationError};
+pub use minimax::{BaseResp, MinimaxError};
+pub use unified::UnifiedError;
 
 use std::borrow::Cow;
 use std::error::Error;
@@ -15,7 +19,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -196,11 +200,23 @@ pub enum Surface {
     OpenAi,
     /// `{"error", "detail", "body", "errors"}` and, of a field, `{"detail": […]}`.
     A1111,
+    /// `{"base_resp": {…}}`, with HTTP 200.
+    MiniMax,
+    /// `{"success": false, …}`.
+    Unified,
 }
 
 impl Surface {
+    /// The surface that a request speaks to.
+    pub fn of_request(method: &Method, uri: &Uri, headers: &HeaderMap) -> Self {
+        if unified::is_asked(method, uri, headers) { Self::Unified } else { Self::of_path(uri.path()) }
+    }
+
     /// The surface that a path belongs to.
     pub fn of_path(path: &str) -> Self {
+        if minimax::has_path(path) {
+            return Self::MiniMax;
+        }
         let is_below = |root: &str| path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
         if is_below("/v1") {
             Self::OpenAi
@@ -339,6 +355,8 @@ impl ApiError {
             }
             Surface::OpenAi => (rendering.openai_status, Json(self.openai_envelope())).into_response(),
             Surface::A1111 => self.a1111_response(),
+            Surface::MiniMax => self.minimax_response(),
+            Surface::Unified => self.unified_response(),
         };
         if matches!(
             self.kind,
@@ -457,7 +475,7 @@ mod tests {
     #[tokio::test]
     async fn causes_are_for_the_log_alone() {
         let error = ApiError::internal("password=hunter2");
-        for surface in [Surface::Native, Surface::OpenAi, Surface::A1111] {
+        for surface in [Surface::Native, Surface::OpenAi, Surface::A1111, Surface::Unified] {
             let response = error.render(surface);
             assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
             assert!(!body(response).await.contains("hunter2"));
@@ -490,6 +508,10 @@ mod tests {
         for (path, surface) in [
             ("/v1/models", Surface::OpenAi),
             ("/v1", Surface::OpenAi),
+            ("/v1/video_generation", Surface::MiniMax),
+            ("/v1/query/video_generation", Surface::MiniMax),
+            ("/v1/files/retrieve", Surface::MiniMax),
+            ("/v1/files", Surface::OpenAi),
             ("/v1beta", Surface::Native),
             ("/api/v1/models", Surface::Native),
             ("/", Surface::Native),

@@ -1,17 +1,20 @@
 //! Downloads: pictures, films and thumbnails, by key or by signed link.
 
+use axum::Json;
 use axum::extract::{Path, State};
-use axum::http::HeaderMap;
 use axum::http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE, ETAG, X_CONTENT_TYPE_OPTIONS};
+use axum::http::{HeaderMap, Uri};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
 use super::media_file;
 use super::tasks::parse_task_id;
 use crate::api::error::{ApiError, ErrorKind, Problem};
-use crate::api::extract::{Caller, QueryParameters};
+use crate::api::extract::{BaseUrl, Caller, QueryParameters};
 use crate::api::output_format::{OutputEncoding, OutputFormat};
 use crate::api::state::ApiState;
+use crate::api::unified;
+use crate::api::unified::document::{UnifiedAnswer, UnifiedTask};
 use crate::domain::{Artifact, Principal};
 
 /// How the picture is wanted, and the signature of a link.
@@ -27,14 +30,17 @@ pub(in crate::api) struct ContentQuery {
 
 const DEFAULT_QUALITY: u8 = 90;
 
-/// Download the first picture, or the film
+/// Get a task's result: in the envelope of unified tasks, or its file
 ///
-/// A film comes as it is stored; ranges of it can be asked for.
+/// The file, the first picture or the film, is for requests that accept `image/*`, `video/*` or `application/octet-stream` by name, that
+/// name a `format`, or that ask for a range; `/result/0` is always the file.
 #[utoipa::path(
     get, path = "/api/v1/tasks/{id}/result", tag = "tasks",
     params(("id" = String, Path, description = "The task"), ContentQuery),
     responses(
-        (status = 200, description = "The picture, or the film", content((Vec<u8> = "image/png"), (Vec<u8> = "video/mp4"))),
+        (status = 200, description = "The task and its result; or the picture, or the film", content(
+            (UnifiedAnswer<UnifiedTask> = "application/json"), (Vec<u8> = "image/png"), (Vec<u8> = "video/mp4"),
+        )),
         (status = 206, description = "The part of the film that was asked for", content_type = "video/mp4"),
         (status = 416, description = "The film has no such part"),
         (status = 403, description = "The link is over or was changed", body = Problem, content_type = "application/problem+json"),
@@ -45,10 +51,15 @@ const DEFAULT_QUALITY: u8 = 90;
 pub(in crate::api) async fn get_result(
     state: State<ApiState>,
     caller: Caller,
+    BaseUrl(base_url): BaseUrl,
     Path(id): Path<String>,
     query: QueryParameters<ContentQuery>,
+    uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
+    if !unified::asks_for_file(&uri, &headers) {
+        return Ok(Json(unified::tasks::result(&state, &caller.0, &base_url, &id).await?).into_response());
+    }
     get_result_by_index(state, caller, Path((id, "0".to_owned())), query, headers).await
 }
 

@@ -169,6 +169,7 @@ impl GenerateImageRequest {
             priority,
             idempotency_key,
             callback,
+            ..Submission::default()
         };
         Ok((commission, submission))
     }

@@ -26,7 +26,7 @@ async fn a_key_opens_every_file() {
     let server = TestServer::start().await;
     let (id, task) = completed(&server).await;
     for (path, media_type, magic) in [
-        ("result", "image/png", PNG),
+        ("result?format=png", "image/png", PNG),
         ("result/0", "image/png", PNG),
         ("result/1", "image/png", PNG),
         ("result/1?format=jpeg&quality=50", "image/jpeg", JPEG),
@@ -101,7 +101,7 @@ async fn links_begin_with_the_public_url() {
 async fn what_is_not_there_is_said() {
     let server = TestServer::start_with(Options { has_device: false, ..Options::default() }).await;
     let id = server.submit(&json!({"prompt": "x"})).await;
-    let queued = server.get(&format!("/api/v1/tasks/{id}/result")).await;
+    let queued = server.get(&format!("/api/v1/tasks/{id}/result/0")).await;
     assert_eq!(queued.status, StatusCode::CONFLICT);
     stable().bind(|| assert_json_snapshot!(queued.json()));
 

@@ -145,7 +145,7 @@ async fn one_scene_is_made_anew_and_the_others_are_taken_over() {
     let gone = server.send(server.request(Method::DELETE, &format!("/api/v1/tasks/{first}"), None)).await;
     assert_eq!(gone.status, StatusCode::NO_CONTENT);
     assert_eq!(server.get(&format!("/api/v1/tasks/{first}")).await.status, StatusCode::NOT_FOUND);
-    let file = server.get(&format!("/api/v1/tasks/{second}/result")).await;
+    let file = server.get(&format!("/api/v1/tasks/{second}/result/0")).await;
     assert_eq!(file.status, StatusCode::OK, "what was taken over is its own");
 }
 

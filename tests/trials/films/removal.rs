@@ -65,7 +65,7 @@ fn a_deleted_film_leaves_no_file_and_neither_does_one_that_is_too_old() {
 
     client.call("DELETE", &format!("/api/v1/tasks/{first}"), None, None).expect(204);
     studio.film(&retried);
-    assert_eq!(client.get(&format!("/api/v1/tasks/{retry}/result")).expect(200).body.len() as u64, retried.outputs[0].bytes);
+    assert_eq!(client.get(&format!("/api/v1/tasks/{retry}/result/0")).expect(200).body.len() as u64, retried.outputs[0].bytes);
     let left: Vec<_> = studio.files().into_iter().filter(|file| file.to_string_lossy().contains(&first)).collect();
     assert!(left.is_empty(), "{left:?}");
 

@@ -17,7 +17,7 @@ pub(in crate::api::openai) fn asked_pixels(size: Option<&str>, limits: &ModelLim
             let (width, height) = size_for_aspect(limits, across, down);
             Ok(Some((width.into(), height.into())))
         }
-        Some(NamedSize::ShortSide(_)) | None => {
+        Some(NamedSize::ShortSide(_) | NamedSize::Shaped(..)) | None => {
             let shown: String = text.chars().take(32).collect();
             let problem = format!("is '{shown}'; allowed: auto, WIDTHxHEIGHT in pixels, or a shape such as 16:9");
             Err(ApiError::invalid("size", problem))
