@@ -2,6 +2,7 @@
 
 use super::error::ApiError;
 use super::state::ApiState;
+use super::tenancy::Tenancy;
 use crate::domain::{JobRequest, ModelDescription, ModelId, RemoteRequest, RoutedRequest};
 use crate::execution::remote::{OfferedModel, ProviderHealth};
 use crate::models::parameters::ParameterError;
@@ -35,8 +36,9 @@ impl Translation<'_> {
         priced(state, offered, (self.remote)(&remote_model(offered, &offered.id))?)
     }
 
-    /// The request to a route: to those of its targets that can express it, in their order. Fails as the first target does where none can.
-    pub(super) fn routed(&self, state: &ApiState, route: &Route) -> Result<JobRequest, ApiError> {
+    /// The request to a route: to those of its targets that can express it and that the policies allow, in their order. Fails as the
+    /// first target does where none can; where the policies allow none, all are kept, so that the refusal says whose policy it is.
+    pub(super) fn routed(&self, state: &ApiState, tenancy: &Tenancy, route: &Route) -> Result<JobRequest, ApiError> {
         let offered = state.remote.describe();
         let statuses = state.remote.statuses();
         let (mut able, mut refusals) = (Vec::new(), Vec::new());
@@ -59,6 +61,11 @@ impl Translation<'_> {
                 }
                 Err(refusal) => refusals.push(refusal),
             }
+        }
+        let is_allowed: Vec<bool> = able.iter().map(|(_, request)| tenancy.allows_target(state, &route.name, request)).collect();
+        if is_allowed.contains(&true) {
+            let mut is_allowed = is_allowed.into_iter();
+            able.retain(|_| is_allowed.next().unwrap_or(false));
         }
         let candidates: Vec<Candidate> = able.iter().map(|(candidate, _)| *candidate).collect();
         let random = getrandom::u64().map_err(|error| ApiError::internal(error.to_string()))?;

@@ -126,7 +126,7 @@ impl<'a> Commission<'a> {
         match &self.target {
             Target::Local => (translation.local)(&self.model),
             Target::Offered(offered) => translation.offered(state, offered),
-            Target::Route(route) => translation.routed(state, route),
+            Target::Route(route) => translation.routed(state, &self.tenancy, route),
         }
     }
 

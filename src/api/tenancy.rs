@@ -6,7 +6,8 @@ use super::error::{ApiError, ErrorKind};
 use super::state::ApiState;
 use super::target::LOCAL;
 use crate::domain::{
-    Holder, Job, JobRequest, ModelId, Principal, ProjectId, ProjectPolicy, Reservation, TenantPolicies, TenantPolicy, UserId,
+    Holder, Job, JobRequest, ModelId, Principal, ProjectId, ProjectPolicy, Reservation, RoutedRequest, TenantPolicies,
+    TenantPolicy, UserId,
 };
 use crate::quota::{self, Forbidden, Payers};
 
@@ -86,6 +87,12 @@ impl Tenancy {
             limits.models.as_ref().is_none_or(|models| models.contains(model))
                 && limits.providers.as_ref().is_none_or(|providers| providers.contains(provider))
         })
+    }
+
+    /// Whether a route of the name may send this request to its target, as far as no quota forbids it for ever.
+    pub(super) fn allows_target(&self, state: &ApiState, route: &ModelId, target: &JobRequest) -> bool {
+        let alone = RoutedRequest::new(route.clone(), vec![target.clone()]);
+        alone.is_some_and(|routed| self.reserve(state, &routed.into()).is_ok())
     }
 
     /// What a request takes from the quotas.

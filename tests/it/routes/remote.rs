@@ -1,7 +1,11 @@
 //! Models of providers, and routes to several, through the API.
 
+use std::collections::BTreeSet;
+
 use axum::http::{Method, StatusCode};
-use framewright::domain::{AccountKey, PollSettings, Price, ProviderEntry, ProviderKind, ProviderSettings};
+use framewright::domain::{
+    AccountKey, Limits, ModelId, PollSettings, Price, ProviderEntry, ProviderKind, ProviderSettings, TenantPolicies, TenantPolicy,
+};
 use framewright::ledger::{CallFilter, ProviderCall};
 use framewright::routes::{Route, RouteTarget, Strategy};
 use rstest::rstest;
@@ -14,7 +18,7 @@ use crate::providers::{AliyunCloud, Answer, Gate, MinimaxCloud, Mock};
 /// What stands in no answer, error, log or row.
 const CANARY: &str = "sk-canary-0123456789-of-the-provider";
 
-fn entry(kind: ProviderKind, mock: &Mock, per_second: &str) -> ProviderEntry {
+pub(super) fn entry(kind: ProviderKind, mock: &Mock, per_second: &str) -> ProviderEntry {
     let path = if kind == ProviderKind::Aliyun { "/api/v1" } else { "" };
     let key = AccountKey { id: "main".parse().unwrap(), secret: SecretString::from(CANARY), max_concurrent: None };
     ProviderEntry {
@@ -157,6 +161,32 @@ async fn whoever_of_a_route_is_left_makes_the_film_and_the_ledger_adds_up() {
     let usage = server.get("/api/v1/usage").await.json();
     let cost = usage["quotas"].as_array().unwrap().iter().find(|quota| quota["meter"] == "cost_micros").cloned();
     assert_eq!(cost.map(|cost| cost["used"].clone()), Some(json!(2_900_000)), "{usage:#}");
+}
+
+#[tokio::test]
+async fn of_a_route_those_make_the_film_that_the_caller_may_use() {
+    let (minimax, aliyun) = (Mock::start(MinimaxCloud).await, Mock::start(AliyunCloud).await);
+    let models: BTreeSet<ModelId> = ["wan2.6-t2v", "demo-svd", "demo-sdxl"].map(|model| model.parse().unwrap()).into();
+    let limits = Limits { models: Some(models), ..Limits::default() };
+    let options = Options {
+        providers: providers(&minimax, &aliyun),
+        routes: vec![route(Strategy::Fallback)],
+        egress: egress(&["127.0.0.1/32"]),
+        policies: TenantPolicies {
+            default_user: TenantPolicy { limits, ..TenantPolicy::default() },
+            ..TenantPolicies::default()
+        },
+        ..Options::default()
+    };
+    let server = TestServer::start_with(options).await;
+    let key = server.key_of("bob", None).await;
+    let answer = server.send_as(&key, Method::POST, "/api/v1/videos/generate", Some(&scenes("best-video"))).await;
+    assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.text());
+    let task = answer.json()["task_id"].as_str().unwrap().to_owned();
+    server.wait(&task).await;
+    let task = server.send_as(&key, Method::GET, &format!("/api/v1/tasks/{task}"), None).await.json();
+    assert_eq!(task["result"]["manifest"]["provider"], "aliyun", "{task:#}");
+    assert!(minimax.recorded("create").is_empty());
 }
 
 #[rstest]
