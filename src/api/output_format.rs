@@ -1,4 +1,5 @@
-//! The file formats that pictures are handed out in. Stored pictures are PNG; the others are made on the way out.
+//! The file formats that pictures are handed out in. Those made here are stored as PNG, those of providers as they came; any other
+//! format is made on the way out.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -16,7 +17,7 @@ static CONVERSIONS: Semaphore = Semaphore::const_new(4);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum OutputFormat {
-    /// As stored, with its parameters and manifest inside.
+    /// Lossless; of a picture made here, with its parameters and manifest inside.
     #[default]
     Png,
     /// Lossy.
@@ -53,25 +54,27 @@ impl OutputFormat {
 }
 
 impl OutputEncoding {
-    /// The query that makes a content route serve this encoding; empty for files as they are stored.
-    pub(super) fn query(self) -> String {
+    /// The query that makes a content route serve a picture that is stored as `media_type` in this encoding; empty for files as they are
+    /// stored.
+    pub(super) fn query(self, media_type: &str) -> String {
         match self.format {
-            OutputFormat::Png => String::new(),
+            OutputFormat::Png if media_type == OutputFormat::Png.media_type() => String::new(),
+            OutputFormat::Png => "format=png".to_owned(),
             OutputFormat::Jpeg => format!("format=jpeg&quality={}", self.quality),
             OutputFormat::Webp => "format=webp".to_owned(),
         }
     }
 
-    /// A stored picture in this encoding.
-    pub(super) async fn encode(self, png: Bytes) -> Result<Bytes, ApiError> {
-        if self.format == OutputFormat::Png {
-            return Ok(png);
+    /// A picture that is stored as `media_type`, in this encoding. A JPEG is made anew for its quality.
+    pub(super) async fn encode(self, stored: Bytes, media_type: &str) -> Result<Bytes, ApiError> {
+        if self.format != OutputFormat::Jpeg && self.format.media_type() == media_type {
+            return Ok(stored);
         }
         let permit = CONVERSIONS.acquire().await.map_err(ApiError::internal)?;
         tokio::task::spawn_blocking(move || {
             // Held by the work itself: a client that hangs up does not stop it.
             let _permit = permit;
-            let picture = decode_image(&png).map_err(ApiError::internal)?;
+            let picture = decode_image(&stored).map_err(ApiError::internal)?;
             self.encode_rgb(picture.width, picture.height, &picture.rgb)
         })
         .await

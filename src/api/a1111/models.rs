@@ -9,7 +9,8 @@ use crate::api::error::ApiError;
 use crate::api::extract::Caller;
 use crate::api::model_choice::list_models;
 use crate::api::state::ApiState;
-use crate::domain::{ModelId, ModelKind, Principal, Sha256Digest};
+use crate::api::target::LOCAL;
+use crate::domain::{ModelDescription, ModelId, ModelKind, Principal, Sha256Digest};
 
 /// Digits of a hash that the web UI shows.
 const SHORT_HASH_DIGITS: usize = 10;
@@ -56,12 +57,12 @@ impl SdModel {
     }
 }
 
-/// The models for pictures that the caller may use, and the one that its requests get which name none.
+/// The models of this server for pictures that the caller may use, and the one that its requests get which name none.
 pub(super) async fn checkpoints(state: &ApiState, principal: &Principal) -> Result<(Vec<SdModel>, Option<SdModel>), ApiError> {
     let seen = list_models(state, principal).await?;
     let current = state.a1111.checkpoint(principal).or(seen.default_image);
-    let ids: Vec<ModelId> =
-        seen.models.into_iter().filter(|model| model.kind == ModelKind::Image).map(|model| model.id).collect();
+    let is_checkpoint = |model: &ModelDescription| model.kind == ModelKind::Image && model.provider == LOCAL;
+    let ids: Vec<ModelId> = seen.models.into_iter().filter(is_checkpoint).map(|model| model.id).collect();
     let catalog = state.models.clone();
     let models = tokio::task::spawn_blocking(move || -> Vec<SdModel> {
         ids.iter().map(|id| SdModel::new(id, catalog.known_identity(id).and_then(|identity| identity.denoiser()))).collect()
@@ -72,7 +73,7 @@ pub(super) async fn checkpoints(state: &ApiState, principal: &Principal) -> Resu
 }
 
 /// List the checkpoints
-#[utoipa::path(get, path = "/sdapi/v1/sd-models", tag = "a1111", responses((status = 200, description = "Every model for pictures that you may use", body = Vec<SdModel>)))]
+#[utoipa::path(get, path = "/sdapi/v1/sd-models", tag = "a1111", responses((status = 200, description = "Every model of this server for pictures that you may use", body = Vec<SdModel>)))]
 pub(in crate::api) async fn list_sd_models(
     State(state): State<ApiState>,
     Caller(principal): Caller,

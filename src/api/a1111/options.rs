@@ -6,11 +6,13 @@ use serde_json::{Map, Value, json};
 
 use super::models::checkpoints;
 use super::nothing::Nothing;
+use super::pictures::not_of_this_server;
 use super::settings::checkpoint_in;
 use crate::api::error::{A1111Error, A1111ValidationError, ApiError, ErrorKind};
 use crate::api::extract::{Caller, JsonBody};
 use crate::api::model_choice::find_model;
 use crate::api::state::ApiState;
+use crate::api::target::LOCAL;
 use crate::domain::ModelKind;
 
 /// Look at your settings
@@ -74,6 +76,9 @@ pub(in crate::api) async fn set_options(
                         FIELD,
                         format!("is '{}', which makes no pictures", model.id),
                     ));
+                }
+                if model.provider != LOCAL {
+                    return Err(not_of_this_server(FIELD, &model.id));
                 }
                 Some(model.id)
             }

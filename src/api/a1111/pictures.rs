@@ -15,7 +15,8 @@ use crate::api::error::{A1111Error, A1111ValidationError, ApiError, ErrorKind};
 use crate::api::extract::{Caller, JsonBody};
 use crate::api::state::ApiState;
 use crate::api::submission::{Commission, IdempotencyKey, Submission};
-use crate::domain::{ModelKind, Principal};
+use crate::api::target::Target;
+use crate::domain::{ModelId, ModelKind, Principal};
 use crate::jobs::{InputPurpose, NewJob, Previews};
 use crate::media::decode::decode_image;
 use crate::media::encode::{PngText, encode_png};
@@ -84,6 +85,7 @@ async fn make_pictures(
     // What one request names does not outlive it.
     let chosen = order.checkpoint.take().or_else(|| state.a1111.checkpoint(principal).map(|model| model.to_string()));
     let commission = Commission::new(state, principal, None, ModelKind::Image, chosen).await?;
+    let Target::Local = commission.target else { return Err(not_of_this_server("model", &commission.model.id)) };
     let (init_image, mask, run) = (order.init_image.take(), order.mask.take(), order.run.clone());
     let (resize_mode, inverts_mask) = (order.resize_mode, order.inverts_mask);
     let parameters = order.parameters(&commission.model)?;
@@ -107,6 +109,15 @@ async fn make_pictures(
         response.headers_mut().insert(TASK_ID, value);
     }
     Ok(response)
+}
+
+/// The refusal of a model that the web UI's words do not fit: its answers tell of samplers, steps and hashes.
+pub(super) fn not_of_this_server(field: &'static str, model: &ModelId) -> ApiError {
+    let problem = format!(
+        "'{model}' is not run by this server itself, and only such models are checkpoints; GET /sdapi/v1/sd-models lists them, \
+         and POST /api/v1/images/generate takes the others"
+    );
+    ApiError::invalid(field, problem)
 }
 
 /// Makes the pictures that came with a request such that they only need to be stretched, and the mask white where to repaint.

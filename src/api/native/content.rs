@@ -21,9 +21,8 @@ use crate::domain::{Artifact, Principal};
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(in crate::api) struct ContentQuery {
-    /// `png` (as stored, with its parameters inside), `jpeg` or `webp`.
-    #[serde(default)]
-    format: OutputFormat,
+    /// `png` (of a picture made here as stored, with its parameters inside), `jpeg` or `webp`; absent: as stored.
+    format: Option<OutputFormat>,
     /// Quality of a JPEG, 1 to 100; absent: 90.
     quality: Option<u8>,
 }
@@ -93,17 +92,24 @@ pub(in crate::api) async fn get_result_by_index(
     if !(1..=100).contains(&quality) {
         return Err(ApiError::invalid("quality", format!("is {quality}; allowed: 1 to 100")));
     }
-    let encoding = OutputEncoding { format: query.format, quality };
     let artifact = find_artifact(&state, &principal, &id, &index).await?;
     if artifact.video.is_some() {
         let extension = artifact.key.rsplit_once('.').map_or("mp4", |(_, extension)| extension);
         let (tag, name) = (format!("\"{}\"", artifact.sha256), format!("{id}_{index}.{extension}"));
         return media_file::serve(&state, &artifact.key, &artifact.media_type, &tag, &name, &headers).await;
     }
-    let bytes = encoding.encode(state.storage.get(&artifact.key).await?).await?;
-    let tag = format!("\"{}-{}\"", artifact.sha256, encoding.query().replace('&', "-"));
-    let name = format!("inline; filename=\"{id}_{index}.{}\"", query.format.as_str());
-    Ok(file_response(bytes, query.format.media_type(), &tag, &name))
+    let stored = state.storage.get(&artifact.key).await?;
+    let Artifact { key, media_type, sha256, .. } = artifact;
+    let Some(format) = query.format else {
+        let extension = key.rsplit_once('.').map_or("png", |(_, extension)| extension);
+        let name = format!("inline; filename=\"{id}_{index}.{extension}\"");
+        return Ok(file_response(stored, &media_type, &format!("\"{sha256}-\""), &name));
+    };
+    let encoding = OutputEncoding { format, quality };
+    let bytes = encoding.encode(stored, &media_type).await?;
+    let tag = format!("\"{sha256}-{}\"", encoding.query(&media_type).replace('&', "-"));
+    let name = format!("inline; filename=\"{id}_{index}.{}\"", format.as_str());
+    Ok(file_response(bytes, format.media_type(), &tag, &name))
 }
 
 /// Download the first picture's thumbnail
@@ -157,7 +163,7 @@ pub(super) async fn find_artifact(state: &ApiState, principal: &Principal, id: &
         .ok_or_else(|| ApiError::new(ErrorKind::OutputNotFound, format!("task {id} has {count} pictures, numbered from 0")))
 }
 
-fn file_response(bytes: bytes::Bytes, media_type: &'static str, tag: &str, disposition: &str) -> Response {
+fn file_response(bytes: bytes::Bytes, media_type: &str, tag: &str, disposition: &str) -> Response {
     let headers = [
         (CONTENT_TYPE, media_type),
         (ETAG, tag),

@@ -14,7 +14,7 @@ use crate::api::error::ApiError;
 use crate::api::links::OPENAI_LINK_SECONDS;
 use crate::api::native::task_document::content_path;
 use crate::api::state::ApiState;
-use crate::domain::{Artifact, Job, JobId, JobResult, Principal, UnixMs};
+use crate::domain::{Artifact, ImageRequest, Job, JobId, JobResult, Principal, UnixMs};
 use crate::jobs::Previews;
 
 /// The task behind an answer: its manifest, seed included, is at `/api/v1/tasks/{id}`.
@@ -51,12 +51,15 @@ async fn images_response(
     let expires = UnixMs(state.clock.now().0 + OPENAI_LINK_SECONDS * 1000);
     let id = job.id.to_string();
     let mut data = Vec::with_capacity(result.artifacts.len());
-    for (index, Artifact { key, .. }) in result.artifacts.iter().enumerate() {
+    for (index, Artifact { key, media_type, .. }) in result.artifacts.iter().enumerate() {
         data.push(if delivery.as_url {
             let path = content_path(&id, "result", index);
-            ImageData { b64_json: None, url: Some(state.links.sign(base_url, &path, &delivery.encoding.query(), expires)) }
+            ImageData {
+                b64_json: None,
+                url: Some(state.links.sign(base_url, &path, &delivery.encoding.query(media_type), expires)),
+            }
         } else {
-            let picture = delivery.encoding.encode(state.storage.get(key).await?).await?;
+            let picture = delivery.encoding.encode(state.storage.get(key).await?, media_type).await?;
             ImageData { b64_json: Some(BASE64_STANDARD.encode(picture)), url: None }
         });
     }
@@ -66,7 +69,13 @@ async fn images_response(
         background: "opaque",
         output_format: delivery.encoding.format,
         quality: delivery.answered_quality(),
-        size: job.request.image().map(|request| format!("{}x{}", request.width, request.height)).unwrap_or_default(),
+        // The request knows none where a provider chooses it.
+        size: match (job.request.image(), result.artifacts.first()) {
+            (Some(ImageRequest { width, height, .. }), _) | (None, Some(Artifact { width, height, .. })) => {
+                format!("{width}x{height}")
+            }
+            (None, None) => String::new(),
+        },
         usage: Usage::default(),
     })
 }

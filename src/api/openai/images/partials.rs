@@ -44,14 +44,19 @@ impl PartialSchedule {
     }
 }
 
-/// A preview at the size of the picture that it precedes, in that picture's format.
-pub(super) async fn enlarged_preview(png: Bytes, width: u32, height: u32, encoding: OutputEncoding) -> Result<Bytes, ApiError> {
+/// A preview at the size of the picture that it precedes, or at its own where that is not known, in that picture's format; and the size.
+pub(super) async fn enlarged_preview(
+    png: Bytes,
+    size: Option<(u32, u32)>,
+    encoding: OutputEncoding,
+) -> Result<(Bytes, (u32, u32)), ApiError> {
     tokio::task::spawn_blocking(move || {
         let preview = decode_image(&png).map_err(ApiError::internal)?;
+        let (width, height) = size.unwrap_or((preview.width, preview.height));
         let pixels = image::RgbImage::from_raw(preview.width, preview.height, preview.rgb)
             .ok_or_else(|| ApiError::internal("a preview's pixels do not fit its size"))?;
         let enlarged = imageops::resize(&pixels, width, height, FilterType::Triangle);
-        encoding.encode_rgb(width, height, enlarged.as_raw())
+        Ok((encoding.encode_rgb(width, height, enlarged.as_raw())?, (width, height)))
     })
     .await
     .map_err(ApiError::internal)?

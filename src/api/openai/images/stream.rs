@@ -22,7 +22,7 @@ use crate::domain::{Job, JobResult};
 pub(super) fn stream_response(waiting: Waiting, job: &Job, delivery: Delivery) -> Response {
     let generation = Generation {
         waiting,
-        size: job.request.image().map_or((0, 0), |request| (request.width, request.height)),
+        size: job.request.image().map(|request| (request.width, request.height)),
         created: job.created.seconds(),
         schedule: PartialSchedule::new(delivery.partial_images),
         delivery,
@@ -38,7 +38,8 @@ pub(super) fn stream_response(waiting: Waiting, job: &Job, delivery: Delivery) -
 struct Generation {
     waiting: Waiting,
     delivery: Delivery,
-    size: (u32, u32),
+    /// What is asked for; `None` where that is a provider's to choose.
+    size: Option<(u32, u32)>,
     created: i64,
     schedule: PartialSchedule,
     last_preview: Option<Bytes>,
@@ -79,9 +80,9 @@ impl Generation {
         if indices.is_empty() {
             return Ok(());
         }
-        let picture = enlarged_preview(png, self.size.0, self.size.1, self.delivery.encoding).await?;
+        let (picture, size) = enlarged_preview(png, self.size, self.delivery.encoding).await?;
         for index in indices {
-            let event = self.event(&picture, Some(index));
+            let event = self.event(&picture, size, Some(index));
             self.ready.extend(sse_event(event.r#type, None, &event));
         }
         Ok(())
@@ -91,21 +92,22 @@ impl Generation {
         let storage = self.waiting.state().storage.clone();
         let rest = self.schedule.rest();
         for (index, artifact) in result.artifacts.iter().enumerate() {
-            let png = storage.get(&artifact.key).await?;
+            let stored = storage.get(&artifact.key).await?;
+            let size = *self.size.get_or_insert((artifact.width, artifact.height));
             if index == 0 {
                 // A run too short for any preview shows the picture itself.
-                let preview = self.last_preview.take().unwrap_or_else(|| png.clone());
+                let preview = self.last_preview.take().unwrap_or_else(|| stored.clone());
                 self.push_partials(rest.clone(), preview).await?;
             }
-            let picture = self.delivery.encoding.encode(png).await?;
-            let event = self.event(&picture, None);
+            let picture = self.delivery.encoding.encode(stored, &artifact.media_type).await?;
+            let event = self.event(&picture, size, None);
             self.ready.extend(sse_event(event.r#type, None, &event));
         }
         Ok(())
     }
 
     /// The event of a partial picture, or of a finished one.
-    fn event(&self, picture: &[u8], partial_image_index: Option<u32>) -> ImageEvent {
+    fn event(&self, picture: &[u8], (width, height): (u32, u32), partial_image_index: Option<u32>) -> ImageEvent {
         let operation = self.delivery.operation;
         let is_partial = partial_image_index.is_some();
         ImageEvent {
@@ -116,7 +118,7 @@ impl Generation {
             output_format: self.delivery.encoding.format,
             partial_image_index,
             quality: self.delivery.event_quality(),
-            size: format!("{}x{}", self.size.0, self.size.1),
+            size: format!("{width}x{height}"),
             usage: (!is_partial).then(Usage::default),
         }
     }
