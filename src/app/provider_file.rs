@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::ServeError;
+use crate::config::providers::read_declaration;
 use crate::domain::{Clock, JobObserver, ProviderSettings};
 use crate::execution::remote::{CallbackAddresses, RemoteExecutor, RemoteParts};
 use crate::ledger::Ledger;
@@ -20,7 +21,7 @@ pub(super) fn open(
     observer: Arc<dyn JobObserver>,
     callbacks: Option<CallbackAddresses>,
 ) -> Result<RemoteExecutor, ServeError> {
-    let parts = RemoteParts { ledger, storage, egress, exchange: Exchange::new()?, clock, observer, callbacks };
+    let parts = RemoteParts { ledger, storage, egress, exchange: Exchange::new()?, clock, observer, callbacks, read_declaration };
     let executor = RemoteExecutor::new(settings, parts)?;
     for status in executor.statuses() {
         let (provider, keys, health) = (&status.provider, status.keys.len(), status.health.as_str());

@@ -34,10 +34,7 @@ pub(super) async fn follow<T: Send + 'static>(
         match change {
             Some(FileChange::Settings(settings)) => match take(settings) {
                 Ok(()) => tracing::info!("Took the changed {name}"),
-                Err(reason) => {
-                    tracing::error!("{name}: what it said before stays in force: {reason}");
-                    file.refuse(reason);
-                }
+                Err(reason) => tracing::error!("{name}: what it said before stays in force: {reason}"),
             },
             Some(FileChange::Broken(error)) => {
                 tracing::error!(%error, "{name}: what it said before stays in force: {error}");

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::failure::{OrFail, Outcome};
 use super::generate::WorkDirectory;
 use crate::config::Config;
+use crate::config::providers::read_declaration;
 use crate::database::Database;
 use crate::domain::{SystemClock, Unobserved};
 use crate::execution::remote::{RemoteExecutor, RemoteParts};
@@ -38,6 +39,7 @@ pub(super) async fn open(config: &Config) -> Outcome<OfflineProviders> {
         clock: Arc::new(SystemClock),
         observer: Arc::new(Unobserved),
         callbacks: None,
+        read_declaration,
     };
     let executor = RemoteExecutor::new(&settings, parts).or_fail()?;
     Ok(OfflineProviders { executor, storage, _directory: directory })

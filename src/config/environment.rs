@@ -13,9 +13,8 @@ use super::{ConfigError, Notice};
 const OWN: [&str; 4] = ["FRAMEWRIGHT_DEVICE", "FRAMEWRIGHT_PRECISION", "FRAMEWRIGHT_CPU_KERNELS", "FRAMEWRIGHT_LOG"];
 /// Read by nothing here: other systems of this kind need them, and shared `.env` files have them.
 const IGNORED: [&str; 2] = ["REDIS_URL", "MONGODB_URL"];
-/// For downloads and for providers that this version does not have.
-const PROVIDERS: [&str; 6] =
-    ["HF_TOKEN", "MINDVIDEO_APP_KEY", "MINDVIDEO_AUTH_TOKEN_1", "VIDSME_APP_ID", "VIDSME_SALT", "VIDSME_PUBLIC_KEY"];
+/// For downloads.
+const DOWNLOADS: [&str; 1] = ["HF_TOKEN"];
 
 /// What the environment says.
 #[derive(Clone, Debug, Default)]
@@ -116,9 +115,9 @@ fn notices(variables: &BTreeMap<String, String>) -> Vec<Notice> {
     if !ignored.is_empty() {
         notices.push(Notice::info(format!("{ignored}: accepted and ignored; nothing here needs it")));
     }
-    let providers = set(&PROVIDERS);
-    if !providers.is_empty() {
-        notices.push(Notice::info(format!("{providers}: accepted; this version downloads nothing and has no such providers")));
+    let downloads = set(&DOWNLOADS);
+    if !downloads.is_empty() {
+        notices.push(Notice::info(format!("{downloads}: accepted; this version downloads nothing")));
     }
     for name in variables.keys().filter(|name| name.starts_with("FRAMEWRIGHT_") && !OWN.contains(&name.as_str())) {
         notices.push(Notice::warning(format!("{name}: no such setting, ignored; there are {}", OWN.join(", "))));
@@ -164,6 +163,7 @@ mod tests {
                 ("REDIS_URL", "redis://a"),
                 ("MONGODB_URL", "b"),
                 ("FRAMEWRIGHT_DEVISE", "cpu"),
+                ("HF_TOKEN", "s3cret"),
                 ("VIDSME_SALT", "s3cret"),
                 ("MINIMAX_API_KEY", "s3cret"),
             ]),
@@ -174,6 +174,7 @@ mod tests {
         assert_eq!(text.len(), 3, "{text:?}");
         assert!(text[0].contains("REDIS_URL, MONGODB_URL") && text[2].contains("FRAMEWRIGHT_DEVISE"), "{text:?}");
         assert!(!text.join(" ").contains("s3cret") && !text.join(" ").contains("MINIMAX"), "{text:?}");
+        assert!(!text.join(" ").contains("VIDSME"), "{text:?}");
         assert!(!format!("{read:?}").contains("s3cret"), "{read:?}");
     }
 
@@ -193,7 +194,7 @@ mod tests {
         assert!(read.database_url.is_some() && read.secret_key.is_some() && read.master_key.is_some());
         assert!(read.device.is_some() && read.precision.is_some() && read.cpu_kernels.is_some() && read.log.is_some());
         let notices: Vec<&str> = read.notices.iter().map(|notice| notice.text.as_str()).collect();
-        for name in IGNORED.iter().chain(&PROVIDERS) {
+        for name in IGNORED.iter().chain(&DOWNLOADS) {
             assert!(notices.iter().any(|notice| notice.contains(name)), "{name}: {notices:?}");
         }
         assert!(!notices.join(" ").contains("no such setting"), "{notices:?}");

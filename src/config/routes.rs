@@ -84,7 +84,7 @@ impl RouteSource {
 
     /// Reads it, and notices changes from then on. Blocking.
     pub fn watch(self) -> Result<(WatchedFile<RoutesByName>, RoutesByName), ConfigError> {
-        WatchedFile::open(self.file.clone(), move || self.load())
+        WatchedFile::open(self.file.clone(), move || self.load(), |_| Vec::new())
     }
 
     /// Reads it. Without a file there are no routes. Blocking.

@@ -9,16 +9,21 @@ use super::ConfigError;
 
 /// How a file is read and understood.
 type Load<T> = Box<dyn Fn() -> Result<T, ConfigError> + Send>;
+/// Which other files settings are read from.
+type Others<T> = fn(&T) -> Vec<PathBuf>;
 
-/// A file of settings, to be looked at every second or two.
+/// A file of settings, and those that it names, to be looked at every second or two.
 pub struct WatchedFile<T> {
     /// None: there is nothing to look at.
     file: Option<PathBuf>,
     load: Load<T>,
-    /// How it looked when it was last read.
-    read: Look,
-    /// How it looked the last time, if that was not how it was last read.
-    pending: Option<Look>,
+    others_of: Others<T>,
+    /// The files that it names.
+    others: Vec<PathBuf>,
+    /// How they all looked when they were last read, the file itself first.
+    read: Vec<Look>,
+    /// How they looked the last time, if that was not how they were last read.
+    pending: Option<Vec<Look>>,
     /// Whether it could not be taken, and why.
     broken: Option<String>,
 }
@@ -46,36 +51,47 @@ impl<T> WatchedFile<T> {
     pub fn open(
         file: Option<PathBuf>,
         load: impl Fn() -> Result<T, ConfigError> + Send + 'static,
+        others_of: Others<T>,
     ) -> Result<(Self, T), ConfigError> {
-        let read = file.as_deref().and_then(look);
+        // Looked at before it is read: what changes in between is read again.
+        let before = file.as_deref().map(look);
         let settings = load()?;
-        Ok((Self { file, load: Box::new(load), read, pending: None, broken: None }, settings))
+        let others = others_of(&settings);
+        let read = before.into_iter().chain(others.iter().map(|path| look(path))).collect();
+        Ok((Self { file, load: Box::new(load), others_of, others, read, pending: None, broken: None }, settings))
     }
 
     /// What changed since the last call. A change is taken when the file looks the same on two calls in a row, so that one that is being
     /// written is not taken half. A file that is gone leaves the old settings in force. Blocking, for a short time.
     pub fn changed(&mut self) -> Option<FileChange<T>> {
         let file = self.file.clone()?;
-        let now = look(&file);
+        let now = self.looks(&file);
         if now == self.read && self.broken.is_none() {
             self.pending = None;
             return None;
         }
-        if now != self.read && self.pending != Some(now) {
+        if now != self.read && self.pending.as_ref() != Some(&now) {
             self.pending = Some(now);
             return None;
         }
-        let was_there = self.read.is_some();
+        let is_there = now.first().is_some_and(Option::is_some);
+        let was_there = self.read.first().is_some_and(Option::is_some);
         self.read = now;
         self.pending = None;
-        let loaded = if now.is_none() && (was_there || self.broken.is_some()) {
-            Err(ConfigError::Refused { path: file, reason: "is not there any more; what it said stays in force".to_owned() })
+        let loaded = if !is_there && (was_there || self.broken.is_some()) {
+            Err(ConfigError::Refused {
+                path: file.clone(),
+                reason: "is not there any more; what it said stays in force".to_owned(),
+            })
         } else {
             (self.load)()
         };
         match loaded {
             Ok(settings) => {
                 self.broken = None;
+                self.others = (self.others_of)(&settings);
+                self.read.truncate(1);
+                self.read.extend(self.others.iter().map(|path| look(path)));
                 Some(FileChange::Settings(settings))
             }
             Err(error) => {
@@ -87,9 +103,9 @@ impl<T> WatchedFile<T> {
         }
     }
 
-    /// Says that the settings of the last change could not be put in force.
-    pub fn refuse(&mut self, reason: String) {
-        self.broken = Some(reason);
+    /// How all files look.
+    fn looks(&self, file: &Path) -> Vec<Look> {
+        [file].into_iter().chain(self.others.iter().map(PathBuf::as_path)).map(look).collect()
     }
 }
 

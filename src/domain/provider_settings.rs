@@ -2,96 +2,16 @@
 //! environment.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use secrecy::SecretString;
 
 use super::frame::Tier;
 use super::ids::{AccountKeyId, ModelId, ProviderId};
 use super::money::Micros;
-
-/// Kinds of providers: each is a way to speak.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum ProviderKind {
-    /// Aliyun's DashScope.
-    Aliyun,
-    /// Zhipu's platform.
-    Zhipuai,
-    /// MiniMax.
-    Minimax,
-}
-
-/// A setting that only some kinds have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct KindSetting {
-    /// Its key in the file.
-    pub name: &'static str,
-    /// The words that it may be; empty where it is a text of the operator's.
-    pub words: &'static [&'static str],
-    /// Whether it is a secret.
-    pub is_secret: bool,
-}
-
-const fn word(name: &'static str, words: &'static [&'static str]) -> KindSetting {
-    KindSetting { name, words, is_secret: false }
-}
-
-const fn text(name: &'static str) -> KindSetting {
-    KindSetting { name, words: &[], is_secret: false }
-}
-
-impl ProviderKind {
-    /// All of them. A new one is a row here and in the functions below, and an arm where accounts are opened.
-    pub const ALL: [Self; 3] = [Self::Aliyun, Self::Zhipuai, Self::Minimax];
-
-    /// The word in the file; a provider of this name is of this kind unless it says otherwise.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Aliyun => "aliyun",
-            Self::Zhipuai => "zhipuai",
-            Self::Minimax => "minimax",
-        }
-    }
-
-    /// The settings that this kind has beside those that all have.
-    pub const fn settings(self) -> &'static [KindSetting] {
-        const ALIYUN: &[KindSetting] = &[word("region", &["beijing", "singapore", "virginia"]), text("workspace")];
-        const ZHIPUAI: &[KindSetting] =
-            &[word("site", &["china", "international"]), word("authentication", &["key", "signed_token"])];
-        const MINIMAX: &[KindSetting] = &[word("site", &["china", "international"]), text("group_id")];
-        match self {
-            Self::Aliyun => ALIYUN,
-            Self::Zhipuai => ZHIPUAI,
-            Self::Minimax => MINIMAX,
-        }
-    }
-
-    /// Whether keys are enough: a provider of which there are keys is used without a word in the file.
-    pub const fn is_enabled_by_keys(self) -> bool {
-        match self {
-            Self::Aliyun | Self::Zhipuai | Self::Minimax => true,
-        }
-    }
-
-    /// The variable of the environment that holds its key, where the file names none.
-    pub const fn key_variable(self) -> Option<&'static str> {
-        match self {
-            Self::Aliyun => Some("ALIYUN_API_KEY"),
-            Self::Zhipuai => Some("ZHIPUAI_API_KEY"),
-            Self::Minimax => Some("MINIMAX_API_KEY"),
-        }
-    }
-}
-
-impl ProviderKind {
-    /// The variable of the environment that names its address, as its own tools have it, where the file names none.
-    pub const fn address_variable(self) -> Option<&'static str> {
-        match self {
-            Self::Aliyun => Some("DASHSCOPE_HTTP_BASE_URL"),
-            Self::Zhipuai => Some("ZHIPUAI_BASE_URL"),
-            Self::Minimax => Some("MINIMAX_API_HOST"),
-        }
-    }
-}
+use super::provider_kind::ProviderKind;
+use super::told_model::ToldModel;
 
 /// A key of an account.
 #[derive(Clone, Debug)]
@@ -111,6 +31,17 @@ pub struct OfferedName {
     pub id: ModelId,
     /// What the provider calls it.
     pub name: String,
+    /// What is told of it.
+    pub told: ToldModel,
+}
+
+/// A file that declares how a provider speaks, not yet understood.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeclarationFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What stands in it.
+    pub text: Arc<str>,
 }
 
 /// What something costs.
@@ -150,6 +81,8 @@ pub struct ProviderEntry {
     pub settings: BTreeMap<&'static str, String>,
     /// Those of them that are secrets.
     pub secrets: BTreeMap<&'static str, SecretString>,
+    /// How it speaks, where a file says so.
+    pub declaration: Option<DeclarationFile>,
     /// Its accounts' keys, in the order in which they take turns.
     pub keys: Vec<AccountKey>,
     /// The models that are offered; empty: all that there are.
@@ -173,6 +106,7 @@ impl ProviderEntry {
             base_url: None,
             settings: BTreeMap::new(),
             secrets: BTreeMap::new(),
+            declaration: None,
             keys: Vec::new(),
             models: Vec::new(),
             prices: Vec::new(),

@@ -183,6 +183,7 @@ impl TestServer {
             clock: clock.clone(),
             observer: metrics.clone(),
             callbacks: options.settings.public_url.as_ref().and_then(|base| CallbackAddresses::new(base, &secret)),
+            read_declaration: framewright::config::providers::read_declaration,
         };
         let remote = RemoteExecutor::new(&options.providers, remote_parts).unwrap();
         let routes = options.routes.into_iter().map(|route| (route.name.clone(), route)).collect();

@@ -10,6 +10,8 @@ mod failures;
 #[cfg(test)]
 mod keys;
 #[cfg(test)]
+mod kinds;
+#[cfg(test)]
 #[path = "../support/providers/mod.rs"]
 mod providers;
 #[cfg(test)]

@@ -66,6 +66,7 @@ impl Stage {
             clock: clock.clone(),
             observer: Arc::new(Unobserved),
             callbacks: None,
+            read_declaration: framewright::config::providers::read_declaration,
         };
         Self { clock, storage, ledger, parts, _directory: directory }
     }
@@ -152,7 +153,9 @@ pub(crate) fn settings(mock: &Mock, kind: ProviderKind, keys: &[(&str, Option<u3
     let path = match kind {
         ProviderKind::Aliyun => "/api/v1",
         ProviderKind::Zhipuai => "/api/paas/v4",
-        ProviderKind::Minimax => "",
+        ProviderKind::Declared => "/v2",
+        ProviderKind::Openai => "/v1",
+        _ => "",
     };
     let key = |(name, max_concurrent): &(&str, Option<u32>)| AccountKey {
         id: name.parse().unwrap(),

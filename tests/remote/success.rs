@@ -202,7 +202,11 @@ async fn what_can_be_asked_for_is_told_and_checked() {
     assert_eq!(executor.validate(&id(ProviderKind::Minimax), "wan2.5-t2v-preview", &film()).unwrap_err().field, "provider");
 
     // An allow-list with another name.
-    let name = framewright::domain::OfferedName { id: "ships".parse().unwrap(), name: "wan2.5-t2v-preview".to_owned() };
+    let name = framewright::domain::OfferedName {
+        id: "ships".parse().unwrap(),
+        name: "wan2.5-t2v-preview".to_owned(),
+        told: framewright::domain::ToldModel::default(),
+    };
     all.providers.get_mut(&aliyun).unwrap().models = vec![name];
     executor.replace(&all).unwrap();
     let offered: Vec<String> = executor.describe().iter().map(|model| model.id.to_string()).collect();

@@ -1,16 +1,14 @@
 //! The file as people write it.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use secrecy::SecretString;
 use serde::Deserialize;
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use url::Url;
 
+use super::model::ModelSection;
 use crate::config::number::{Positive, Whole};
-use crate::domain::{AccountKeyId, Micros, ModelId, ProviderId, ProviderKind, Tier};
+use crate::domain::{AccountKeyId, Micros, ProviderId, ProviderKind, Tier};
 
 /// `providers.yaml`.
 #[derive(Debug, Default, Deserialize)]
@@ -32,6 +30,18 @@ pub(super) struct ProviderSection {
     pub(super) workspace: Option<String>,
     pub(super) group_id: Option<String>,
     pub(super) authentication: Option<String>,
+    pub(super) declaration: Option<String>,
+    pub(super) organization: Option<String>,
+    pub(super) project: Option<String>,
+    pub(super) access_key: Option<String>,
+    pub(super) app_key: Option<SecretString>,
+    pub(super) language: Option<String>,
+    pub(super) version: Option<String>,
+    pub(super) visibility: Option<String>,
+    pub(super) app_id: Option<String>,
+    pub(super) salt: Option<SecretString>,
+    pub(super) public_key: Option<String>,
+    pub(super) pictures_url: Option<String>,
     pub(super) keys: Vec<KeySection>,
     pub(super) models: Vec<ModelSection>,
     pub(super) prices: Vec<PriceSection>,
@@ -41,17 +51,28 @@ pub(super) struct ProviderSection {
 }
 
 impl ProviderSection {
-    /// The settings of kinds that are set.
-    pub(super) fn settings(&self) -> impl Iterator<Item = (&'static str, &String)> {
-        [
+    /// The settings of kinds that are set, all as if they were secrets.
+    pub(super) fn settings(&self) -> impl Iterator<Item = (&'static str, SecretString)> {
+        let texts = [
             ("region", &self.region),
             ("site", &self.site),
             ("workspace", &self.workspace),
             ("group_id", &self.group_id),
             ("authentication", &self.authentication),
-        ]
-        .into_iter()
-        .filter_map(|(name, value)| Some((name, value.as_ref()?)))
+            ("declaration", &self.declaration),
+            ("organization", &self.organization),
+            ("project", &self.project),
+            ("access_key", &self.access_key),
+            ("language", &self.language),
+            ("version", &self.version),
+            ("visibility", &self.visibility),
+            ("app_id", &self.app_id),
+            ("public_key", &self.public_key),
+            ("pictures_url", &self.pictures_url),
+        ];
+        let texts = texts.into_iter().map(|(name, text)| (name, text.as_deref().map(SecretString::from)));
+        let secrets = [("app_key", self.app_key.clone()), ("salt", self.salt.clone())];
+        texts.chain(secrets).filter_map(|(name, value)| Some((name, value?)))
     }
 }
 
@@ -94,42 +115,6 @@ pub(super) struct PriceSection {
     pub(super) per_second: Option<Money>,
     pub(super) per_picture: Option<Money>,
     pub(super) per_request: Option<Money>,
-}
-
-/// A model's name, or what clients call it and its name.
-#[derive(Debug)]
-pub(super) struct ModelSection {
-    pub(super) id: Option<ModelId>,
-    pub(super) model: String,
-}
-
-impl<'de> Deserialize<'de> for ModelSection {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(deny_unknown_fields)]
-        struct Renamed {
-            id: ModelId,
-            model: String,
-        }
-        struct NameOrBoth;
-        impl<'de> Visitor<'de> for NameOrBoth {
-            type Value = ModelSection;
-
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("a model's name, or { id: what clients call it, model: its name }")
-            }
-
-            fn visit_str<E: Error>(self, name: &str) -> Result<ModelSection, E> {
-                Ok(ModelSection { id: None, model: name.to_owned() })
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<ModelSection, A::Error> {
-                let Renamed { id, model } = Renamed::deserialize(MapAccessDeserializer::new(map))?;
-                Ok(ModelSection { id: Some(id), model })
-            }
-        }
-        deserializer.deserialize_any(NameOrBoth)
-    }
 }
 
 /// A kind by its word.

@@ -4,6 +4,7 @@
 //! not at all.
 
 mod document;
+mod model;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -12,13 +13,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use secrecy::{ExposeSecret, SecretString};
+use serde::de::DeserializeOwned;
 
 use super::{ConfigError, WatchedFile, yaml};
 use crate::domain::{
-    AccountKey, AccountKeyId, ModelId, OfferedName, PollSettings, Price, ProviderEntry, ProviderId, ProviderKind,
-    ProviderSettings,
+    AccountKey, AccountKeyId, DeclarationFile, KindSetting, OfferedName, PollSettings, Price, ProviderEntry, ProviderId,
+    ProviderKind, ProviderSettings,
 };
-use document::{KeySection, ModelSection, PriceSection, ProviderSection, ProvidersDocument, kinds_in_words};
+use document::{KeySection, PriceSection, ProviderSection, ProvidersDocument, kinds_in_words};
+use model::ModelSection;
 
 /// The file's name, beside the system file.
 const FILE: &str = "providers.yaml";
@@ -66,7 +69,7 @@ impl ProviderSource {
 
     /// Reads it all, and notices changes of the file from then on. Blocking.
     pub fn watch(self) -> Result<(WatchedFile<ProviderSettings>, ProviderSettings), ConfigError> {
-        WatchedFile::open(self.file.clone(), move || self.load())
+        WatchedFile::open(self.file.clone(), move || self.load(), declarations)
     }
 
     /// Reads it all. Blocking.
@@ -76,8 +79,14 @@ impl ProviderSource {
             None => ProvidersDocument::default(),
         };
         let path = self.file.as_deref().unwrap_or_else(|| Path::new(FILE));
-        resolve(document, &self.variables).map_err(|reason| ConfigError::Refused { path: path.to_owned(), reason })
+        let directory = path.parent().unwrap_or_else(|| Path::new(""));
+        resolve(document, &self.variables, directory).map_err(|reason| ConfigError::Refused { path: path.to_owned(), reason })
     }
+}
+
+/// The files that settings were read from, beside the file of providers.
+fn declarations(settings: &ProviderSettings) -> Vec<PathBuf> {
+    settings.providers.values().filter_map(|entry| Some(entry.declaration.as_ref()?.path.clone())).collect()
 }
 
 /// The file's text; `None`: there is none.
@@ -99,13 +108,13 @@ fn read(path: &Path) -> Result<Option<String>, ConfigError> {
 }
 
 /// What the file and the environment mean together. Fails with a sentence that begins with the key.
-fn resolve(document: ProvidersDocument, variables: &Variables) -> Result<ProviderSettings, String> {
+fn resolve(document: ProvidersDocument, variables: &Variables, directory: &Path) -> Result<ProviderSettings, String> {
     let mut settings = ProviderSettings::default();
     if let Some(currency) = document.currency {
         settings.currency = currency.0;
     }
     for (id, section) in document.providers {
-        let entry = entry(&id, section, variables).map_err(|reason| format!("providers.{id}.{reason}"))?;
+        let entry = entry(&id, section, variables, directory).map_err(|reason| format!("providers.{id}.{reason}"))?;
         settings.providers.insert(id, entry);
     }
     // A provider that the file does not speak of is there if its key is.
@@ -123,7 +132,7 @@ fn resolve(document: ProvidersDocument, variables: &Variables) -> Result<Provide
     Ok(settings)
 }
 
-fn entry(id: &ProviderId, section: ProviderSection, variables: &Variables) -> Result<ProviderEntry, String> {
+fn entry(id: &ProviderId, section: ProviderSection, variables: &Variables, directory: &Path) -> Result<ProviderEntry, String> {
     let named = ProviderKind::ALL.into_iter().find(|kind| kind.as_str() == id.as_str());
     let kind = section
         .kind
@@ -135,16 +144,21 @@ fn entry(id: &ProviderId, section: ProviderSection, variables: &Variables) -> Re
         let Some(setting) = kind.settings().iter().find(|setting| setting.name == name) else {
             return Err(format!("{name}: a provider of the kind {} has no such setting", kind.as_str()));
         };
-        if !setting.words.is_empty() && !setting.words.contains(&value.as_str()) {
+        if !setting.words.is_empty() && !setting.words.contains(&value.expose_secret()) {
             return Err(format!("{name}: must be one of {}", setting.words.join(", ")));
         }
-        if setting.is_secret {
-            entry.secrets.insert(setting.name, SecretString::from(value.as_str()));
-        } else {
-            entry.settings.insert(setting.name, value.clone());
+        set(&mut entry, setting, &value);
+    }
+    for setting in kind.settings() {
+        let value = setting.variable.and_then(|name| variables.get(name));
+        if let Some(value) = value.filter(|_| !is_set(&entry, setting)) {
+            set(&mut entry, setting, value);
         }
     }
-    let is_wanted = section.enabled.unwrap_or(kind.is_enabled_by_keys());
+    if let Some(name) = entry.setting("declaration") {
+        entry.declaration = Some(declaration(directory, name)?);
+    }
+    let is_wanted = section.enabled.unwrap_or(kind.is_enabled_by_file());
     entry.keys = if section.keys.is_empty() {
         keys_of_environment(kind, variables)?
     } else {
@@ -155,7 +169,15 @@ fn entry(id: &ProviderId, section: ProviderSection, variables: &Variables) -> Re
         return Err(format!("keys: is empty; an enabled provider needs a key: [{{ key: ... }}] or [{{ env: NAME }}]{hint}"));
     }
     entry.is_enabled = is_wanted && !entry.keys.is_empty();
-    entry.models = models(section.models)?;
+    if let Some(missing) = kind.settings().iter().find(|setting| setting.is_needed && !is_set(&entry, setting)) {
+        if entry.is_enabled {
+            let hint = missing.variable.map_or_else(String::new, |name| format!("; say it here, or set {name}"));
+            return Err(format!("{}: is missing{hint}", missing.name));
+        }
+        // Without it no account can be opened.
+        entry.keys.clear();
+    }
+    entry.models = models(section.models, kind)?;
     entry.prices = prices(section.prices)?;
     entry.base_url = match section.base_url {
         Some(url) => Some(url.0),
@@ -168,6 +190,38 @@ fn entry(id: &ProviderId, section: ProviderSection, variables: &Variables) -> Re
     };
     entry.bills_failures = section.bills_failures;
     Ok(entry)
+}
+
+fn is_set(entry: &ProviderEntry, setting: &KindSetting) -> bool {
+    entry.settings.contains_key(setting.name) || entry.secrets.contains_key(setting.name)
+}
+
+fn set(entry: &mut ProviderEntry, setting: &KindSetting, value: &SecretString) {
+    if setting.is_secret {
+        entry.secrets.insert(setting.name, value.clone());
+    } else {
+        entry.settings.insert(setting.name, value.expose_secret().to_owned());
+    }
+}
+
+/// The file beside this one that declares how a provider speaks.
+fn declaration(directory: &Path, name: &str) -> Result<DeclarationFile, String> {
+    let path = Path::new(name);
+    if path.file_name() != Some(path.as_os_str()) {
+        return Err("declaration: must be the name of a file beside this one, without a path".to_owned());
+    }
+    let path = directory.join(path);
+    match read(&path) {
+        Ok(Some(text)) => Ok(DeclarationFile { path, text: text.into() }),
+        Ok(None) => Err(format!("declaration: {} is not there", path.display())),
+        Err(error) => Err(format!("declaration: {error}")),
+    }
+}
+
+/// Understands the text of a file that declares how a provider speaks: whoever knows what stands in such files says so by the type. Fails
+/// with one line that names the file, the line and the column.
+pub fn read_declaration<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, String> {
+    yaml::parse(path, text).map_err(|error| error.to_string())
 }
 
 /// The keys of the file. A variable that is not set is an error only where the provider is used.
@@ -198,8 +252,10 @@ fn keys(sections: Vec<KeySection>, variables: &Variables, is_used: bool) -> Resu
 
 /// The keys that the environment has for a kind.
 fn keys_of_environment(kind: ProviderKind, variables: &Variables) -> Result<Vec<AccountKey>, String> {
-    let secret = kind.key_variable().and_then(|name| variables.get(name));
-    secret.map(|secret| Ok(AccountKey { id: numbered(0)?, secret: secret.clone(), max_concurrent: None })).into_iter().collect()
+    // The number in the variable's name is the key's, so that one that is taken out renames no other.
+    let named = kind.key_variables().into_iter().enumerate();
+    let secrets = named.filter_map(|(index, name)| Some((index, variables.get(&name)?)));
+    secrets.map(|(index, secret)| Ok(AccountKey { id: numbered(index)?, secret: secret.clone(), max_concurrent: None })).collect()
 }
 
 /// The address that the environment has for a kind.
@@ -214,20 +270,15 @@ fn numbered(index: usize) -> Result<AccountKeyId, String> {
     format!("key-{}", index + 1).parse().map_err(|error: crate::domain::IdError| error.to_string())
 }
 
-fn models(sections: Vec<ModelSection>) -> Result<Vec<OfferedName>, String> {
+fn models(sections: Vec<ModelSection>, kind: ProviderKind) -> Result<Vec<OfferedName>, String> {
     let mut ids = BTreeSet::new();
     let mut models = Vec::new();
     for section in sections {
-        let id: ModelId = match section.id {
-            Some(id) => id,
-            None => section.model.parse().map_err(|_| {
-                format!("models: '{}' is no name that clients can use; write {{ id: ..., model: ... }}", shown(&section.model))
-            })?,
-        };
-        if !ids.insert(id.clone()) {
-            return Err(format!("models: two are called '{id}'"));
+        let model = section.resolve(kind)?;
+        if !ids.insert(model.id.clone()) {
+            return Err(format!("models: two are called '{}'", model.id));
         }
-        models.push(OfferedName { id, name: section.model });
+        models.push(model);
     }
     Ok(models)
 }
@@ -247,10 +298,6 @@ fn prices(sections: Vec<PriceSection>) -> Result<Vec<Price>, String> {
         })
     };
     sections.into_iter().map(price).collect()
-}
-
-fn shown(text: &str) -> String {
-    text.chars().take(64).collect()
 }
 
 #[cfg(test)]

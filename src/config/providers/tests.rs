@@ -12,7 +12,7 @@ fn variables(pairs: &[(&str, &str)]) -> Variables {
 
 fn parsed(text: &str, variables: &Variables) -> Result<ProviderSettings, String> {
     let document = yaml::parse(Path::new("providers.yaml"), text).map_err(|error| error.to_string())?;
-    resolve(document, variables)
+    resolve(document, variables, Path::new("/nowhere"))
 }
 
 fn of<'a>(settings: &'a ProviderSettings, id: &str) -> &'a ProviderEntry {
@@ -83,7 +83,7 @@ fn mistakes_are_named_with_their_place_and_without_secrets() {
     for (text, words) in [
         ("provider: {}", "providers.yaml:1:1: unknown field `provider`"),
         ("providers:\n  aliyun:\n    kye: x", "providers.yaml:3:"),
-        ("providers:\n  aliyun: { kind: alibaba }", "kind: must be one of aliyun, zhipuai, minimax"),
+        ("providers:\n  aliyun: { kind: alibaba }", "kind: must be one of aliyun, zhipuai, minimax, declared, openai"),
         ("providers: { cloud: { enabled: true } }", "providers.cloud.kind: is missing"),
         ("providers: { aliyun: { region: moon } }", "providers.aliyun.region: must be one of beijing, singapore, virginia"),
         (
@@ -121,9 +121,118 @@ fn the_example_is_taken_as_it_stands_and_uncommented() {
     let settings = parsed(&text, &variables(&[])).unwrap();
     assert!(settings.providers.values().all(|entry| !entry.is_enabled), "it enables nothing");
     let uncommented: String = text.lines().map(|line| line.strip_prefix("#: ").unwrap_or(line)).collect::<Vec<_>>().join("\n");
-    let names = ["ALIYUN_API_KEY", "ALIYUN_API_KEY_2", "ZHIPUAI_API_KEY", "MINIMAX_API_KEY"];
-    let settings = parsed(&uncommented, &variables(&names.map(|name| (name, "sk-1")))).unwrap();
-    assert!(settings.providers.values().any(|entry| entry.is_enabled));
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join(FILE), uncommented).unwrap();
+    fs::write(directory.path().join("reelworks.yaml"), "name: reelworks").unwrap();
+    let of_kinds = ProviderKind::ALL.into_iter().flat_map(|kind| {
+        let settings = kind.settings().iter().filter_map(|setting| setting.variable);
+        kind.key_variable().into_iter().chain(settings)
+    });
+    let names: Vec<&str> = of_kinds.chain(["ALIYUN_API_KEY_2", "REELWORKS_KEY"]).collect();
+    let pairs: Vec<(&str, &str)> = names.into_iter().map(|name| (name, "sk-1")).collect();
+    let settings = ProviderSource::new(Some(directory.path()), variables(&pairs)).load().unwrap();
+    let kinds: BTreeSet<ProviderKind> = settings.providers.values().map(|entry| entry.kind).collect();
+    assert_eq!(kinds, BTreeSet::from(ProviderKind::ALL), "it shows every kind");
+    for (id, entry) in &settings.providers {
+        assert!(entry.is_enabled, "{id}");
+    }
+}
+
+#[test]
+fn a_declaration_lies_beside_and_its_changes_are_seen() {
+    let directory = tempfile::tempdir().unwrap();
+    let source = ProviderSource::new(Some(directory.path()), variables(&[("REELWORKS_KEY", "sk-1")]));
+    let write = |name: &str, text: &str| fs::write(directory.path().join(name), text).unwrap();
+    let declared = |file: &str| {
+        format!("providers: {{ reel: {{ kind: declared, declaration: {file}, keys: [{{ env: REELWORKS_KEY }}] }} }}")
+    };
+    for (file, words) in [
+        ("reelworks.yaml", "providers.reel.declaration: "),
+        ("../reelworks.yaml", "must be the name of a file beside this one"),
+        ("/etc/passwd", "must be the name of a file beside this one"),
+        ("..", "must be the name of a file beside this one"),
+    ] {
+        write(FILE, &declared(file));
+        let message = source.load().unwrap_err().to_string();
+        assert!(message.contains(words), "{file}: {message}");
+    }
+    write(FILE, &declared("reelworks.yaml"));
+    write("reelworks.yaml", "name: one");
+    let (mut file, settings) = source.watch().unwrap();
+    let entry = of(&settings, "reel");
+    let text = |entry: &ProviderEntry| entry.declaration.as_ref().unwrap().text.to_string();
+    assert!(entry.is_enabled && text(entry) == "name: one");
+    assert!(file.changed().is_none());
+    write("reelworks.yaml", "name: another");
+    assert!(file.changed().is_none());
+    let Some(FileChange::Settings(settings)) = file.changed() else { panic!("the change is not seen") };
+    assert_eq!(text(of(&settings, "reel")), "name: another");
+    assert!(file.changed().is_none());
+}
+
+#[test]
+fn models_are_told_where_no_table_has_them() {
+    let text = "
+providers:
+  gateway:
+    kind: openai
+    base_url: http://127.0.0.1:9/v1
+    keys: [{ key: sk-1 }]
+    models:
+      - { model: gpt-image-1, kinds: [text_to_image], response_format: base64 }
+  fal:
+    keys: [{ key: sk-1 }]
+    models:
+      - id: ltx
+        model: fal-ai/ltx-video
+        kinds: [text_to_video, image_to_video]
+        inputs: { seed: seed, ratio: aspect_ratio, seconds_text: duration, first_frame: image_url }
+        ratios: ['16:9', '9:16']
+        seconds: [5, 10]
+        fixed: { expand_prompt: false }
+        results: /video/url
+";
+    let settings = parsed(text, &variables(&[])).unwrap();
+    let told = &of(&settings, "gateway").models[0];
+    assert_eq!((told.id.as_str(), told.told.response_format), ("gpt-image-1", Some(crate::domain::PictureForm::Base64)));
+    let told = &of(&settings, "fal").models[0].told;
+    assert_eq!((told.kinds.len(), told.ratios.len(), &told.seconds), (2, 2, &vec![5, 10]));
+    assert_eq!((told.inputs.ratio.as_deref(), told.fixed["expand_prompt"].as_bool()), (Some("aspect_ratio"), Some(false)));
+    for (text, words) in [
+        ("providers: { openai: { models: [gpt-image-1] } }", "models: 'gpt-image-1': kinds: is missing"),
+        ("providers: { openai: { models: [{ model: a, kinds: [text_to_poem] }] } }", "unknown variant `text_to_poem`"),
+        ("providers: { openai: { models: [{ model: a, kinds: [text_to_image], bot: 1 }] } }", "bot: nothing that is told"),
+        ("providers: { aliyun: { models: [{ model: a, kinds: [text_to_image] }] } }", "kinds: nothing that is told"),
+        ("providers: { kling: { keys: [{ key: sk-1 }] } }", "providers.kling.access_key: is missing; say it here, or set KLING"),
+        ("providers: { reel: { kind: declared, keys: [{ key: sk-1 }] } }", "providers.reel.declaration: is missing"),
+        ("providers: { mindvideo: { enabled: true, keys: [{ key: sk-1 }] } }", "providers.mindvideo.app_key: is missing"),
+    ] {
+        let message = parsed(text, &variables(&[])).unwrap_err();
+        assert!(message.contains(words), "{text}: {message}");
+    }
+}
+
+#[test]
+fn two_kinds_are_off_until_the_file_says_otherwise() {
+    let variables = variables(&[
+        ("MINDVIDEO_AUTH_TOKEN_1", "t-1"),
+        ("MINDVIDEO_AUTH_TOKEN_3", "t-3"),
+        ("MINDVIDEO_APP_KEY", "k"),
+        ("USER_ID", "ann"),
+        ("VIDSME_APP_ID", "id"),
+        ("VIDSME_SALT", "salt"),
+        ("VIDSME_PUBLIC_KEY", "pem"),
+    ]);
+    assert!(parsed("", &variables).unwrap().providers.is_empty(), "keys are not enough");
+    let named = parsed("providers: { mindvideo: {}, vidsme: {} }", &variables).unwrap();
+    assert!(named.providers.values().all(|entry| !entry.is_enabled));
+    let wanted = parsed("providers: { mindvideo: { enabled: true }, vidsme: { enabled: true } }", &variables).unwrap();
+    let (mindvideo, vidsme) = (of(&wanted, "mindvideo"), of(&wanted, "vidsme"));
+    let keys: Vec<_> = mindvideo.keys.iter().map(|key| (key.id.as_str(), key.secret.expose_secret())).collect();
+    assert_eq!(keys, [("key-1", "t-1"), ("key-3", "t-3")]);
+    assert_eq!(mindvideo.secrets["app_key"].expose_secret(), "k");
+    assert_eq!((vidsme.setting("app_id"), vidsme.secrets["salt"].expose_secret()), (Some("id"), "salt"));
+    assert!(mindvideo.is_enabled && vidsme.is_enabled);
 }
 
 #[test]

@@ -18,23 +18,23 @@ use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
+use crate::domain::ProviderKind;
+
 /// Characters of a line that are kept and logged.
 const MOST_LINE_BYTES: usize = 2000;
 /// How long the last words of a dead process are waited for: a process that it started may hold the stream.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// What a device has no need of, and a program that it loads should not find.
-const SECRET_VARIABLES: [&str; 9] = [
-    "API_KEY",
-    "API_MASTER_KEY",
-    "SECRET_KEY",
-    "DATABASE_URL",
-    "HF_TOKEN",
-    "ALIYUN_API_KEY",
-    "ZHIPUAI_API_KEY",
-    "MINIMAX_API_KEY",
-    "MINDVIDEO_AUTH_TOKEN_1",
-];
+const SECRET_VARIABLES: [&str; 5] = ["API_KEY", "API_MASTER_KEY", "SECRET_KEY", "DATABASE_URL", "HF_TOKEN"];
+
+/// The variables of providers' keys and of what goes with them.
+fn provider_secrets() -> impl Iterator<Item = String> {
+    ProviderKind::ALL.into_iter().flat_map(|kind| {
+        let settings = kind.settings().iter().filter_map(|setting| setting.variable);
+        kind.key_variables().into_iter().chain(settings.map(str::to_owned))
+    })
+}
 
 /// What to start.
 #[derive(Clone, Debug)]
@@ -63,7 +63,7 @@ impl WorkerProcess {
         let (log_reader, log_writer) = io::pipe()?;
         let mut command = Command::new(&program.path);
         // The server's secrets are none of a device's business.
-        for secret in SECRET_VARIABLES {
+        for secret in SECRET_VARIABLES.into_iter().map(str::to_owned).chain(provider_secrets()) {
             command.env_remove(secret);
         }
         let child = command

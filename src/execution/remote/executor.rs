@@ -8,7 +8,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
-use super::accounts::ProviderSetupError;
+use super::accounts::{ProviderSetupError, ReadDeclaration};
 use super::breaker::BreakerState;
 use super::callbacks::CallbackAddresses;
 use super::failures::class_word;
@@ -43,6 +43,8 @@ pub struct RemoteParts {
     pub observer: Arc<dyn JobObserver>,
     /// Where providers may call this server; absent where they cannot reach it.
     pub callbacks: Option<CallbackAddresses>,
+    /// By which files that declare providers are understood.
+    pub read_declaration: ReadDeclaration,
 }
 
 /// Runs tasks at providers. Cheap to clone.
@@ -142,13 +144,14 @@ impl RemoteExecutor {
 
     /// Takes new settings, all or none. Tasks that run go on with the account that made them; a provider that is gone takes no others.
     pub fn replace(&self, settings: &ProviderSettings) -> Result<(), ProviderSetupError> {
-        let open = |(id, entry): (&ProviderId, &ProviderEntry)| Ok((id.clone(), StationSettings::open(id, entry.clone())?));
+        let read = self.inner.parts.read_declaration;
+        let open = |(id, entry): (&ProviderId, &ProviderEntry)| Ok((id.clone(), StationSettings::open(id, entry.clone(), read)?));
         let opened = settings.providers.iter().map(open).collect::<Result<BTreeMap<_, _>, _>>()?;
         let mut stations = self.inner.stations.write();
         for (id, station) in stations.iter().filter(|(id, _)| !opened.contains_key(*id)) {
             // It stays for the tasks that it runs.
             let entry = ProviderEntry { is_enabled: false, ..station.settings().entry.clone() };
-            if let Ok(settings) = StationSettings::open(id, entry) {
+            if let Ok(settings) = StationSettings::open(id, entry, read) {
                 station.replace(settings);
             }
         }

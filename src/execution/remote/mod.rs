@@ -31,9 +31,11 @@ mod probe;
 mod run;
 mod sending;
 mod station;
+mod told;
 
-pub use accounts::ProviderSetupError;
+pub use accounts::{OpenError, ProviderSetupError, ReadDeclaration};
 pub use callbacks::CallbackAddresses;
 pub use executor::{KeyStatus, ProviderHealth, ProviderStatus, RemoteExecutor, RemoteParts};
 pub use offer::{OfferedModel, Priced};
 pub use probe::{Probe, ProbeResult};
+pub use told::ToldError;

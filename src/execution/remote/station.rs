@@ -6,11 +6,11 @@ use parking_lot::Mutex;
 use secrecy::ExposeSecret;
 use tokio::sync::Notify;
 
-use super::accounts::{self, ProviderSetupError};
+use super::accounts::{self, ProviderSetupError, ReadDeclaration};
 use super::breaker::{Breaker, BreakerState};
 use super::keys::{KeyFacts, KeyRing, KeyState, Room};
 use super::latency::Latencies;
-use crate::domain::{AccountKeyId, ProviderEntry, ProviderId, Sha256Digest, UnixMs};
+use crate::domain::{AccountKey, AccountKeyId, ProviderEntry, ProviderId, Sha256Digest, UnixMs};
 use crate::providers::capabilities::Following;
 use crate::providers::{FailureClass, Provider, ProviderFailure};
 
@@ -32,13 +32,11 @@ pub(super) struct StationSettings {
 
 impl StationSettings {
     /// Opens every account of a provider.
-    pub(super) fn open(id: &ProviderId, entry: ProviderEntry) -> Result<Self, ProviderSetupError> {
-        let open = |key| {
-            let opened = accounts::open(&entry, key);
-            let provider = opened.map_err(|source| ProviderSetupError { provider: id.clone(), source })?;
-            Ok(Arc::new(OpenAccount { key: key.id.clone(), provider }))
-        };
-        let accounts = entry.keys.iter().map(open).collect::<Result<_, _>>()?;
+    pub(super) fn open(id: &ProviderId, entry: ProviderEntry, read: ReadDeclaration) -> Result<Self, ProviderSetupError> {
+        let opened = accounts::open(&entry, read);
+        let opened = opened.map_err(|source| ProviderSetupError { provider: id.clone(), source })?;
+        let account = |(key, provider): (&AccountKey, _)| Arc::new(OpenAccount { key: key.id.clone(), provider });
+        let accounts = entry.keys.iter().zip(opened).map(account).collect();
         Ok(Self { entry, accounts })
     }
 
@@ -57,7 +55,7 @@ impl StationSettings {
     }
 
     fn facts(&self) -> Vec<KeyFacts> {
-        let facts = |key: &crate::domain::AccountKey| KeyFacts {
+        let facts = |key: &AccountKey| KeyFacts {
             id: key.id.clone(),
             max_concurrent: key.max_concurrent,
             fingerprint: Sha256Digest::of(key.secret.expose_secret().as_bytes()),

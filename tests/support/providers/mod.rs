@@ -6,11 +6,15 @@
 mod aliyun;
 mod films;
 mod minimax;
+mod openai;
+mod reelworks;
 mod server;
 mod zhipuai;
 
 pub(crate) use aliyun::AliyunCloud;
 pub(crate) use films::{film, picture};
 pub(crate) use minimax::MinimaxCloud;
+pub(crate) use openai::OpenAiCloud;
+pub(crate) use reelworks::ReelworksCloud;
 pub(crate) use server::{Answer, Gate, Mock, Recorded};
 pub(crate) use zhipuai::ZhipuaiCloud;
