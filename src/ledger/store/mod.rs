@@ -36,7 +36,7 @@ pub struct LedgerError(#[source] pub Box<dyn std::error::Error + Send + Sync>);
 /// The calls to providers.
 #[async_trait]
 pub trait Ledger: Send + Sync + std::fmt::Debug {
-    /// Writes down a call that is about to be sent. It is on the disk when this returns.
+    /// Writes down a call that is about to be sent. It is on the disk when this returns; the same once more changes nothing.
     async fn begin(&self, call: &NewCall) -> Result<(), LedgerError>;
     /// The provider has taken the call, and calls its task so. `false` where the call has ended meanwhile, or is not there.
     async fn taken(&self, id: CallId, remote_id: &str, now: UnixMs) -> Result<bool, LedgerError>;
