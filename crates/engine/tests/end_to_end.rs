@@ -1,7 +1,5 @@
 //! Whole pictures against diffusers', and the promises that hold bit for bit.
 
-#![expect(clippy::unwrap_used, reason = "what a test cannot go on without fails it")]
-
 #[expect(dead_code, reason = "components are not looked at one by one here")]
 mod support;
 

@@ -1,7 +1,5 @@
 //! Pictures of which a mask says what is repainted, against diffusers', and the promises that hold bit for bit.
 
-#![expect(clippy::unwrap_used, reason = "what a test cannot go on without fails it")]
-
 #[expect(dead_code, reason = "components are not looked at one by one here")]
 mod support;
 
