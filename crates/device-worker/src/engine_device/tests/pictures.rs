@@ -239,13 +239,14 @@ fn a_mask_keeps_what_is_black_and_its_brightness_counts() {
         task.order.mask = mask;
         alone(task)
     };
-    let unmasked = made("unmasked", None);
+    // Not as without a mask: diffusers draws the noise before the first picture's latents then, and after them otherwise.
+    let white = made("white", Some(of(64, [255; 3])));
     let black = made("black", Some(of(64, [0; 3])));
     // Green is bright and blue is dark, as Pillow sees them.
     let (green, blue) = (made("green", Some(of(64, [0, 255, 0]))), made("blue", Some(of(32, [0, 0, 255]))));
-    assert_eq!(pixels(&green), pixels(&unmasked), "all is repainted");
-    assert_eq!(pixels(&blue), pixels(&black), "nothing is repainted");
-    assert_ne!(pixels(&black), pixels(&unmasked));
+    assert!(pixels(&green) == pixels(&white), "all is repainted");
+    assert!(pixels(&blue) == pixels(&black), "nothing is repainted");
+    assert!(pixels(&black) != pixels(&white));
     assert!(black.facts.warnings.is_empty(), "{:?}", black.facts.warnings);
     assert_eq!(blue.facts.warnings, ["mask resized from 32x32 to 64x64"]);
     let file = crate::task::PictureFile { path: "absent".into(), width: 64, height: 64 };
