@@ -5,7 +5,7 @@
 use serde_json::Value;
 use url::Url;
 
-use super::failure::{Call, ProviderFailure};
+use super::failure::{Call, FailureClass, ProviderFailure, class_of_status};
 use super::wire::{MOST_BODY_BYTES, WireResponse};
 
 /// Most bytes of an identifier.
@@ -65,6 +65,29 @@ pub(super) fn whole(value: &Value) -> Option<i64> {
         Value::String(text) => text.trim().parse().ok(),
         _ => None,
     }
+}
+
+/// The JSON object of an answer whose `code` says how it went, in the words of web pages' own servers: `fine`, or a code whose meaning nobody
+/// knows, with words in the field `words`. A page instead of an answer is one that wants a person. Fails with [`ProviderFailure`].
+pub(super) fn coded_object(call: Call, response: &WireResponse<'_>, fine: i64, words: &str) -> Result<Value, ProviderFailure> {
+    if response.is_page() {
+        return Err(ProviderFailure::blocked(call, response.status));
+    }
+    let body = object(call, response)?;
+    let code = whole(&body["code"]);
+    if response.is_success() && code == Some(fine) {
+        return Ok(body);
+    }
+    // What codes mean is not known. A create that got one was refused; a poll that got one tries again.
+    let class = match (response.is_success(), code, call) {
+        (false, _, _) => class_of_status(response.status),
+        (true, Some(_), Call::Create) => FailureClass::InvalidRequest,
+        (true, Some(_), Call::Repeatable) => FailureClass::Transient,
+        (true, None, _) => FailureClass::Upstream,
+    };
+    let class = call.class(class, response.status, code.is_some());
+    let name = code.map_or_else(|| format!("http_{}", response.status), |code| code.to_string());
+    Err(ProviderFailure::new(class, &name, &text(&body[words]).unwrap_or_default()).after(response.retry_after_seconds()))
 }
 
 /// A side of a picture, pixels.

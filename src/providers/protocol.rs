@@ -1,5 +1,6 @@
 //! The one contract of all providers: create → read created → poll → read polled → fetch → cancel.
 
+use super::body::is_identifier;
 use super::capabilities::{Following, Model};
 use super::failure::ProviderFailure;
 use super::outcome::{Cancellation, Created, Polled, RemoteResult, Underway};
@@ -26,6 +27,13 @@ pub struct RemoteTask {
     pub model: String,
     /// What is made from what: some have other routes for other kinds.
     pub kind: GenerationKind,
+}
+
+impl RemoteTask {
+    /// Refuses an id that means something in a URL: no provider gave it.
+    pub(super) fn check_id(&self) -> Result<(), ProviderFailure> {
+        if is_identifier(&self.id) { Ok(()) } else { Err(ProviderFailure::bad_task_id()) }
+    }
 }
 
 /// What is known of a task before a poll's answer is read.

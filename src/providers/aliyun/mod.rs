@@ -116,9 +116,7 @@ impl Provider for Aliyun {
     }
 
     fn poll(&self, task: &RemoteTask, _now: UnixMs) -> Result<WireRequest, ProviderFailure> {
-        if !is_identifier(&task.id) {
-            return Err(ProviderFailure::bad_task_id());
-        }
+        task.check_id()?;
         Ok(self.call(Method::Get, &format!("/tasks/{}", task.id)))
     }
 

@@ -20,7 +20,6 @@ mod tests;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 
-use super::body::is_identifier;
 use super::capabilities::{Following, Model};
 use super::failure::ProviderFailure;
 use super::json_web_token;
@@ -110,9 +109,7 @@ impl Provider for Kling {
     }
 
     fn poll(&self, task: &RemoteTask, now: UnixMs) -> Result<WireRequest, ProviderFailure> {
-        if !is_identifier(&task.id) {
-            return Err(ProviderFailure::bad_task_id());
-        }
+        task.check_id()?;
         Ok(self.call(Method::Get, &format!("{}/{}", path(task.kind), task.id), now))
     }
 

@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use crate::providers::body::{elements, identifier, link, number, object, text, whole};
-use crate::providers::failure::{Call, FailureClass, ProviderFailure, class_of_status};
+use crate::providers::body::{coded_object, elements, identifier, link, number, text};
+use crate::providers::failure::{Call, FailureClass, ProviderFailure};
 use crate::providers::outcome::{Created, Finished, Polled, RemoteResult, ResultKind, ResultSource, Underway, Usage};
 use crate::providers::wire::WireResponse;
 
@@ -40,22 +40,5 @@ pub(super) fn polled(response: &WireResponse<'_>) -> Result<Polled, ProviderFail
 
 /// The body of an answer that is no error.
 fn answer(call: Call, response: &WireResponse<'_>) -> Result<Value, ProviderFailure> {
-    if response.is_page() {
-        return Err(ProviderFailure::blocked(call, response.status));
-    }
-    let body = object(call, response)?;
-    let code = whole(&body["code"]);
-    if response.is_success() && code == Some(0) {
-        return Ok(body);
-    }
-    // What codes mean is not known. A create that got one was refused; a poll that got one tries again.
-    let class = match (response.is_success(), code, call) {
-        (false, _, _) => class_of_status(response.status),
-        (true, Some(_), Call::Create) => FailureClass::InvalidRequest,
-        (true, Some(_), Call::Repeatable) => FailureClass::Transient,
-        (true, None, _) => FailureClass::Upstream,
-    };
-    let class = call.class(class, response.status, code.is_some());
-    let name = code.map_or_else(|| format!("http_{}", response.status), |code| code.to_string());
-    Err(ProviderFailure::new(class, &name, &text(&body["message"]).unwrap_or_default()).after(response.retry_after_seconds()))
+    coded_object(call, response, 0, "message")
 }

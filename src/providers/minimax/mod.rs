@@ -107,9 +107,7 @@ impl Provider for Minimax {
     }
 
     fn poll(&self, task: &RemoteTask, _now: UnixMs) -> Result<WireRequest, ProviderFailure> {
-        if !is_identifier(&task.id) {
-            return Err(ProviderFailure::bad_task_id());
-        }
+        task.check_id()?;
         Ok(if models::is_second_generation(&task.model) {
             self.call(Method::Get, &format!("/v2/query/video_generation/{}", task.id), None)
         } else {

@@ -85,9 +85,7 @@ impl Provider for Replicate {
     }
 
     fn poll(&self, task: &RemoteTask, _now: UnixMs) -> Result<WireRequest, ProviderFailure> {
-        if !is_identifier(&task.id) {
-            return Err(ProviderFailure::bad_task_id());
-        }
+        task.check_id()?;
         Ok(self.call(Method::Get, &format!("/predictions/{}", task.id)))
     }
 

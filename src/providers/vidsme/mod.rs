@@ -23,7 +23,6 @@ use url::Url;
 
 pub use models::Named;
 
-use super::body::is_identifier;
 use super::capabilities::{Following, Model};
 use super::failure::ProviderFailure;
 use super::frame::PixelSize;
@@ -175,9 +174,7 @@ impl Provider for Vidsme {
     }
 
     fn poll(&self, task: &RemoteTask, now: UnixMs) -> Result<WireRequest, ProviderFailure> {
-        if !is_identifier(&task.id) {
-            return Err(ProviderFailure::bad_task_id());
-        }
+        task.check_id()?;
         let mut call = self.call(Method::Get, now).map_err(|error| ProviderFailure::not_sent(&error.to_string()))?;
         let user_id = self.account.key().expose_secret();
         call.url.query_pairs_mut().append_pair("user_id", user_id).append_pair("job_id", &task.id);

@@ -15,7 +15,6 @@ mod tests;
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::body::is_identifier;
 use super::capabilities::{Following, Model};
 use super::failure::ProviderFailure;
 use super::outcome::{Cancellation, Created, Polled};
@@ -102,9 +101,7 @@ impl Provider for Zhipuai {
     }
 
     fn poll(&self, task: &RemoteTask, now: UnixMs) -> Result<WireRequest, ProviderFailure> {
-        if !is_identifier(&task.id) {
-            return Err(ProviderFailure::bad_task_id());
-        }
+        task.check_id()?;
         Ok(self.call(Method::Get, &format!("/async-result/{}", task.id), now))
     }
 
