@@ -45,12 +45,14 @@ pub struct KindSetting {
     pub is_secret: bool,
     /// Whether a provider cannot be used without it.
     pub is_needed: bool,
+    /// Whether a key may bring it along, before a dot: several accounts need one each.
+    pub may_be_in_keys: bool,
     /// The variable of the environment that holds it, where the file does not.
     pub variable: Option<&'static str>,
 }
 
 const fn text(name: &'static str) -> KindSetting {
-    KindSetting { name, words: &[], is_secret: false, is_needed: false, variable: None }
+    KindSetting { name, words: &[], is_secret: false, is_needed: false, may_be_in_keys: false, variable: None }
 }
 
 const fn word(name: &'static str, words: &'static [&'static str]) -> KindSetting {
@@ -122,7 +124,7 @@ impl ProviderKind {
             needed("public_key", "VIDSME_PUBLIC_KEY"),
             text("pictures_url"),
         ];
-        const KLING: &[KindSetting] = &[SITE, needed("access_key", "KLING_ACCESS_KEY")];
+        const KLING: &[KindSetting] = &[SITE, KindSetting { may_be_in_keys: true, ..needed("access_key", "KLING_ACCESS_KEY") }];
         match self {
             Self::Aliyun => ALIYUN,
             Self::Zhipuai => ZHIPUAI,

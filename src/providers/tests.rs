@@ -117,7 +117,7 @@ fn providers() -> Vec<Box<dyn Provider>> {
         Box::new(Aliyun::new(account("https://dashscope.test/api/v1"), Region::Beijing, None).unwrap()),
         Box::new(Zhipuai::new(account("https://bigmodel.test/api/paas/v4"), Authentication::Key).unwrap()),
         Box::new(Minimax::new(account("https://minimax.test"), Site::China, None).unwrap()),
-        Box::new(Kling::new(account("https://kling.test"), "an-access-key".to_owned()).unwrap()),
+        Box::new(Kling::new(account("https://kling.test"), None).unwrap()),
         Box::new(Runway::new(account("https://runway.test/v1"))),
         Box::new(replicate::tests::replicate()),
         Box::new(fal::tests::fal()),

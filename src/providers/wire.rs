@@ -209,6 +209,9 @@ pub enum AccountError {
     /// A key that tokens cannot be signed with.
     #[error("the key has not the form id.secret, which signed tokens need; use the key itself")]
     KeyForm,
+    /// No access key beside a secret key.
+    #[error("access_key: is missing; say it, or write each key as access_key.secret_key")]
+    AccessKey,
     /// A name that becomes part of a header, a host or a query.
     #[error("{field}: only letters, digits, '-' and '_' are allowed, 1 to 128 of them")]
     Name {

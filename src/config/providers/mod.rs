@@ -169,7 +169,8 @@ fn entry(id: &ProviderId, section: ProviderSection, variables: &Variables, direc
         return Err(format!("keys: is empty; an enabled provider needs a key: [{{ key: ... }}] or [{{ env: NAME }}]{hint}"));
     }
     entry.is_enabled = is_wanted && !entry.keys.is_empty();
-    if let Some(missing) = kind.settings().iter().find(|setting| setting.is_needed && !is_set(&entry, setting)) {
+    let is_there = |setting: &KindSetting| is_set(&entry, setting) || (setting.may_be_in_keys && is_in_keys(&entry.keys));
+    if let Some(missing) = kind.settings().iter().find(|setting| setting.is_needed && !is_there(setting)) {
         if entry.is_enabled {
             let hint = missing.variable.map_or_else(String::new, |name| format!("; say it here, or set {name}"));
             return Err(format!("{}: is missing{hint}", missing.name));
@@ -194,6 +195,11 @@ fn entry(id: &ProviderId, section: ProviderSection, variables: &Variables, direc
 
 fn is_set(entry: &ProviderEntry, setting: &KindSetting) -> bool {
     entry.settings.contains_key(setting.name) || entry.secrets.contains_key(setting.name)
+}
+
+/// Whether each key has something in front of a dot.
+fn is_in_keys(keys: &[AccountKey]) -> bool {
+    !keys.is_empty() && keys.iter().all(|key| key.secret.expose_secret().contains('.'))
 }
 
 fn set(entry: &mut ProviderEntry, setting: &KindSetting, value: &SecretString) {

@@ -204,12 +204,24 @@ providers:
         ("providers: { openai: { models: [{ model: a, kinds: [text_to_image], bot: 1 }] } }", "bot: nothing that is told"),
         ("providers: { aliyun: { models: [{ model: a, kinds: [text_to_image] }] } }", "kinds: nothing that is told"),
         ("providers: { kling: { keys: [{ key: sk-1 }] } }", "providers.kling.access_key: is missing; say it here, or set KLING"),
+        (
+            "providers: { kling: { keys: [{ key: ak-1.sk-1 }, { key: sk-2 }] } }",
+            "providers.kling.access_key: is missing; say it here",
+        ),
         ("providers: { reel: { kind: declared, keys: [{ key: sk-1 }] } }", "providers.reel.declaration: is missing"),
         ("providers: { mindvideo: { enabled: true, keys: [{ key: sk-1 }] } }", "providers.mindvideo.app_key: is missing"),
     ] {
         let message = parsed(text, &variables(&[])).unwrap_err();
         assert!(message.contains(words), "{text}: {message}");
     }
+}
+
+#[test]
+fn keys_may_bring_the_access_keys_of_their_accounts() {
+    let text = "providers: { kling: { keys: [{ key: ak-1.sk-1 }, { key: ak-2.sk-2 }] } }";
+    let settings = parsed(text, &variables(&[])).unwrap();
+    assert!(of(&settings, "kling").is_enabled && of(&settings, "kling").keys.len() == 2);
+    assert_eq!(of(&settings, "kling").setting("access_key"), None);
 }
 
 #[test]

@@ -119,7 +119,7 @@ fn open_with(
         }
         ProviderKind::Kling => {
             let usual = if is_international { kling::INTERNATIONAL_BASE_URL } else { kling::CHINA_BASE_URL };
-            Arc::new(Kling::new(account(usual)?, owned("access_key").unwrap_or_default())?)
+            Arc::new(Kling::new(account(usual)?, owned("access_key"))?)
         }
         ProviderKind::Runway => Arc::new(Runway::new(account(runway::BASE_URL)?)),
         ProviderKind::Veo => Arc::new(Veo::new(account(veo::BASE_URL)?)),

@@ -45,20 +45,32 @@ const BEFORE_SECONDS: i64 = 5;
 pub struct Kling {
     account: Account,
     access_key: String,
+    secret_key: SecretString,
 }
 
 impl Kling {
-    /// An account whose key is the secret key, with the access key that names it. Fails with [`AccountError`].
-    pub fn new(account: Account, access_key: String) -> Result<Self, AccountError> {
+    /// An account. Its key is the secret key, which the access key beside it names, or both as `access_key.secret_key`: every account has
+    /// an access key of its own, so that several accounts need the latter. Fails with [`AccountError`].
+    pub fn new(account: Account, access_key: Option<String>) -> Result<Self, AccountError> {
+        let key = account.key().expose_secret();
+        let (access_key, secret_key) = match (key.split_once('.'), access_key) {
+            (Some((access_key, secret_key)), _) => (access_key.to_owned(), secret_key),
+            (None, Some(access_key)) => (access_key, key),
+            (None, None) => return Err(AccountError::AccessKey),
+        };
         check_name("access_key", &access_key)?;
-        Ok(Self { account, access_key })
+        if secret_key.is_empty() {
+            return Err(AccountError::Key);
+        }
+        let secret_key = SecretString::from(secret_key);
+        Ok(Self { account, access_key, secret_key })
     }
 
     fn call(&self, method: Method, path: &str, now: UnixMs) -> WireRequest {
         let seconds = now.0.div_euclid(1000);
         let expires = seconds.saturating_add(LIFE_SECONDS);
         let claims = json!({ "iss": self.access_key, "exp": expires, "nbf": seconds.saturating_sub(BEFORE_SECONDS) });
-        let token = json_web_token::sign(r#"{"alg":"HS256","typ":"JWT"}"#, &claims, self.account.key().expose_secret());
+        let token = json_web_token::sign(r#"{"alg":"HS256","typ":"JWT"}"#, &claims, self.secret_key.expose_secret());
         // Keys of every length sign, so there is always one.
         let token = token.unwrap_or_else(|| SecretString::from(""));
         WireRequest::new(method, self.account.url(path), SecretString::from(format!("Bearer {}", token.expose_secret())))

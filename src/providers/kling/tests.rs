@@ -16,7 +16,7 @@ use GenerationKind::{FirstLastFrame, ImageToVideo, TextToVideo};
 
 fn kling() -> Kling {
     let account = Account::new(INTERNATIONAL_BASE_URL, SecretString::from("a-secret-key")).unwrap();
-    Kling::new(account, "an-access-key".to_owned()).unwrap()
+    Kling::new(account, Some("an-access-key".to_owned())).unwrap()
 }
 
 fn created(status: u16, body: &Value) -> Result<Created, ProviderFailure> {
@@ -71,10 +71,27 @@ fn tokens_are_of_half_an_hour_in_seconds_and_of_the_access_key() {
     assert!(!value.contains("a-secret-key") && !format!("{call:?} {:?}", call.headers).contains(&value));
 }
 
-#[test]
-fn access_keys_carry_nothing_into_a_token() {
-    let account = Account::new(CHINA_BASE_URL, SecretString::from("s")).unwrap();
-    assert_eq!(Kling::new(account, "a\"b".to_owned()).unwrap_err(), AccountError::Name { field: "access_key" });
+/// The key, the access key beside it, and the access key and the secret key that calls are signed with.
+#[rstest]
+#[case("a-secret-key", Some("an-access-key"), Ok(("an-access-key", "a-secret-key")))]
+#[case("another.its-secret", Some("an-access-key"), Ok(("another", "its-secret")))]
+#[case("another.its-secret", None, Ok(("another", "its-secret")))]
+#[case("another.its.secret", None, Ok(("another", "its.secret")))]
+#[case("a-secret-key", None, Err(AccountError::AccessKey))]
+#[case("another.", None, Err(AccountError::Key))]
+#[case(".its-secret", None, Err(AccountError::Name { field: "access_key" }))]
+#[case("s", Some("a\"b"), Err(AccountError::Name { field: "access_key" }))]
+#[case("a\"b.s", None, Err(AccountError::Name { field: "access_key" }))]
+fn every_account_has_an_access_key(
+    #[case] key: &str,
+    #[case] beside: Option<&str>,
+    #[case] expected: Result<(&str, &str), AccountError>,
+) {
+    let account = Account::new(CHINA_BASE_URL, SecretString::from(key)).unwrap();
+    let kling = Kling::new(account, beside.map(str::to_owned));
+    let found = kling.as_ref().map(|kling| (kling.access_key.as_str(), kling.secret_key.expose_secret()));
+    assert_eq!(found.map_err(Clone::clone), expected);
+    assert!(!format!("{kling:?}").contains("its-secret") && !format!("{kling:?}").contains("a-secret-key"));
 }
 
 #[test]

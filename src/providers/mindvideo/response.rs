@@ -34,7 +34,9 @@ pub(super) fn polled(response: &WireResponse<'_>) -> Result<Polled, ProviderFail
         return Ok(Polled::Finished(Finished { results, usage: Usage::default(), rewritten_prompt: None }));
     }
     // Other words are not known: whatever they are, the task has not ended.
-    let state = if percent.unwrap_or(0) == 0 { Underway::Queued } else { Underway::Running };
+    // What has not begun says no more than that it waits.
+    let percent = percent.filter(|percent| *percent > 0);
+    let state = if percent.is_none() { Underway::Queued } else { Underway::Running };
     Ok(Polled::Underway { state, progress_percent: percent, unknown_word: None })
 }
 

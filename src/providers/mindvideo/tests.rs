@@ -117,7 +117,7 @@ fn a_task_is_known_by_its_number() {
 }
 
 #[rstest]
-#[case("waiting", json!(0), json!([]), Underway::Queued, Some(0))]
+#[case("waiting", json!(0), json!([]), Underway::Queued, None)]
 #[case("processing", json!(40), json!([]), Underway::Running, Some(40))]
 #[case("processing", json!("40.7"), json!([{ "result_url": "" }]), Underway::Running, Some(40))]
 #[case("completed", json!(100), json!([]), Underway::Running, Some(100))]
