@@ -10,12 +10,16 @@ mod failures;
 #[cfg(test)]
 mod keys;
 #[cfg(test)]
+mod kind_conformance;
+#[cfg(test)]
 mod kinds;
 #[cfg(test)]
 #[path = "../support/providers/mod.rs"]
 mod providers;
 #[cfg(test)]
 mod restarts;
+#[cfg(test)]
+mod signed_kinds;
 #[cfg(test)]
 mod stage;
 #[cfg(test)]

@@ -1,20 +1,31 @@
 //! Providers for tests: servers that behave as the providers' documents say, unless a test scripts them otherwise, and write down what
 //! they were asked. Shared, with `#[path]`, by the tests that speak with providers.
 //!
-//! A new one is a file with a type that implements [`server::Cloud`]: which of its routes a request is for, and what it answers there.
+//! A new one is a file with a type that implements [`server::Cloud`]: which of its routes a request is for, what it answers there, and which
+//! requests it turns away.
 
 mod aliyun;
+mod credentials;
 mod films;
+mod kling;
+mod mindvideo;
 mod minimax;
 mod openai;
 mod reelworks;
 mod server;
+mod veo;
+mod vidsme;
 mod zhipuai;
 
 pub(crate) use aliyun::AliyunCloud;
+pub(crate) use credentials::{KNOWN_KEYS, name_of_key, secret_of_key};
 pub(crate) use films::{film, picture};
+pub(crate) use kling::KlingCloud;
+pub(crate) use mindvideo::MindvideoCloud;
 pub(crate) use minimax::MinimaxCloud;
 pub(crate) use openai::OpenAiCloud;
 pub(crate) use reelworks::ReelworksCloud;
-pub(crate) use server::{Answer, Gate, Mock, Recorded};
+pub(crate) use server::{Answer, Cloud, Gate, Mock, Recorded};
+pub(crate) use veo::VeoCloud;
+pub(crate) use vidsme::VidsmeCloud;
 pub(crate) use zhipuai::ZhipuaiCloud;

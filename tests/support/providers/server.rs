@@ -1,6 +1,6 @@
 //! A server that answers as a cloud does, or as a test says.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -40,6 +40,17 @@ impl Recorded {
     pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
+
+    /// The path.
+    pub(crate) fn path(&self) -> &str {
+        self.target.split('?').next().unwrap_or_default()
+    }
+
+    /// The fields of the query, decoded, in their order.
+    pub(crate) fn query(&self) -> Vec<(String, String)> {
+        let query = self.target.split_once('?').map_or("", |(_, query)| query);
+        url::form_urlencoded::parse(query.as_bytes()).into_owned().collect()
+    }
 }
 
 /// What a request is answered.
@@ -63,6 +74,8 @@ pub(crate) enum Answer {
     GatedUsual(Gate),
     /// What the cloud answers by itself.
     Usual,
+    /// The first half of what the cloud answers by itself: what was asked for is done, and nobody hears of it.
+    UsualCutOff,
 }
 
 /// Holds an answer back until a test opens it.
@@ -99,6 +112,12 @@ pub(crate) trait Cloud: Send + Sync + 'static {
 
     /// What it answers there; `base` is its own address.
     fn answer(&self, request: &Recorded, tasks: &mut Tasks, base: &str) -> Answer;
+
+    /// How it turns a request away, whatever a test has scripted: one that is not signed as it must be, or that the provider's documents do
+    /// not allow. None for one that it lets in.
+    fn refusal(&self, _request: &Recorded) -> Option<Answer> {
+        None
+    }
 }
 
 /// The tasks of a cloud: each is looked at so often before it has ended.
@@ -106,6 +125,7 @@ pub(crate) trait Cloud: Send + Sync + 'static {
 pub(crate) struct Tasks {
     looks: BTreeMap<String, u32>,
     made: u32,
+    ids: BTreeSet<String>,
 }
 
 impl Tasks {
@@ -113,6 +133,18 @@ impl Tasks {
     pub(crate) fn make(&mut self) -> u32 {
         self.made += 1;
         self.made
+    }
+
+    /// A new task's id, which begins so.
+    pub(crate) fn make_id(&mut self, beginning: &str) -> String {
+        let id = format!("{beginning}{}", self.make());
+        self.ids.insert(id.clone());
+        id
+    }
+
+    /// Whether there is a task of this id.
+    pub(crate) fn has(&self, id: &str) -> bool {
+        self.ids.contains(id)
     }
 
     /// How often a task was looked at before.
@@ -147,12 +179,17 @@ impl Drop for Mock {
 
 impl Mock {
     /// Starts a cloud on this machine.
-    #[expect(clippy::disallowed_methods, reason = "a test's server ends with the test")]
     pub(crate) async fn start(cloud: impl Cloud) -> Self {
+        Self::start_boxed(Box::new(cloud)).await
+    }
+
+    /// Starts a cloud of any kind.
+    #[expect(clippy::disallowed_methods, reason = "a test's server ends with the test")]
+    pub(crate) async fn start_boxed(cloud: Box<dyn Cloud>) -> Self {
         let listener = tokio::net::TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         let inside = Arc::new(Inside {
-            cloud: Box::new(cloud),
+            cloud,
             base,
             tasks: Mutex::default(),
             recorded: Mutex::default(),
@@ -203,11 +240,15 @@ async fn handle(State(inside): State<Arc<Inside>>, request: Request) -> Response
     let recorded = Recorded { route, method, target, headers: parts.headers, body };
     inside.recorded.lock().push(recorded.clone());
     inside.counted.send_modify(|count| *count += 1);
+    if let Some(refusal) = inside.cloud.refusal(&recorded) {
+        return rendered(refusal);
+    }
     let usual = || inside.cloud.answer(&recorded, &mut inside.tasks.lock(), &inside.base);
     let scripted = inside.script.lock().get_mut(route).and_then(VecDeque::pop_front);
     let answer = scripted.or_else(|| inside.always.lock().get(route).cloned()).unwrap_or(Answer::Usual);
     rendered(match answer {
         Answer::Usual => usual(),
+        Answer::UsualCutOff => cut_off(usual()),
         Answer::GatedUsual(gate) => {
             gate.pass().await;
             usual()
@@ -218,6 +259,16 @@ async fn handle(State(inside): State<Arc<Inside>>, request: Request) -> Response
         }
         answer => answer,
     })
+}
+
+/// The first half of an answer.
+fn cut_off(answer: Answer) -> Answer {
+    let (status, bytes) = match answer {
+        Answer::Json(status, value) | Answer::JsonWith(status, _, _, value) => (status, value.to_string().into_bytes()),
+        Answer::Bytes(status, _, bytes) => (status, bytes),
+        other => panic!("{other:?} has no half"),
+    };
+    Answer::Broken(status, bytes[..bytes.len() / 2].to_vec())
 }
 
 fn rendered(answer: Answer) -> Response {
@@ -242,6 +293,6 @@ fn rendered(answer: Answer) -> Response {
             let part = || Ok::<_, std::io::Error>(Bytes::from_static(&[b'x'; 8192]));
             with(status, "application/json", Body::from_stream(futures_util::stream::repeat_with(part).boxed()))
         }
-        Answer::Gated(..) | Answer::GatedUsual(_) | Answer::Usual => panic!("answers were resolved before"),
+        Answer::Gated(..) | Answer::GatedUsual(_) | Answer::Usual | Answer::UsualCutOff => panic!("answers were resolved before"),
     }
 }

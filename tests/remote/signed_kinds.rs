@@ -1,0 +1,469 @@
+//! Kinds of providers that sign their calls, or have keys in a header of their own: MindVideo, vidsme, Kling and Veo.
+
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use framewright::domain::film::InputFile;
+use framewright::domain::{
+    Clock, ErrorCode, JobKind, OfferedName, PictureRole, ProviderEntry, ProviderKind, RemotePicture, RemoteRequest, ToldModel,
+    UnixMs,
+};
+use framewright::execution::{RemoteEnding, RemoteExecution};
+use framewright::ledger::CallState;
+use framewright::media::encode::{PngText, encode_png};
+use framewright::providers::FailureClass::{
+    Authentication, Billing, InvalidRequest, Moderation, OutcomeUnknown, Permission, RateLimit, TaskFailed, Transient, Upstream,
+};
+use rstest::rstest;
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Value, json};
+
+use crate::kind_conformance::{self as every_kind, ResultPlace, Subject};
+use crate::providers::{
+    AliyunCloud, Answer, KlingCloud, MindvideoCloud, Mock, VeoCloud, VidsmeCloud, name_of_key, secret_of_key,
+};
+use crate::stage::{Stage, completed, failed, film_of, id};
+
+/// The name of the key in a header, behind a word.
+fn key_behind(value: &str, word: &str) -> String {
+    value.strip_prefix(word).and_then(name_of_key).unwrap_or_default().to_owned()
+}
+
+fn mindvideo() -> Subject {
+    fn configure(entry: &mut ProviderEntry, base: &str) {
+        entry.base_url = Some(format!("{base}/api/v2"));
+        entry.secrets.insert("app_key", SecretString::from(MindvideoCloud::APP_KEY));
+    }
+    let says = |status, code: i64| Answer::Json(status, json!({ "code": code, "message": "no, {key}" }));
+    let looked = |task: Value| Answer::Json(200, json!({ "code": 0, "data": task }));
+    let page =
+        |status| Answer::Bytes(status, "text/html; charset=UTF-8", b"<!DOCTYPE html><title>Just a moment...</title>".to_vec());
+    Subject {
+        kind: ProviderKind::Mindvideo,
+        cloud: |clock| Box::new(MindvideoCloud::new(clock)),
+        configure,
+        request: film_of(ProviderKind::Mindvideo, "sora-2-free", Some(15)),
+        cost: (1_500_000, 1_500_000),
+        polls: 3,
+        fetches: 0,
+        result: ResultPlace::FreshLinks,
+        file_needs_key: false,
+        knows_our_id: false,
+        key_of: |request| key_behind(request.header("authorization"), "Bearer "),
+        hidden: &["authorization", "i-sign"],
+        refusals: vec![
+            ("a code beside 200", says(200, 1), InvalidRequest),
+            ("a token that is not valid", says(401, 401), Authentication),
+            ("no credits", says(402, 402), Billing),
+            ("forbidden", says(403, 403), Permission),
+            ("too many", says(429, 429), RateLimit),
+            ("in trouble", says(500, 500), OutcomeUnknown),
+            ("turned away", says(503, 503), Transient),
+            ("a defence against programs", page(403), Upstream),
+            ("another one", page(503), OutcomeUnknown),
+        ],
+        too_many: says(429, 429),
+        task_failures: vec![(
+            "failed",
+            looked(json!([{ "task_status": "failed", "task_progress": 40, "task_remark": "its words", "results": [] }])),
+            TaskFailed,
+        )],
+        puzzles: vec![
+            says(200, 1),
+            says(429, 1),
+            page(403),
+            page(503),
+            looked(json!([])),
+            looked(json!([{ "task_status": "dreaming", "task_progress": null, "results": null }])),
+            looked(
+                json!([{ "task_status": "processing", "task_progress": 99, "results": [{ "result_url": "https://host/half.mp4" }] }]),
+            ),
+        ],
+        lost_sight: Some(says(401, 401)),
+        cancellations: Vec::new(),
+    }
+}
+
+fn vidsme() -> Subject {
+    fn configure(entry: &mut ProviderEntry, base: &str) {
+        entry.base_url = Some(format!("{base}/api/texttoimg/v1"));
+        entry.settings.insert("app_id", VidsmeCloud::APP_ID.to_owned());
+        entry.settings.insert("public_key", VidsmeCloud::PUBLIC_KEY.to_owned());
+        entry.settings.insert("pictures_url", format!("{base}/pictures/"));
+        entry.secrets.insert("salt", SecretString::from(VidsmeCloud::SALT));
+        let named = |name: &str, wire_name: Option<&str>| OfferedName {
+            id: name.parse().unwrap(),
+            name: name.to_owned(),
+            told: ToldModel { wire_name: wire_name.map(str::to_owned), ..ToldModel::default() },
+        };
+        entry.models = vec![named("anime", None), named("another", Some(VidsmeCloud::WIRE_NAMES[1]))];
+    }
+    let says = |status, code: i64| Answer::Json(status, json!({ "code": code, "msg": "no, {key}" }));
+    let page = |status| Answer::Bytes(status, "text/html", b"<html><body>Attention Required!</body></html>".to_vec());
+    Subject {
+        kind: ProviderKind::Vidsme,
+        cloud: |clock| Box::new(VidsmeCloud::new(clock)),
+        configure,
+        request: RemoteRequest { output: JobKind::Image, ..film_of(ProviderKind::Vidsme, "another", None) },
+        cost: (20_000, 20_000),
+        polls: 3,
+        fetches: 0,
+        result: ResultPlace::OneLink,
+        file_needs_key: false,
+        knows_our_id: false,
+        key_of: |request| {
+            let query = request.query().into_iter().find_map(|(name, value)| (name == "user_id").then_some(value));
+            let user = query.or_else(|| request.json()["user_id"].as_str().map(str::to_owned));
+            key_behind(&user.unwrap_or_default(), "")
+        },
+        hidden: &["user_id", "nonce", "secret_key", "sign"],
+        refusals: vec![
+            ("a code beside 200", says(200, 1), InvalidRequest),
+            ("a user who is not known", says(401, 401), Authentication),
+            ("no credits", says(402, 402), Billing),
+            ("forbidden", says(403, 403), Permission),
+            ("too many", says(429, 429), RateLimit),
+            ("in trouble", says(502, 502), OutcomeUnknown),
+            ("turned away", says(503, 503), Transient),
+            ("a defence against programs", page(403), Upstream),
+        ],
+        too_many: says(429, 429),
+        // How a task fails is not known: it is one that never ends.
+        task_failures: Vec::new(),
+        puzzles: vec![
+            says(200, 500),
+            page(403),
+            Answer::Json(200, json!({ "code": 200, "data": null })),
+            Answer::Json(200, json!({ "code": 200, "data": { "status": "dreaming", "generate_url": null } })),
+        ],
+        lost_sight: Some(says(401, 401)),
+        cancellations: Vec::new(),
+    }
+}
+
+fn kling() -> Subject {
+    fn configure(entry: &mut ProviderEntry, base: &str) {
+        entry.base_url = Some(base.to_owned());
+        for key in &mut entry.keys {
+            key.secret =
+                SecretString::from(format!("{}.{}", KlingCloud::access_key(key.id.as_str()), key.secret.expose_secret()));
+        }
+    }
+    let says = |status, code: i64| Answer::Json(status, json!({ "code": code, "message": "no, {key}", "request_id": "r" }));
+    let task = |data: Value| Answer::Json(200, json!({ "code": 0, "message": "SUCCEED", "request_id": "r", "data": data }));
+    Subject {
+        kind: ProviderKind::Kling,
+        cloud: |clock| Box::new(KlingCloud::new(clock)),
+        configure,
+        request: film_of(ProviderKind::Kling, "kling-v1-6", Some(10)),
+        cost: (1_000_000, 1_000_000),
+        polls: 3,
+        fetches: 0,
+        result: ResultPlace::FreshLinks,
+        file_needs_key: false,
+        knows_our_id: true,
+        key_of: KlingCloud::account_of,
+        hidden: &["authorization", "external_task_id"],
+        refusals: vec![
+            ("a wrong signature", says(401, 1000), Authentication),
+            ("an expired token", says(401, 1004), Authentication),
+            ("an account that is not in order", says(429, 1100), Permission),
+            ("an empty account", says(429, 1101), Billing),
+            ("a used up package", says(429, 1102), Billing),
+            ("not bought", says(403, 1103), Permission),
+            ("invalid", says(400, 1201), InvalidRequest),
+            ("no such model", says(404, 1203), InvalidRequest),
+            ("the platform's rules", says(400, 1300), Moderation),
+            ("moderation", says(400, 1301), Moderation),
+            ("moderation beside 200", says(200, 1301), Moderation),
+            ("too fast", says(429, 1302), RateLimit),
+            ("too many tasks", says(429, 1303), RateLimit),
+            ("not from this address", says(429, 1304), Permission),
+            ("in trouble", says(500, 5000), OutcomeUnknown),
+            ("turned away", says(503, 5001), Transient),
+            ("too slow", says(504, 5002), OutcomeUnknown),
+            ("failed at once", task(json!({ "task_id": "1", "task_status": "failed", "task_status_msg": "no" })), TaskFailed),
+        ],
+        too_many: says(429, 1303),
+        task_failures: vec![
+            ("failed", task(json!({ "task_id": "1", "task_status": "failed", "task_status_msg": "no" })), TaskFailed),
+            ("nothing", task(json!({ "task_id": "1", "task_status": "succeed", "task_result": { "videos": [] } })), TaskFailed),
+        ],
+        puzzles: vec![
+            says(429, 1302),
+            says(503, 5001),
+            task(json!({ "task_id": "1", "task_status": "dreaming" })),
+            task(json!({})),
+        ],
+        lost_sight: Some(says(404, 1203)),
+        cancellations: Vec::new(),
+    }
+}
+
+fn veo() -> Subject {
+    fn configure(entry: &mut ProviderEntry, base: &str) {
+        entry.base_url = Some(format!("{base}/v1beta"));
+    }
+    let says =
+        |status: u16, word| Answer::Json(status, json!({ "error": { "code": status, "message": "no, {key}", "status": word } }));
+    let done = |outcome: Value| {
+        let mut body = json!({ "name": "models/veo-3.1-generate-preview/operations/op1", "done": true });
+        body.as_object_mut().unwrap().extend(outcome.as_object().unwrap().clone());
+        Answer::Json(200, body)
+    };
+    let failed = |code: i64| done(json!({ "error": { "code": code, "message": "no" } }));
+    let filtered = json!({ "raiMediaFilteredCount": 1, "raiMediaFilteredReasons": ["a face"] });
+    Subject {
+        kind: ProviderKind::Veo,
+        cloud: |_| Box::new(VeoCloud),
+        configure,
+        request: film_of(ProviderKind::Veo, "veo-3.1-generate-preview", Some(8)),
+        cost: (800_000, 800_000),
+        polls: 3,
+        fetches: 0,
+        result: ResultPlace::FreshLinks,
+        file_needs_key: true,
+        knows_our_id: false,
+        key_of: |request| key_behind(request.header("x-goog-api-key"), ""),
+        hidden: &["x-goog-api-key"],
+        refusals: vec![
+            ("invalid", says(400, "INVALID_ARGUMENT"), InvalidRequest),
+            ("no billing here", says(400, "FAILED_PRECONDITION"), Permission),
+            ("no key", says(401, "UNAUTHENTICATED"), Authentication),
+            ("another's", says(403, "PERMISSION_DENIED"), Permission),
+            ("no such model", says(404, "NOT_FOUND"), InvalidRequest),
+            ("too many", says(429, "RESOURCE_EXHAUSTED"), RateLimit),
+            ("in trouble", says(500, "INTERNAL"), OutcomeUnknown),
+            ("turned away", says(503, "UNAVAILABLE"), Transient),
+            ("too slow", says(504, "DEADLINE_EXCEEDED"), OutcomeUnknown),
+            ("a name that leads elsewhere", Answer::Json(200, json!({ "name": "models/../operations/1" })), OutcomeUnknown),
+        ],
+        too_many: says(429, "RESOURCE_EXHAUSTED"),
+        task_failures: vec![
+            ("invalid after all", failed(3), InvalidRequest),
+            ("failed", failed(13), TaskFailed),
+            ("filtered", done(json!({ "response": { "generateVideoResponse": filtered } })), Moderation),
+            ("nothing", done(json!({ "response": { "generateVideoResponse": {} } })), TaskFailed),
+        ],
+        puzzles: vec![
+            says(429, "RESOURCE_EXHAUSTED"),
+            says(503, "UNAVAILABLE"),
+            Answer::Json(200, json!({ "done": "soon" })),
+            Answer::Json(200, json!({ "name": "models/veo-3.1-generate-preview/operations/op1", "done": false, "metadata": {} })),
+        ],
+        lost_sight: Some(says(404, "NOT_FOUND")),
+        cancellations: Vec::new(),
+    }
+}
+
+/// What holds of every kind holds of these.
+macro_rules! conformance {
+    ($($test:ident),* $(,)?) => {$(
+        #[rstest]
+        #[case::mindvideo(mindvideo())]
+        #[case::vidsme(vidsme())]
+        #[case::kling(kling())]
+        #[case::veo(veo())]
+        #[tokio::test]
+        async fn $test(#[case] subject: Subject) {
+            every_kind::$test(&subject).await;
+        }
+    )*};
+}
+
+conformance!(
+    what_is_asked_for_is_made,
+    every_refusal_has_its_consequence,
+    every_failed_task_has_its_consequence,
+    looks_that_fail_are_repeated,
+    a_task_that_is_out_of_sight_keeps_its_cost,
+    a_link_that_has_expired_is_asked_for_anew,
+    a_task_is_followed_by_the_next_server,
+    a_create_that_nobody_saw_answered,
+    a_key_that_is_refused_is_passed_over,
+    a_key_that_asked_for_too_much_rests,
+    keys_take_turns,
+    a_task_is_cancelled,
+);
+
+/// A clock that is ahead of another one, or behind it.
+#[derive(Debug)]
+struct Skewed {
+    clock: Arc<dyn Clock>,
+    seconds: i64,
+}
+
+impl Clock for Skewed {
+    fn now(&self) -> UnixMs {
+        UnixMs(self.clock.now().0 + self.seconds * 1000)
+    }
+}
+
+/// How far the provider's clock is ahead, seconds, and whether it takes calls of this server.
+#[rstest]
+#[case(0, true)]
+#[case(-5, true)]
+#[case(-6, false)]
+#[case(1799, true)]
+#[case(1800, false)]
+#[tokio::test]
+async fn a_token_of_kling_is_good_for_half_an_hour(#[case] seconds: i64, #[case] is_good: bool) {
+    let (subject, stage) = (kling(), Stage::new().await);
+    let mock = Mock::start(KlingCloud::new(Arc::new(Skewed { clock: stage.clock.clone(), seconds }))).await;
+    let executor = stage.executor(&subject.settings(&mock, &[("a", None)]));
+    let ending = executor.run(Stage::work(&subject.request)).await;
+    if is_good {
+        completed(ending);
+    } else {
+        assert_eq!(failed(ending).0, ErrorCode::ProviderUnavailable);
+        assert_eq!(executor.statuses()[0].keys[0].reason, Some("authentication"));
+    }
+}
+
+/// What the operator says wrongly, and what the provider does not take because of it.
+#[rstest]
+#[case::application_key(mindvideo(), "app_key", "another-key", ErrorCode::ProviderRefused)]
+#[case::version(mindvideo(), "version", "0.9.9", ErrorCode::ProviderRefused)]
+#[case::application(vidsme(), "app_id", "another-app", ErrorCode::ProviderRefused)]
+#[case::salt(vidsme(), "salt", "another-salt", ErrorCode::ProviderRefused)]
+#[tokio::test]
+async fn what_is_signed_wrongly_is_not_taken(
+    #[case] subject: Subject,
+    #[case] setting: &'static str,
+    #[case] value: &str,
+    #[case] code: ErrorCode,
+) {
+    let (stage, mock) = subject.start().await;
+    let mut settings = subject.settings(&mock, &[("a", None)]);
+    let entry = settings.providers.get_mut(&id(subject.kind)).unwrap();
+    if let Some(secret) = entry.secrets.get_mut(setting) {
+        *secret = SecretString::from(value);
+    } else {
+        entry.settings.insert(setting, value.to_owned());
+    }
+    let (found, message, cost) = failed(stage.run(&settings, &subject.request).await);
+    assert_eq!((found, cost, mock.recorded("create").len()), (code, 0, 1), "{message}");
+    assert!(!message.contains(value), "{message}");
+}
+
+#[tokio::test]
+async fn an_account_of_kling_is_not_signed_for_with_anothers_secret() {
+    let (subject, stage) = (kling(), Stage::new().await);
+    let mock = Mock::start(KlingCloud::new(stage.clock.clone())).await;
+    let mut settings = subject.settings(&mock, &[("a", None)]);
+    let entry = settings.providers.get_mut(&id(subject.kind)).unwrap();
+    // The secret key alone is that of the access key beside it.
+    entry.keys[0].secret = SecretString::from(secret_of_key("a"));
+    for (access_key, is_taken) in [("a", true), ("b", false), ("z", false)] {
+        let entry = settings.providers.get_mut(&id(subject.kind)).unwrap();
+        entry.settings.insert("access_key", KlingCloud::access_key(access_key));
+        let ending = stage.run(&settings, &subject.request).await;
+        assert_eq!(matches!(ending, RemoteEnding::Completed { .. }), is_taken, "{access_key}: {ending:?}");
+    }
+}
+
+#[tokio::test]
+async fn kling_has_the_task_of_a_create_whose_answer_was_lost() {
+    let subject = kling();
+    let (stage, mock) = subject.start().await;
+    mock.script("create", [Answer::UsualCutOff]);
+    let settings = subject.settings(&mock, &[("a", None), ("b", None)]);
+    let (code, message, cost) = failed(stage.run(&settings, &subject.request).await);
+    assert_eq!((code, cost), (ErrorCode::OutcomeUnknown, subject.cost.0), "{message}");
+    let creates = mock.recorded("create");
+    assert_eq!(creates.len(), 2, "the second one is refused, since the first one got through");
+    let ours = stage.calls().await[0].call.our_id.clone();
+    assert!(creates.iter().all(|create| create.json()["external_task_id"] == ours));
+    assert_eq!(stage.only_call().await, (CallState::Unknown, Some(subject.cost.0)));
+}
+
+/// A request for a film that begins with a picture, which is stored here, and the picture's file.
+async fn from_picture(subject: &Subject, stage: &Stage) -> (RemoteRequest, Vec<u8>) {
+    let png = encode_png(400, 400, &vec![90; 400 * 400 * 3], &PngText::default()).unwrap();
+    stage.storage.put("parts/first.png", png.clone().into()).await.unwrap();
+    let file = InputFile { key: "parts/first.png".to_owned(), sha256: String::new() };
+    let first = RemotePicture { role: PictureRole::FirstFrame, file: Some(file), width: 400, height: 400 };
+    (RemoteRequest { pictures: vec![first], ..subject.request.clone() }, png)
+}
+
+#[tokio::test]
+async fn a_film_of_kling_from_a_picture_has_routes_of_its_own() {
+    let subject = kling();
+    let (stage, mock) = subject.start().await;
+    let (request, png) = from_picture(&subject, &stage).await;
+    completed(stage.run(&subject.settings(&mock, &[("a", None)]), &request).await);
+    let create = &mock.recorded("create")[0];
+    assert_eq!(BASE64_STANDARD.decode(create.json()["image"].as_str().unwrap()).unwrap(), png);
+    let paths: Vec<String> = mock.recorded("poll").iter().map(|poll| poll.path().to_owned()).collect();
+    assert!(
+        create.path() == "/v1/videos/image2video" && paths.iter().all(|path| path.starts_with("/v1/videos/image2video/")),
+        "{paths:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_film_of_veo_begins_with_the_picture_itself() {
+    let subject = veo();
+    let (stage, mock) = subject.start().await;
+    let (request, png) = from_picture(&subject, &stage).await;
+    let request = RemoteRequest { frame: Some("1080P 9:16".parse().unwrap()), ..request };
+    completed(stage.run(&subject.settings(&mock, &[("a", None)]), &request).await);
+    let body = mock.recorded("create")[0].json();
+    let image = &body["instances"][0]["image"];
+    assert_eq!(BASE64_STANDARD.decode(image["bytesBase64Encoded"].as_str().unwrap()).unwrap(), png);
+    assert_eq!(image["mimeType"], "image/png");
+    assert_eq!(body["parameters"], json!({ "aspectRatio": "9:16", "resolution": "1080p", "durationSeconds": 8 }));
+}
+
+#[tokio::test]
+async fn the_key_of_veo_does_not_go_where_a_film_was_moved() {
+    let (subject, elsewhere) = (veo(), Mock::start(AliyunCloud).await);
+    let film = format!("{}/files/moved.mp4", elsewhere.base());
+    let at = |uri: &str| {
+        let samples = json!({ "generatedSamples": [{ "video": { "uri": uri } }] });
+        Answer::Json(200, json!({ "done": true, "response": { "generateVideoResponse": samples } }))
+    };
+    // The service's own link leads on to another host, or is one of another host at once.
+    for (route, answer) in [("file", Answer::Redirect(film.clone())), ("poll", at(&film))] {
+        let (stage, mock) = subject.start().await;
+        mock.script(route, [answer]);
+        let before = elsewhere.recorded("file").len();
+        let (result, _) = completed(stage.run(&subject.settings(&mock, &[("a", None)]), &subject.request).await);
+        assert_eq!(result.artifacts.len(), 1);
+        let moved = &elsewhere.recorded("file")[before..];
+        assert_eq!(moved.len(), 1, "{route}");
+        assert!(!format!("{:?}", moved[0]).contains("secret-of"), "{route}: {:?}", moved[0].headers);
+    }
+}
+
+#[tokio::test]
+async fn what_mindvideo_makes_is_published_only_where_the_operator_says_so() {
+    let subject = mindvideo();
+    for (visibility, is_public) in [(None, false), (Some("private"), false), (Some("public"), true)] {
+        let (stage, mock) = subject.start().await;
+        let mut settings = subject.settings(&mock, &[("a", None)]);
+        let entry = settings.providers.get_mut(&id(subject.kind)).unwrap();
+        entry.settings.extend(visibility.map(|word| ("visibility", word.to_owned())));
+        let request = RemoteRequest { frame: Some("1080P".parse().unwrap()), ..subject.request.clone() };
+        completed(stage.run(&settings, &request).await);
+        let body = mock.recorded("create")[0].json();
+        assert_eq!((&body["is_public"], &body["options"]["size"]), (&json!(is_public), &json!("1920x1080")));
+    }
+}
+
+#[tokio::test]
+async fn a_picture_of_vidsme_lies_where_the_operator_says_and_nowhere_else() {
+    let (subject, elsewhere) = (vidsme(), Mock::start(AliyunCloud).await);
+    let (stage, mock) = subject.start().await;
+    let path = format!("{}/files/picture.png", elsewhere.base());
+    mock.script("poll", [Answer::Json(200, json!({ "code": 200, "data": { "generate_url": path } }))]);
+    let (code, message, cost) = failed(stage.run(&subject.settings(&mock, &[("a", None)]), &subject.request).await);
+    assert_eq!((code, cost, elsewhere.recorded("file").len()), (ErrorCode::ProviderFailed, subject.cost.1, 0), "{message}");
+    let request = RemoteRequest { provider_model: "anime".to_owned(), frame: Some("3:2".parse().unwrap()), ..subject.request };
+    let (stage, mock) = vidsme().start().await;
+    completed(stage.run(&vidsme().settings(&mock, &[("a", None)]), &request).await);
+    let body = mock.recorded("create")[0].json();
+    assert_eq!((&body["model"], &body["width"], &body["height"]), (&json!("anime"), &json!(768), &json!(512)));
+    assert_eq!(mock.recorded("file")[0].target, "/pictures/art/job-1.png");
+}
