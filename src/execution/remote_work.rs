@@ -8,7 +8,8 @@ use tokio::sync::futures::Notified;
 use tokio_util::sync::CancellationToken;
 
 use super::results::Attempt;
-use crate::domain::{Job, JobError, JobResult, ProviderId, RemoteRequest, TaskId};
+use crate::domain::{Job, JobError, JobId, JobResult, ProviderId, RemoteRequest, TaskId};
+use crate::ledger::{CallEnding, ProviderCall};
 
 /// A task that a provider fulfils.
 #[derive(Clone)]
@@ -63,6 +64,26 @@ pub enum RemoteEnding {
     Left,
 }
 
+/// A call to a provider whose task has ended without it. It is this server's for a few minutes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AbandonedCall {
+    /// The task that it was made for.
+    pub task: TaskId,
+    /// The task's job.
+    pub job: JobId,
+    /// The call, as the ledger has it.
+    pub call: ProviderCall,
+}
+
+/// What became of an abandoned call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WoundUp {
+    /// What all calls of its task cost together, millionths of the currency that providers bill in.
+    pub cost_micros: i64,
+    /// How it ended.
+    pub ending: CallEnding,
+}
+
 /// Whoever speaks with providers.
 #[async_trait]
 pub trait RemoteExecution: Send + Sync + fmt::Debug {
@@ -74,4 +95,14 @@ pub trait RemoteExecution: Send + Sync + fmt::Debug {
 
     /// Has a provider fulfil a task, to its end.
     async fn run(&self, work: RemoteWork) -> RemoteEnding;
+
+    /// Takes calls that are open though their tasks have ended: a few, and no other server gets them for a while.
+    async fn abandoned(&self) -> Vec<AbandonedCall>;
+
+    /// Cancels a call at its provider, as far as that can be, and says what it costs; nothing where that cannot be said yet. `work` is the
+    /// task that it was made for, where that is still there. [`Self::settle`] is to follow, once the job is charged.
+    async fn wind_up(&self, call: &AbandonedCall, work: Option<&RemoteWork>) -> Option<WoundUp>;
+
+    /// Writes down how a call ended.
+    async fn settle(&self, call: &AbandonedCall, wound_up: &WoundUp);
 }

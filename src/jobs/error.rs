@@ -52,6 +52,12 @@ pub enum JobServiceError {
         /// Its state.
         state: &'static str,
     },
+    /// A provider may still work for the job, which has ended.
+    #[error("task {id} is still being stopped at its provider; delete it when what that costs is known, in a few minutes")]
+    AtProvider {
+        /// The job.
+        id: JobId,
+    },
     /// The queue is full.
     #[error("the queue is full ({limit} waiting jobs); try again later")]
     QueueFull {

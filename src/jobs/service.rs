@@ -200,6 +200,9 @@ impl JobService {
         }
         let shared = self.shared.clone();
         self.to_the_end(async move {
+            if !shared.store.open_calls(&[id]).await?.is_empty() {
+                return Err(JobServiceError::AtProvider { id });
+            }
             removal::delete_files(&*shared.store, &shared.storage, &job).await?;
             shared.store.forget(&[id]).await?;
             tracing::info!(job.id = %id, "Deleted job {id}");

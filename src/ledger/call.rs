@@ -119,3 +119,16 @@ pub struct CallFilter {
     /// In this state.
     pub state: Option<CallState>,
 }
+
+/// Which calls are taken whose tasks have ended without them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AbandonedFilter {
+    /// Those to these providers, …
+    pub providers: Vec<ProviderId>,
+    /// … and those to any that were begun before.
+    pub or_begun_before: UnixMs,
+    /// One that was not answered only if it was begun before: an answer may still be on its way.
+    pub unanswered_before: UnixMs,
+    /// The time.
+    pub now: UnixMs,
+}

@@ -3,6 +3,7 @@
 //! [`plan`] decides, purely; [`dispatcher`] looks, claims and starts; [`task_run`] follows one task on a device to its end, `host_tasks` runs those that need no device. The scheduler owns no
 //! tensor and no HTTP: it talks to [`crate::jobs::JobRunner`] and to [`crate::execution::Executor`]s.
 
+mod abandoned_calls;
 mod admission;
 pub mod affinity;
 pub mod ageing;

@@ -9,6 +9,7 @@ use framewright_engine::weights::PackedCache;
 use futures_util::{StreamExt, TryStreamExt};
 use tokio::time::Instant;
 
+use super::abandoned_calls;
 use super::dispatcher::Shared;
 use super::work_directories;
 use crate::domain::{JobId, TaskId, UnixMs, WeightsTier};
@@ -59,10 +60,11 @@ enum Step {
     PackedWeights,
     OrphanedInputs,
     OldCounters,
+    AbandonedCalls,
 }
 
 impl Step {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Clock,
         Self::ExpiredLeases,
         Self::OldJobs,
@@ -70,6 +72,7 @@ impl Step {
         Self::PackedWeights,
         Self::OrphanedInputs,
         Self::OldCounters,
+        Self::AbandonedCalls,
     ];
 
     /// The name in metrics and logs.
@@ -82,6 +85,7 @@ impl Step {
             Self::PackedWeights => "packed_weights",
             Self::OrphanedInputs => "orphaned_inputs",
             Self::OldCounters => "old_counters",
+            Self::AbandonedCalls => "abandoned_calls",
         }
     }
 
@@ -90,6 +94,7 @@ impl Step {
         match self {
             Self::Clock => MINUTE / 2,
             Self::ExpiredLeases => lease / 2,
+            Self::AbandonedCalls => MINUTE / 4,
             Self::PackedWeights => MINUTE,
             Self::OldJobs => 10 * MINUTE,
             Self::WorkDirectories | Self::OrphanedInputs => HOUR,
@@ -102,10 +107,10 @@ impl Step {
         matches!(self, Self::Clock | Self::ExpiredLeases)
     }
 
-    /// Whether it is done by one server for all of the store.
+    /// Whether it is done by one server for all of the store. Abandoned calls are taken one by one, by servers that know their providers.
     const fn is_shared(self) -> bool {
         match self {
-            Self::Clock | Self::WorkDirectories | Self::PackedWeights => false,
+            Self::AbandonedCalls | Self::Clock | Self::WorkDirectories | Self::PackedWeights => false,
             Self::ExpiredLeases | Self::OldJobs | Self::OrphanedInputs | Self::OldCounters => true,
         }
     }
@@ -114,7 +119,9 @@ impl Step {
 /// Does every step in its time.
 pub(super) async fn run(shared: Arc<Shared>) {
     let (urgent, patient): (Vec<Step>, Vec<Step>) = Step::ALL.into_iter().partition(|step| step.is_urgent());
-    tokio::join!(take_turns(&shared, urgent), take_turns(&shared, patient));
+    // Nobody waits for providers.
+    let (remote, patient) = patient.into_iter().partition(|step| *step == Step::AbandonedCalls);
+    tokio::join!(take_turns(&shared, urgent), take_turns(&shared, patient), take_turns(&shared, remote));
 }
 
 /// Does these steps, one after the other, each in its time.
@@ -160,6 +167,7 @@ async fn perform(shared: &Arc<Shared>, step: Step) -> Result<u64, UpkeepError> {
         Step::WorkDirectories => remove_work_directories(shared).await,
         Step::PackedWeights => sweep_packed_weights(shared).await,
         Step::OrphanedInputs => remove_orphaned_inputs(shared).await,
+        Step::AbandonedCalls => Ok(abandoned_calls::wind_up(shared).await),
         Step::OldCounters => {
             let before = UnixMs(shared.clock().now().0.saturating_sub(COUNTERS_KEPT_MS));
             Ok(shared.parts.runner.store().forget_counters(before).await?)

@@ -101,6 +101,7 @@ impl Source {
         self.path.ends_with("/tests.rs")
             || self.path.ends_with("_tests.rs")
             || self.path.contains("/tests/")
+            || self.path.contains("/conformance/")
             || self.path.ends_with("/conformance.rs")
     }
 

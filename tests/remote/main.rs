@@ -2,6 +2,8 @@
 //! believed.
 
 #[cfg(test)]
+mod abandoned;
+#[cfg(test)]
 mod cancellation;
 #[cfg(test)]
 mod downloads;

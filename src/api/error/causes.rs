@@ -53,7 +53,7 @@ impl From<JobServiceError> for ApiError {
             JobServiceError::AlreadyEnded { .. } => Self::new(ErrorKind::AlreadyEnded, message),
             JobServiceError::IdempotencyConflict => Self::new(ErrorKind::IdempotencyConflict, message),
             JobServiceError::NotRetryable { .. } => Self::new(ErrorKind::NotRetryable, message),
-            JobServiceError::NotEnded { .. } => Self::new(ErrorKind::NotReady, message),
+            JobServiceError::NotEnded { .. } | JobServiceError::AtProvider { .. } => Self::new(ErrorKind::NotReady, message),
             JobServiceError::NoScene { .. } => Self::new(ErrorKind::InvalidValue, message).with_field("scene"),
             // `submission` says more, because it knows the clock and the time zone.
             JobServiceError::Quota(_) => Self::new(ErrorKind::QuotaExceeded, message),

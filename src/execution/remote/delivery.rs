@@ -58,7 +58,7 @@ pub(super) async fn deliver(
 }
 
 /// What results cost. Where no price is configured any more, what was told.
-fn cost(run: &Run<'_>, lease: &AccountLease, call: &NewCall, finished: &Finished, made: usize) -> Micros {
+pub(super) fn cost(run: &Run<'_>, lease: &AccountLease, call: &NewCall, finished: &Finished, made: usize) -> Micros {
     let price = price_of(&lease.settings.entry.prices, &call.model, run.checked.tier);
     if price.is_none() {
         return call.estimated;

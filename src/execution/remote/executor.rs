@@ -8,6 +8,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
+use super::abandoned;
 use super::accounts::{ProviderSetupError, ReadDeclaration};
 use super::breaker::BreakerState;
 use super::callbacks::CallbackAddresses;
@@ -19,7 +20,7 @@ use super::station::{Station, StationSettings};
 use crate::domain::{
     AccountKeyId, Clock, JobObserver, ProviderEntry, ProviderId, ProviderKind, ProviderSettings, RemoteRequest, UnixMs,
 };
-use crate::execution::{RemoteEnding, RemoteExecution, RemoteWork};
+use crate::execution::{AbandonedCall, RemoteEnding, RemoteExecution, RemoteWork, WoundUp};
 use crate::ledger::Ledger;
 use crate::net::egress::Egress;
 use crate::net::exchange::Exchange;
@@ -265,6 +266,28 @@ impl RemoteExecution for RemoteExecutor {
     async fn run(&self, work: RemoteWork) -> RemoteEnding {
         run::run(&self.inner, &work).await
     }
+
+    async fn abandoned(&self) -> Vec<AbandonedCall> {
+        let taken = abandoned::take(&self.inner).await;
+        taken.unwrap_or_else(|error| {
+            tracing::warn!(error = &error as &dyn std::error::Error, "Cannot look for calls that nobody follows: {error}");
+            Vec::new()
+        })
+    }
+
+    async fn wind_up(&self, call: &AbandonedCall, work: Option<&RemoteWork>) -> Option<WoundUp> {
+        let wound_up = abandoned::wind_up(&self.inner, call, work).await;
+        wound_up.unwrap_or_else(|error| {
+            tracing::warn!(job.id = %call.job, error = &error as &dyn std::error::Error, "Job {}: {error}", call.job);
+            None
+        })
+    }
+
+    async fn settle(&self, call: &AbandonedCall, wound_up: &WoundUp) {
+        if let Err(error) = abandoned::settle(&self.inner, call, wound_up).await {
+            tracing::warn!(job.id = %call.job, error = &error as &dyn std::error::Error, "Job {}: {error}", call.job);
+        }
+    }
 }
 
 impl Inner {
@@ -274,6 +297,11 @@ impl Inner {
 
     pub(super) fn station(&self, provider: &ProviderId) -> Option<Arc<Station>> {
         self.stations.read().get(provider).cloned()
+    }
+
+    /// The providers that this server knows.
+    pub(super) fn provider_ids(&self) -> Vec<ProviderId> {
+        self.stations.read().keys().cloned().collect()
     }
 
     pub(super) fn currency(&self) -> String {

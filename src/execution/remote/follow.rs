@@ -205,27 +205,33 @@ async fn given_up(run: &Run<'_>, call: &NewCall, failure: &ProviderFailure) -> R
 
 /// Cancels a task, where the provider does that. What runs already is billed.
 async fn cancel(run: &Run<'_>, lease: &AccountLease, call: &NewCall, task: &RemoteTask, known: Known) -> RemoteEnding {
-    let provider = lease.provider();
-    let cancellation = match provider.cancel(task, known, run.inner.now()) {
-        None => Cancellation::TooLate,
-        Some(wire) => {
-            let answered = ask(run, &wire).await.and_then(|response| provider.read_cancelled(task, &response.wire()));
-            let answered = answered.map_err(|failure| lease.without_secrets(failure));
-            answered.unwrap_or_else(|failure| {
-                tracing::warn!(
-                    job.id = %run.work.job.id, provider = %run.work.request.provider, code = failure.code,
-                    "Job {}: the task at {} could not be cancelled: {failure}", run.work.job.id, run.work.request.provider
-                );
-                Cancellation::TooLate
-            })
-        }
-    };
-    let cost = match cancellation {
-        Cancellation::Cancelled => Micros::ZERO,
-        Cancellation::TooLate | Cancellation::Removed => call.estimated,
-    };
+    let cost = cancelled(run, lease, call, task, known).await.unwrap_or(call.estimated);
     run.end(call.id, CallState::Cancelled, cost, None).await;
     RemoteEnding::Cancelled { cost_micros: cost.get() }
+}
+
+/// Cancels a task, where the provider does that, and gives what it costs all the same. Fails where the provider does not say.
+pub(super) async fn cancelled(
+    run: &Run<'_>,
+    lease: &AccountLease,
+    call: &NewCall,
+    task: &RemoteTask,
+    known: Known,
+) -> Result<Micros, ProviderFailure> {
+    let provider = lease.provider();
+    let Some(wire) = provider.cancel(task, known, run.inner.now()) else { return Ok(call.estimated) };
+    let answered = ask(run, &wire).await.and_then(|response| provider.read_cancelled(task, &response.wire()));
+    match answered.map_err(|failure| lease.without_secrets(failure)) {
+        Ok(Cancellation::Cancelled) => Ok(Micros::ZERO),
+        Ok(Cancellation::TooLate | Cancellation::Removed) => Ok(call.estimated),
+        Err(failure) => {
+            tracing::warn!(
+                job.id = %run.work.job.id, provider = %run.work.request.provider, code = failure.code,
+                "Job {}: the task at {} could not be cancelled: {failure}", run.work.job.id, run.work.request.provider
+            );
+            Err(failure)
+        }
+    }
 }
 
 #[cfg(test)]

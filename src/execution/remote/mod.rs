@@ -13,6 +13,7 @@
 //! - Links to results are opened by [`net::egress`](crate::net::egress), with no credential; what comes is believed to be nothing before it
 //!   was read as a picture or a film.
 
+mod abandoned;
 mod accounts;
 pub mod breaker;
 mod callbacks;

@@ -73,16 +73,7 @@ pub(super) async fn run(inner: &Inner, work: &RemoteWork) -> RemoteEnding {
 
 async fn run_to_end(inner: &Inner, work: &RemoteWork) -> RemoteEnding {
     let Some(station) = inner.station(&work.request.provider) else { return without_provider(inner, work).await };
-    let checked = Checked { tier: None, expected_seconds: work.request.seconds };
-    let mut run = Run { inner, work, station, checked };
-    let model = {
-        let settings = run.station.settings();
-        let tables = settings.provider().and_then(|provider| providers::model(provider, &work.request.provider_model));
-        tables.map(|model| generation::check(model, &work.request))
-    };
-    if let Some(Ok(checked)) = model {
-        run.checked = checked;
-    }
+    let run = Run::of(inner, work, station);
     let last = match run.with_ledger(|| inner.parts.ledger.last_of_task(work.task, &work.request.provider)).await {
         Ok(last) => last,
         Err(error) => return run.without_ledger(&error),
@@ -93,7 +84,19 @@ async fn run_to_end(inner: &Inner, work: &RemoteWork) -> RemoteEnding {
     }
 }
 
-impl Run<'_> {
+impl<'a> Run<'a> {
+    /// A run that has not begun.
+    pub(super) fn of(inner: &'a Inner, work: &'a RemoteWork, station: Arc<Station>) -> Self {
+        let model = {
+            let settings = station.settings();
+            let tables = settings.provider().and_then(|provider| providers::model(provider, &work.request.provider_model));
+            tables.map(|model| generation::check(model, &work.request))
+        };
+        let unknown = Checked { tier: None, expected_seconds: work.request.seconds };
+        let checked = model.and_then(Result::ok).unwrap_or(unknown);
+        Self { inner, work, station, checked }
+    }
+
     /// Goes on where an earlier attempt was.
     async fn take_up(&self, call: &ProviderCall) -> RemoteEnding {
         // Taken where it is needed: whoever holds it takes a place.
@@ -377,7 +380,7 @@ impl Run<'_> {
     }
 
     /// A provider's task, by its id.
-    fn task(&self, id: String) -> RemoteTask {
+    pub(super) fn task(&self, id: String) -> RemoteTask {
         let request = &self.work.request;
         RemoteTask { id, model: request.provider_model.clone(), kind: generation::kind_of(request) }
     }
@@ -451,7 +454,6 @@ impl Run<'_> {
     }
 }
 
-/// The end of a task that its provider cannot take.
 /// The end of a task whose provider is not there any more. What an earlier attempt had made is not followed, and may be billed.
 async fn without_provider(inner: &Inner, work: &RemoteWork) -> RemoteEnding {
     let provider = &work.request.provider;

@@ -10,7 +10,7 @@ use crate::net::{FetchError, HeaderMap, HeaderName, HeaderValue, Limits};
 use crate::providers::{FailureClass, HeaderText, Method, ProviderFailure, WireRequest, WireResponse};
 
 /// How long a create may take: some wait for the picture itself, and pictures are sent along.
-const CREATE_TIME: Duration = Duration::from_mins(5);
+pub(super) const CREATE_TIME: Duration = Duration::from_mins(5);
 /// How long a call may take that only asks.
 const READ_TIME: Duration = Duration::from_mins(1);
 /// Between two parts of an answer.

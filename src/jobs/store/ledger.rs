@@ -43,6 +43,21 @@ pub(super) fn removal<'a>(reservations: &'a [Reservation], spent: &Spent) -> imp
         .map(move |reservation| Adjustment { key: reservation.key.clone(), delta: -bytes })
 }
 
+/// What a task or a job cost at providers, corrected by `delta`.
+pub(super) fn corrected(spent: Spent, delta: i64) -> Spent {
+    Spent { cost_micros: spent.cost_micros.saturating_add(delta), ..spent }
+}
+
+/// What the counters of a settled job change by when it turns out to have spent otherwise.
+pub(super) fn correction(reservations: &[Reservation], before: &Spent, after: &Spent) -> Vec<Adjustment> {
+    let change = |reservation: &Reservation| {
+        let meter = reservation.key.meter;
+        let delta = quota::spent_on(meter, after).saturating_sub(quota::spent_on(meter, before));
+        Adjustment { key: reservation.key.clone(), delta }
+    };
+    merged(reservations.iter().map(change))
+}
+
 /// One adjustment a counter, in the order of the counters.
 pub(super) fn merged(adjustments: impl IntoIterator<Item = Adjustment>) -> Vec<Adjustment> {
     let mut by_counter: BTreeMap<CounterKey, i64> = BTreeMap::new();
@@ -86,6 +101,19 @@ mod tests {
         let both = removal(&reservations, &spent).chain(removal(&reservations, &spent));
         assert_eq!(merged(both), [Adjustment { key: reservations[1].key.clone(), delta: -14 }]);
         assert_eq!(removal(&reservations, &Spent::default()).count(), 0);
+    }
+
+    #[test]
+    fn a_correction_changes_what_counts_costs_and_nothing_else() {
+        let reservations = [reservation(Meter::CostMicros, 280, None), reservation(Meter::Videos, 1, None)];
+        let before = Spent { videos: 1, cost_micros: 40, ..Spent::default() };
+        for (delta, changed) in [(60, 60), (-30, -30), (-100, -40), (0, 0)] {
+            let after = corrected(before, delta);
+            assert_eq!((after.cost_micros, after.videos), (40 + delta, 1));
+            let adjustments = correction(&reservations, &before, &after);
+            let expected = Adjustment { key: reservations[0].key.clone(), delta: changed };
+            assert_eq!(adjustments, if changed == 0 { vec![] } else { vec![expected] }, "{delta}");
+        }
     }
 
     #[test]

@@ -371,14 +371,21 @@ pub trait JobStore: Send + Sync + std::fmt::Debug {
     /// Gives the claims that were cut off, so that their files can be removed, with their jobs as they are now.
     async fn give_back_expired(&self, owner: &str, all: bool, now: UnixMs) -> Result<Vec<Claim>, StoreError>;
 
+    /// Those tasks of these jobs whose calls to providers have not ended, whether they have themselves or not.
+    async fn open_calls(&self, jobs: &[JobId]) -> Result<HashSet<TaskId>, StoreError>;
+
+    /// Corrects what a task that has ended cost at providers, in all: it, its job and, if that has ended, its counters. The same once more
+    /// changes nothing; a task that is not there, or has not ended, is left alone.
+    async fn charge_late(&self, job: JobId, task: TaskId, cost_micros: i64) -> Result<(), StoreError>;
+
     /// What these counters hold; counters that nothing was ever added to are left out.
     async fn usage(&self, counters: &[CounterKey]) -> Result<Vec<(CounterKey, i64)>, StoreError>;
 
     /// At most `limit` terminal jobs that ended before `before`, the oldest first. Those that cannot be read are forgotten: nobody could
-    /// ever say what their files are.
+    /// ever say what their files are. Those of which a call to a provider is open are left out: what it costs is not known yet.
     async fn ended(&self, before: UnixMs, limit: u32) -> Result<Vec<Job>, StoreError>;
 
-    /// Removes those of these jobs that are terminal, and takes their bytes from the storage counters; gives their number. Their files
+    /// Removes those of these jobs that are terminal and have no open call to a provider, and takes their bytes from the storage counters; gives their number. Their files
     /// are removed before that: once their rows have gone, nobody knows of the files.
     async fn forget(&self, jobs: &[JobId]) -> Result<u64, StoreError>;
 

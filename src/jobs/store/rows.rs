@@ -75,6 +75,11 @@ impl JobRow {
         UnixMs(self.updated_ms)
     }
 
+    /// The word of its state.
+    pub(super) fn state(&self) -> &str {
+        &self.state
+    }
+
     pub(super) fn into_job(self) -> Result<Job, StoreError> {
         Ok(Job {
             id: parse(&self.id)?,

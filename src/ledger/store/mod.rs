@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::call::{CallEnding, CallFilter, NewCall, ProviderCall};
+use super::call::{AbandonedFilter, CallEnding, CallFilter, NewCall, ProviderCall};
 use super::sums::CostSum;
 use crate::database::Database;
 use crate::domain::{CallId, ProviderId, TaskId, UnixMs};
@@ -42,6 +42,8 @@ pub trait Ledger: Send + Sync + std::fmt::Debug {
     async fn taken(&self, id: CallId, remote_id: &str, now: UnixMs) -> Result<bool, LedgerError>;
     /// The call has ended. `false` where it had already: the first ending stays.
     async fn end(&self, id: CallId, ending: &CallEnding, now: UnixMs) -> Result<bool, LedgerError>;
+    /// Takes calls that have not ended though their tasks have, at most `most`, the oldest of them: nobody else gets them before `until`.
+    async fn take_abandoned(&self, wanted: &AbandonedFilter, until: UnixMs, most: u32) -> Result<Vec<ProviderCall>, LedgerError>;
     /// The last call to a provider that was made for a task.
     async fn last_of_task(&self, task: TaskId, provider: &ProviderId) -> Result<Option<ProviderCall>, LedgerError>;
     /// The calls of a filter, the newest first; those before `before`, and at most `most`.

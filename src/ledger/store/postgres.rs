@@ -2,12 +2,15 @@
 
 use async_trait::async_trait;
 
-use super::super::call::{CallEnding, CallFilter, NewCall, ProviderCall};
+use super::super::call::{AbandonedFilter, CallEnding, CallFilter, NewCall, ProviderCall};
 use super::super::sums::CostSum;
 use super::rows::{CallRow, SumRow, parameters};
-use super::{Ledger, LedgerError, statements};
+use super::statements::{self, call_columns, take_abandoned};
+use super::{Ledger, LedgerError};
 use crate::database::{PostgresDatabase, in_time};
 use crate::domain::{CallId, ProviderId, TaskId, UnixMs};
+
+const TAKE_ABANDONED: &str = take_abandoned!("provider_id = ANY($1)");
 
 /// [`Ledger`] over a [`PostgresDatabase`].
 #[derive(Clone, Debug)]
@@ -58,6 +61,20 @@ impl Ledger for PostgresLedger {
             .bind(now.0)
             .execute(self.database.pool());
         Ok(in_time(ended).await?.rows_affected() == 1)
+    }
+
+    async fn take_abandoned(&self, wanted: &AbandonedFilter, until: UnixMs, most: u32) -> Result<Vec<ProviderCall>, LedgerError> {
+        let providers: Vec<&str> = wanted.providers.iter().map(ProviderId::as_str).collect();
+        let taken = sqlx::query_as(TAKE_ABANDONED)
+            .bind(providers)
+            .bind(wanted.or_begun_before.0)
+            .bind(wanted.unanswered_before.0)
+            .bind(wanted.now.0)
+            .bind(until.0)
+            .bind(i64::from(most))
+            .fetch_all(self.database.pool());
+        let rows: Vec<CallRow> = in_time(taken).await?;
+        rows.into_iter().map(CallRow::read).collect()
     }
 
     async fn last_of_task(&self, task: TaskId, provider: &ProviderId) -> Result<Option<ProviderCall>, LedgerError> {

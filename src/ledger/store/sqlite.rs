@@ -2,12 +2,15 @@
 
 use async_trait::async_trait;
 
-use super::super::call::{CallEnding, CallFilter, NewCall, ProviderCall};
+use super::super::call::{AbandonedFilter, CallEnding, CallFilter, NewCall, ProviderCall};
 use super::super::sums::CostSum;
 use super::rows::{CallRow, SumRow, parameters};
-use super::{Ledger, LedgerError, statements};
+use super::statements::{self, call_columns, take_abandoned};
+use super::{Ledger, LedgerError};
 use crate::database::SqliteDatabase;
 use crate::domain::{CallId, ProviderId, TaskId, UnixMs};
+
+const TAKE_ABANDONED: &str = take_abandoned!("provider_id IN (SELECT value FROM json_each($1))");
 
 /// [`Ledger`] over a [`SqliteDatabase`].
 #[derive(Clone, Debug)]
@@ -73,6 +76,26 @@ impl Ledger for SqliteLedger {
                 Ok(ended.await?.rows_affected() == 1)
             })
             .await
+    }
+
+    async fn take_abandoned(&self, wanted: &AbandonedFilter, until: UnixMs, most: u32) -> Result<Vec<ProviderCall>, LedgerError> {
+        let wanted = wanted.clone();
+        let providers = serde_json::to_string(&wanted.providers).map_err(|error| LedgerError(Box::new(error)))?;
+        let rows: Vec<CallRow> = self
+            .database
+            .write::<_, LedgerError, _>(async move |connection| {
+                let taken = sqlx::query_as(TAKE_ABANDONED)
+                    .bind(providers)
+                    .bind(wanted.or_begun_before.0)
+                    .bind(wanted.unanswered_before.0)
+                    .bind(wanted.now.0)
+                    .bind(until.0)
+                    .bind(most)
+                    .fetch_all(connection);
+                Ok(taken.await?)
+            })
+            .await?;
+        rows.into_iter().map(CallRow::read).collect()
     }
 
     async fn last_of_task(&self, task: TaskId, provider: &ProviderId) -> Result<Option<ProviderCall>, LedgerError> {

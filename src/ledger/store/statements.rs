@@ -7,6 +7,7 @@ macro_rules! call_columns {
          settled_micros, failure_class, failure_message, created_ms, updated_ms, ended_ms"
     };
 }
+pub(super) use call_columns;
 
 /// What a [`super::CallFilter`] means: parameters 1 to 5. A parameter that is NULL has no type of its own, so it is given one.
 macro_rules! filter {
@@ -27,6 +28,24 @@ pub(super) const TAKEN: &str =
 pub(super) const END: &str = "UPDATE provider_calls \
     SET state = $2, settled_micros = $3, failure_class = $4, failure_message = $5, updated_ms = $6, ended_ms = $6 \
     WHERE id = $1 AND ended_ms IS NULL";
+
+/// Takes abandoned calls, for adapters whose databases spell the list of providers (`$1`) in this way. `$2`: those begun before are taken
+/// whatever their provider, `$3`: those not answered only if begun before, `$4` the time, `$5` until when they are taken, `$6` how many.
+/// Who waited for another taker finds the condition broken.
+macro_rules! take_abandoned {
+    ($provider_is_wanted:literal) => {
+        concat!(
+            "UPDATE provider_calls SET tended_until_ms = $5 WHERE id IN (SELECT id FROM provider_calls AS found \
+             WHERE ended_ms IS NULL AND (tended_until_ms IS NULL OR tended_until_ms <= $4) AND (",
+            $provider_is_wanted,
+            " OR created_ms < $2) AND (state = 'running' OR created_ms < $3) \
+             AND NOT EXISTS (SELECT 1 FROM tasks WHERE tasks.id = found.task_id AND tasks.state IN ('queued', 'running')) \
+             ORDER BY id LIMIT $6) AND ended_ms IS NULL AND (tended_until_ms IS NULL OR tended_until_ms <= $4) RETURNING ",
+            call_columns!()
+        )
+    };
+}
+pub(super) use take_abandoned;
 
 pub(super) const LAST_OF_TASK: &str =
     concat!("SELECT ", call_columns!(), " FROM provider_calls WHERE task_id = $1 AND provider_id = $2 ORDER BY id DESC LIMIT 1");

@@ -3,16 +3,19 @@
 use std::collections::BTreeSet;
 
 use axum::http::{Method, StatusCode};
+use framewright::database::Database;
 use framewright::domain::{
-    AccountKey, Limits, ModelId, PollSettings, Price, ProviderEntry, ProviderKind, ProviderSettings, TenantPolicies, TenantPolicy,
+    AccountKey, JobState, Limits, ModelId, PollSettings, Price, ProviderEntry, ProviderKind, ProviderSettings, TenantPolicies,
+    TenantPolicy,
 };
-use framewright::ledger::{CallFilter, ProviderCall};
+use framewright::jobs;
+use framewright::ledger::{CallFilter, CallState, ProviderCall};
 use framewright::routes::{Route, RouteTarget, Strategy};
 use rstest::rstest;
 use secrecy::SecretString;
 use serde_json::{Value, json};
 
-use crate::harness::{Options, TestServer, egress};
+use crate::harness::{NOW, Options, TestServer, egress};
 use crate::providers::{AliyunCloud, Answer, Gate, MinimaxCloud, Mock};
 
 /// What stands in no answer, error, log or row.
@@ -228,6 +231,42 @@ async fn a_film_at_a_provider_is_cancelled_there() {
     server.wait(&task).await;
     assert_eq!(server.get(&format!("/api/v1/tasks/{task}")).await.json()["status"], "cancelled");
     assert_eq!(calls(&server).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_film_that_is_cancelled_between_two_servers_is_cancelled_at_its_provider_and_paid_for() {
+    let (minimax, aliyun) = (Mock::start(MinimaxCloud).await, Mock::start(AliyunCloud).await);
+    aliyun.always("poll", Answer::Json(200, json!({"output": {"task_id": "x", "task_status": "RUNNING"}})));
+    aliyun.always("cancel", Answer::Json(400, json!({"code": "UnsupportedOperation", "message": "it runs"})));
+    let first = server(&minimax, &aliyun, Vec::new()).await;
+    let task = submitted(&first, &scenes("wan2.6-t2v")).await;
+    aliyun.wait_for("poll", 1).await;
+    let directory = first.stop().await;
+    {
+        let database = Database::open(directory.path().join("framewright.db").as_path()).await.unwrap();
+        let store = jobs::store::open(&database);
+        assert_eq!(store.request_cancel(task.parse().unwrap(), NOW).await.unwrap().1.state, JobState::Cancelled);
+        database.close().await;
+    }
+    assert!(aliyun.recorded("cancel").is_empty());
+    let options = Options {
+        providers: providers(&minimax, &aliyun),
+        egress: egress(&["127.0.0.1/32"]),
+        directory: Some(directory),
+        ..Options::default()
+    };
+    let second = TestServer::start_with(options).await;
+    aliyun.wait_for("cancel", 1).await;
+    while calls(&second).await.iter().any(|call| !call.state.is_ended()) {
+        let refused = second.send(second.request(Method::DELETE, &format!("/api/v1/tasks/{task}"), None)).await;
+        assert!([StatusCode::CONFLICT, StatusCode::NO_CONTENT].contains(&refused.status), "{}", refused.text());
+    }
+    let call = calls(&second).await.remove(0);
+    assert_eq!((call.state, call.settled), (CallState::Cancelled, Some("2.4".parse().unwrap())));
+    assert_eq!((aliyun.recorded("create").len(), aliyun.recorded("file").len()), (1, 0));
+    let usage = second.get("/api/v1/usage").await.json();
+    let cost = usage["quotas"].as_array().unwrap().iter().find(|quota| quota["meter"] == "cost_micros").cloned();
+    assert_eq!(cost.map(|cost| cost["used"].clone()), Some(json!(2_400_000)), "what was given back is charged again: {usage:#}");
 }
 
 #[tokio::test]

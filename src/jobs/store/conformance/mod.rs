@@ -1,5 +1,6 @@
 //! What every [`JobStore`] must do: each test runs on SQLite and on PostgreSQL.
 
+mod calls;
 mod concurrency;
 mod films;
 mod leases;

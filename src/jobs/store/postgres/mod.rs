@@ -5,6 +5,7 @@
 //! Locks are taken in one order, so that nobody waits in a circle: a job's row, then its tasks', then counters as they sort. A job's
 //! row is the lock of all that belongs to the job. Who wants many jobs either skips the locked ones or takes them as they sort.
 
+mod calls;
 mod claims;
 mod endings;
 mod insert;
@@ -113,6 +114,14 @@ impl JobStore for PostgresJobStore {
 
     async fn give_back_expired(&self, owner: &str, all: bool, now: UnixMs) -> Result<Vec<Claim>, StoreError> {
         in_time(endings::give_back_expired(&self.database, owner, all, now)).await
+    }
+
+    async fn open_calls(&self, jobs: &[JobId]) -> Result<HashSet<TaskId>, StoreError> {
+        in_time(async { calls::open(&mut *self.database.pool().acquire().await?, jobs).await }).await
+    }
+
+    async fn charge_late(&self, job: JobId, task: TaskId, cost_micros: i64) -> Result<(), StoreError> {
+        in_time(calls::charge_late(&self.database, job, task, cost_micros)).await
     }
 
     async fn usage(&self, counters: &[CounterKey]) -> Result<Vec<(CounterKey, i64)>, StoreError> {

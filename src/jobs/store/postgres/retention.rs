@@ -17,7 +17,9 @@ pub(super) async fn ended(
     let rows: Vec<JobRow> = sqlx::query_as(concat!(
         "SELECT ",
         job_columns!(),
-        " FROM jobs WHERE finished_ms < $1 AND state IN ('completed', 'failed', 'cancelled') ORDER BY finished_ms LIMIT $2"
+        " FROM jobs WHERE finished_ms < $1 AND state IN ('completed', 'failed', 'cancelled')
+             AND NOT EXISTS (SELECT 1 FROM provider_calls WHERE provider_calls.job_id = jobs.id AND ended_ms IS NULL)
+         ORDER BY finished_ms LIMIT $2"
     ))
     .bind(before.0)
     .bind(i64::from(limit))
@@ -31,7 +33,9 @@ pub(super) async fn forget(database: &PostgresDatabase, jobs: &[String]) -> Resu
     let mut transaction = database.pool().begin().await?;
     let gone: Vec<AccountRow> = sqlx::query_as(concat!(
         "WITH old AS (
-             SELECT id FROM jobs WHERE id = ANY($1) AND state IN ('completed', 'failed', 'cancelled') ORDER BY id FOR UPDATE SKIP LOCKED
+             SELECT id FROM jobs WHERE id = ANY($1) AND state IN ('completed', 'failed', 'cancelled')
+                 AND NOT EXISTS (SELECT 1 FROM provider_calls WHERE provider_calls.job_id = jobs.id AND ended_ms IS NULL)
+             ORDER BY id FOR UPDATE SKIP LOCKED
          )
          DELETE FROM jobs USING old WHERE jobs.id = old.id RETURNING ",
         account_columns!(),

@@ -3,6 +3,7 @@
 //! Every write is one piece of work for [`SqliteDatabase::write`]. Statements that follow from each other are sent in one text: a
 //! round trip to the connection's thread costs as much as the statement.
 
+mod calls;
 mod claims;
 mod endings;
 mod insert;
@@ -131,6 +132,15 @@ impl JobStore for SqliteJobStore {
         self.database
             .write(async move |connection| endings::give_back_expired(connection, &owner, all, now, &waiting).await)
             .await
+    }
+
+    async fn open_calls(&self, jobs: &[JobId]) -> Result<HashSet<TaskId>, StoreError> {
+        let mut connection = self.database.read().acquire().await?;
+        calls::open(&mut connection, jobs).await
+    }
+
+    async fn charge_late(&self, job: JobId, task: TaskId, cost_micros: i64) -> Result<(), StoreError> {
+        self.database.write(async move |connection| calls::charge_late(connection, job, task, cost_micros).await).await
     }
 
     async fn usage(&self, counters: &[CounterKey]) -> Result<Vec<(CounterKey, i64)>, StoreError> {

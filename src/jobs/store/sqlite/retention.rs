@@ -16,7 +16,9 @@ pub(super) async fn ended(
     let rows: Vec<JobRow> = sqlx::query_as(concat!(
         "SELECT ",
         job_columns!(),
-        " FROM jobs WHERE finished_ms < ?1 AND state IN ('completed', 'failed', 'cancelled') ORDER BY finished_ms LIMIT ?2"
+        " FROM jobs WHERE finished_ms < ?1 AND state IN ('completed', 'failed', 'cancelled')
+             AND NOT EXISTS (SELECT 1 FROM provider_calls WHERE provider_calls.job_id = jobs.id AND ended_ms IS NULL)
+         ORDER BY finished_ms LIMIT ?2"
     ))
     .bind(before.0)
     .bind(limit)
@@ -29,6 +31,7 @@ pub(super) async fn ended(
 pub(super) async fn forget(connection: &mut SqliteConnection, jobs: &[String]) -> Result<u64, StoreError> {
     let gone: Vec<AccountRow> = sqlx::query_as(concat!(
         "DELETE FROM jobs WHERE id IN (SELECT value FROM json_each(?1)) AND state IN ('completed', 'failed', 'cancelled')
+             AND NOT EXISTS (SELECT 1 FROM provider_calls WHERE provider_calls.job_id = jobs.id AND ended_ms IS NULL)
          RETURNING ",
         account_columns!(),
         job_columns!()

@@ -1,0 +1,128 @@
+//! Calls that nobody follows any more: their task was cancelled while it waited to be taken up again, or ended without them. They are
+//! cancelled at the provider, as far as it does that, and settled: what may be billed is billed. Results that nobody wants are not fetched.
+
+use std::time::Duration;
+
+use super::delivery::cost;
+use super::executor::Inner;
+use super::failures::class_word;
+use super::follow::{Look, cancelled, look};
+use super::run::Run;
+use super::sending::CREATE_TIME;
+use crate::domain::{Micros, UnixMs};
+use crate::execution::{AbandonedCall, RemoteWork, WoundUp};
+use crate::ledger::{AbandonedFilter, CallEnding, CallFilter, CallState, LedgerError, ProviderCall};
+use crate::providers::{FailureClass, Known, Polled, ProviderFailure, Underway};
+
+/// Calls that are taken in one turn.
+const TAKEN_TOGETHER: u32 = 16;
+/// How long they are nobody else's: as long as a look and a cancellation may take, twice.
+const TAKEN_FOR: Duration = Duration::from_mins(5);
+/// How old a call is that nobody answered any more: creates of three tries, and a while for their answers to be written down.
+const UNANSWERED_AFTER: Duration = Duration::from_secs(3 * CREATE_TIME.as_secs() + 60);
+/// How long a call waits for a server that knows its provider, or for its key to come back.
+const STRANGE_AFTER: Duration = Duration::from_hours(24);
+/// Calls of a job that are added up.
+const MOST_CALLS_OF_JOB: u32 = 1000;
+
+fn before(now: UnixMs, age: Duration) -> UnixMs {
+    UnixMs(now.0.saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX)))
+}
+
+/// Takes some of them.
+pub(super) async fn take(inner: &Inner) -> Result<Vec<AbandonedCall>, LedgerError> {
+    let now = inner.now();
+    let wanted = AbandonedFilter {
+        providers: inner.provider_ids(),
+        or_begun_before: before(now, STRANGE_AFTER),
+        unanswered_before: before(now, UNANSWERED_AFTER),
+        now,
+    };
+    let until = UnixMs(now.0.saturating_add(TAKEN_FOR.as_millis() as i64));
+    let taken = inner.parts.ledger.take_abandoned(&wanted, until, TAKEN_TOGETHER).await?;
+    Ok(taken.into_iter().map(|call| AbandonedCall { task: call.call.task, job: call.call.job, call }).collect())
+}
+
+/// Sees to one, and says what it and the others of its task cost; nothing where that cannot be said yet.
+pub(super) async fn wind_up(
+    inner: &Inner,
+    abandoned: &AbandonedCall,
+    work: Option<&RemoteWork>,
+) -> Result<Option<WoundUp>, LedgerError> {
+    let call = &abandoned.call;
+    let Some(ending) = ended(inner, call, work).await else { return Ok(None) };
+    let of_job = CallFilter { job: Some(abandoned.job), ..CallFilter::default() };
+    let calls = inner.parts.ledger.page(&of_job, None, MOST_CALLS_OF_JOB).await?;
+    let others = calls.iter().filter(|other| other.call.task == abandoned.task && other.call.id != call.call.id);
+    let cost = others.filter_map(|other| other.settled).fold(ending.settled, Micros::plus);
+    Ok(Some(WoundUp { cost_micros: cost.get(), ending }))
+}
+
+/// Writes down how it ended.
+pub(super) async fn settle(inner: &Inner, abandoned: &AbandonedCall, wound_up: &WoundUp) -> Result<(), LedgerError> {
+    let (call, ending) = (&abandoned.call.call, &wound_up.ending);
+    if inner.parts.ledger.end(call.id, ending, inner.now()).await? {
+        inner.parts.observer.provider_settled(&call.provider, ending.settled.get());
+        tracing::info!(
+            job.id = %call.job, provider = %call.provider, call = %call.id, cost = %ending.settled, state = ending.state.as_str(),
+            "Job {}: its call to {}, which nobody follows any more, is settled", call.job, call.provider
+        );
+    }
+    Ok(())
+}
+
+/// How a call ends; nothing where another look may tell.
+async fn ended(inner: &Inner, call: &ProviderCall, work: Option<&RemoteWork>) -> Option<CallEnding> {
+    let unknown = |why: &str| Some(ending(call, CallState::Unknown, call.call.estimated, Some(&lost(why))));
+    let Some(work) = work else { return unknown("nothing is left of the job that it was for") };
+    let (CallState::Running, Some(remote_id)) = (call.state, &call.remote_id) else {
+        return unknown("the job ended before the provider's answer was kept");
+    };
+    let station = inner.station(&call.call.provider);
+    let Some((run, lease)) =
+        station.and_then(|station| station.hold(&call.call.key).map(|lease| (Run::of(inner, work, station), lease)))
+    else {
+        let is_old = call.call.created < before(inner.now(), STRANGE_AFTER);
+        return if is_old { unknown("the key that it was made with is not configured any more") } else { None };
+    };
+    let following = lease.following(&call.call.model);
+    let is_overdue = inner.now() >= Run::deadline(&call.call, following.deadline_seconds);
+    let task = run.task(remote_id.clone());
+    let bills_failures = lease.settings.entry.bills_failures;
+    match look(&run, &lease, &task, Known { state: Underway::Queued, polls: 0 }).await {
+        Look::Answered(Polled::Finished(finished)) => {
+            let cost = cost(&run, &lease, &call.call, &finished, finished.results.len());
+            Some(ending(call, CallState::Cancelled, cost, None))
+        }
+        Look::Answered(Polled::Failed(failure)) => {
+            let cost = if bills_failures { call.call.estimated } else { Micros::ZERO };
+            Some(ending(call, CallState::Failed, cost, Some(&failure)))
+        }
+        Look::Answered(Polled::Cancelled) => Some(ending(call, CallState::Cancelled, Micros::ZERO, None)),
+        Look::Answered(Polled::Underway { state, .. }) => {
+            match cancelled(&run, &lease, &call.call, &task, Known { state, polls: 1 }).await {
+                Err(failure) if failure.class.may_read_again() && !is_overdue => None,
+                cancelled => {
+                    let cost = cancelled.unwrap_or(call.call.estimated);
+                    Some(ending(call, CallState::Cancelled, cost, None))
+                }
+            }
+        }
+        Look::Again(_) if !is_overdue => None,
+        Look::Again(failure) | Look::Refused(failure) => {
+            Some(ending(call, CallState::Unknown, call.call.estimated, Some(&failure)))
+        }
+    }
+}
+
+fn lost(why: &str) -> ProviderFailure {
+    ProviderFailure::new(FailureClass::OutcomeUnknown, "", why)
+}
+
+fn ending(call: &ProviderCall, state: CallState, settled: Micros, failure: Option<&ProviderFailure>) -> CallEnding {
+    let failure = failure.map(|failure| {
+        let message = format!("{}: {failure}", call.call.provider);
+        (class_word(failure.class).to_owned(), message)
+    });
+    CallEnding { state, settled, failure }
+}
