@@ -25,7 +25,7 @@ pub(crate) use mindvideo::MindvideoCloud;
 pub(crate) use minimax::MinimaxCloud;
 pub(crate) use openai::OpenAiCloud;
 pub(crate) use reelworks::ReelworksCloud;
-pub(crate) use server::{Answer, Cloud, Gate, Mock, Recorded};
+pub(crate) use server::{Answer, Cloud, Gate, Mock, Recorded, Tasks};
 pub(crate) use veo::VeoCloud;
 pub(crate) use vidsme::VidsmeCloud;
 pub(crate) use zhipuai::ZhipuaiCloud;
