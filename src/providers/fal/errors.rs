@@ -30,10 +30,11 @@ impl Error {
         self.code.is_some()
     }
 
-    /// Its class. Most types say no more than the status.
+    /// Its class. Most types say no more than the status. An account without money is locked, and that is said in words alone.
     pub(super) fn class(&self, status: u16) -> FailureClass {
         match self.code.as_deref() {
             Some("content_policy_violation") => FailureClass::Moderation,
+            None if status == 403 && self.message.to_ascii_lowercase().contains("user is locked") => FailureClass::Billing,
             _ => class_of_status(status),
         }
     }

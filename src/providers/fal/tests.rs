@@ -4,7 +4,7 @@ use serde_json::json;
 use super::*;
 use crate::providers::described::{Inputs, SecondsInput, SizeInput};
 use crate::providers::failure::FailureClass::{
-    self, Authentication, InvalidRequest, Moderation, OutcomeUnknown, Permission, RateLimit, TaskFailed, Transient,
+    self, Authentication, Billing, InvalidRequest, Moderation, OutcomeUnknown, Permission, RateLimit, TaskFailed, Transient,
 };
 use crate::providers::outcome::{ResultKind, Underway};
 use crate::providers::protocol::create;
@@ -206,4 +206,12 @@ fn what_has_ended_is_not_cancelled() {
     assert_eq!(read(404, br#"{"status":"NOT_FOUND"}"#), Ok(Cancellation::TooLate));
     assert_eq!(read(401, br#"{"detail":"no"}"#).unwrap_err().class, Authentication);
     assert_eq!(read(503, b"").unwrap_err().class, Transient);
+}
+
+#[test]
+fn an_account_without_money_is_locked() {
+    let class = |status: u16, detail: &str| created(status, &json!({ "detail": detail })).unwrap_err().class;
+    assert_eq!(class(403, "User is locked. Reason: Exhausted balance."), Billing);
+    assert_eq!(class(403, "Cannot access application"), Permission);
+    assert_eq!(class(422, "the user is locked out"), InvalidRequest);
 }

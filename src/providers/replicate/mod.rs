@@ -2,7 +2,8 @@
 //!
 //! - There is no list of models: the operator describes those that are used.
 //! - A model is called `owner/name`, with its version behind a colon where it has one; that decides the route.
-//! - A prediction can be cancelled while it waits and while it runs. What it made is gone after an hour.
+//! - A prediction can be cancelled while it waits and while it runs; what had begun is billed all the same. What it made is gone after an
+//!   hour.
 //!
 //! Left out: waiting for the result within the create, streams of events, deployments, trainings, and the signature of calls to us, which
 //! say no more than which prediction to poll. Codes of failures within models are the models' own.

@@ -2,12 +2,15 @@
 
 use serde_json::Value;
 
-use crate::providers::body::{identifier, object, text};
+use crate::providers::body::{identifier, object, text, whole};
 use crate::providers::described::Details;
 use crate::providers::failure::{Call, FailureClass, ProviderFailure, class_of_status};
 use crate::providers::outcome::{Cancellation, Created, Finished, Polled, Underway, Usage};
 use crate::providers::protocol::Known;
 use crate::providers::wire::WireResponse;
+
+/// The longest pause that is believed.
+const MOST_PAUSE_SECONDS: u32 = 3600;
 
 pub(super) fn created(details: Option<&Details>, response: &WireResponse<'_>) -> Result<Created, ProviderFailure> {
     let body = answer(Call::Create, response)?;
@@ -31,6 +34,8 @@ pub(super) fn polled(details: Option<&Details>, known: Known, response: &WireRes
 pub(super) fn cancelled(response: &WireResponse<'_>) -> Result<Cancellation, ProviderFailure> {
     match answer(Call::Repeatable, response) {
         Ok(body) if body["status"] == "succeeded" || body["status"] == "failed" => Ok(Cancellation::TooLate),
+        // What had begun is billed, though it was stopped.
+        Ok(body) if text(&body["started_at"]).is_some() => Ok(Cancellation::TooLate),
         Ok(_) => Ok(Cancellation::Cancelled),
         Err(failure) if failure.class == FailureClass::InvalidRequest => Ok(Cancellation::TooLate),
         Err(failure) => Err(failure),
@@ -70,5 +75,8 @@ fn answer(call: Call, response: &WireResponse<'_>) -> Result<Value, ProviderFail
     let message = text(&body["detail"]).or_else(|| text(&body["title"]));
     let class = call.class(class_of_status(response.status), response.status, message.is_some());
     let code = format!("http_{}", response.status);
-    Err(ProviderFailure::new(class, &code, &message.unwrap_or_default()).after(response.retry_after_seconds()))
+    // Of too many calls the body says how long to wait, and not every answer has the header.
+    let told = whole(&body["retry_after"]).and_then(|seconds| u32::try_from(seconds).ok());
+    let pause = response.retry_after_seconds().or(told.map(|seconds| seconds.min(MOST_PAUSE_SECONDS)));
+    Err(ProviderFailure::new(class, &code, &message.unwrap_or_default()).after(pause))
 }

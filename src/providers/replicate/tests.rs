@@ -195,6 +195,27 @@ fn what_has_ended_is_not_cancelled() {
     for word in ["succeeded", "failed"] {
         assert_eq!(read(200, &json!({ "id": "7", "status": word })), Ok(Cancellation::TooLate), "{word}");
     }
+    for (started, cancellation) in
+        [(json!(null), Cancellation::Cancelled), (json!("2026-01-02T03:04:05.779176Z"), Cancellation::TooLate)]
+    {
+        assert_eq!(read(200, &json!({ "id": "7", "status": "canceled", "started_at": started })), Ok(cancellation));
+    }
     assert_eq!(read(404, &json!({ "detail": "no" })), Ok(Cancellation::TooLate));
     assert_eq!(read(500, &json!({ "detail": "no" })).unwrap_err().class, Transient);
+}
+
+#[rstest]
+#[case(None, json!(5), Some(5))]
+#[case(Some("7"), json!(5), Some(7))]
+#[case(Some("soon"), json!("5"), Some(5))]
+#[case(None, json!(9_000_000_000_i64), None)]
+#[case(None, json!(90_000), Some(3600))]
+#[case(None, json!(-1), None)]
+#[case(None, json!(null), None)]
+fn the_pause_stands_in_a_header_or_in_the_body(#[case] header: Option<&str>, #[case] told: Value, #[case] pause: Option<u32>) {
+    let headers: Vec<(String, String)> = header.map(|value| ("Retry-After".to_owned(), value.to_owned())).into_iter().collect();
+    let body = json!({ "detail": "slowly", "status": 429, "retry_after": told }).to_string();
+    let response = WireResponse { status: 429, headers: &headers, body: body.as_bytes() };
+    let failure = replicate().read_created("owner/film", &response).unwrap_err();
+    assert_eq!((failure.class, failure.retry_after_seconds), (RateLimit, pause));
 }

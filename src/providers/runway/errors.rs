@@ -1,6 +1,14 @@
-//! Why Runway's tasks fail: words with dots between, the first of which matter.
+//! Why Runway's calls and tasks fail. The codes of tasks are words with dots between, the first of which matter.
 
-use crate::providers::failure::FailureClass;
+use crate::providers::failure::{FailureClass, class_of_status};
+
+/// The class of an answer that is an error. An account without credits is told apart from a wrong request by words alone.
+pub(super) fn class_of_answer(status: u16, error: Option<&str>) -> FailureClass {
+    match error {
+        Some(error) if status == 400 && error.to_ascii_lowercase().contains("not have enough credits") => FailureClass::Billing,
+        _ => class_of_status(status),
+    }
+}
 
 /// The class of a failed task's code: `SAFETY.INPUT.TEXT`, `INPUT_PREPROCESSING.SAFETY.TEXT`, `ASSET.INVALID`, `INTERNAL.BAD_OUTPUT…`.
 pub(super) fn class_of_code(code: &str) -> FailureClass {

@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
-use super::errors::{class_of_code, shown};
+use super::errors::{class_of_answer, class_of_code, shown};
 use crate::providers::body::{elements, identifier, link, number, object, text};
-use crate::providers::failure::{Call, FailureClass, ProviderFailure, class_of_status};
+use crate::providers::failure::{Call, FailureClass, ProviderFailure};
 use crate::providers::outcome::{
     Cancellation, Created, Finished, Polled, RemoteResult, ResultKind, ResultSource, Underway, Usage,
 };
@@ -81,7 +81,7 @@ fn answer(call: Call, response: &WireResponse<'_>) -> Result<Value, ProviderFail
         return Ok(body);
     }
     let error = text(&body["error"]);
-    let class = call.class(class_of_status(response.status), response.status, error.is_some());
+    let class = call.class(class_of_answer(response.status, error.as_deref()), response.status, error.is_some());
     let code = format!("http_{}", response.status);
     Err(ProviderFailure::new(class, &code, &error.unwrap_or_default()).after(response.retry_after_seconds()))
 }

@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::providers::failure::FailureClass::{
-    self, Authentication, InvalidRequest, Moderation, OutcomeUnknown, Permission, RateLimit, TaskFailed, Transient,
+    self, Authentication, Billing, InvalidRequest, Moderation, OutcomeUnknown, Permission, RateLimit, TaskFailed, Transient,
 };
 use crate::providers::outcome::{ResultKind, Underway};
 use crate::providers::request::{GenerationRequest, Picture, PictureFormat, PictureRole, PictureSource};
@@ -177,4 +177,12 @@ fn what_waits_or_runs_is_cancelled_and_the_answer_has_no_body() {
     assert_eq!(read(401, br#"{"error":"no"}"#).unwrap_err().class, Authentication);
     assert_eq!(read(502, b"<html>").unwrap_err().class, Transient);
     assert!(read(302, b"{}").is_err());
+}
+
+#[test]
+fn an_account_without_credits_is_no_wrong_request() {
+    let class = |status: u16, error: &str| created(status, &json!({ "error": error })).unwrap_err().class;
+    assert_eq!(class(400, "You do not have enough credits to run this task."), Billing);
+    assert_eq!(class(400, "Validation of body failed"), InvalidRequest);
+    assert_eq!(class(404, "You do not have enough credits to run this task."), InvalidRequest);
 }
