@@ -6,11 +6,15 @@ mod abandoned;
 #[cfg(test)]
 mod cancellation;
 #[cfg(test)]
-mod clouds;
-#[cfg(test)]
 mod downloads;
 #[cfg(test)]
 mod failures;
+#[cfg(test)]
+mod hosted;
+#[cfg(test)]
+mod hosted_failures;
+#[cfg(test)]
+mod hosted_kinds;
 #[cfg(test)]
 mod keys;
 #[cfg(test)]
@@ -22,8 +26,6 @@ mod kinds;
 mod providers;
 #[cfg(test)]
 mod restarts;
-#[cfg(test)]
-mod signed_calls;
 #[cfg(test)]
 mod signed_kinds;
 #[cfg(test)]
