@@ -34,7 +34,8 @@ fn describe(path: &str, operation: &mut Operation) {
     if operation.security.is_some() {
         return;
     }
-    let surface = surface_of(path, operation);
+    let surfaces = surfaces_of(path, operation);
+    let surface = surfaces[0];
     // Its refusals have HTTP 200, and its routes say so.
     if surface == Surface::MiniMax {
         return;
@@ -66,15 +67,21 @@ fn describe(path: &str, operation: &mut Operation) {
         refusals.push((S::NOT_FOUND, "The path names nothing that there is"));
     }
     for (status, description) in refusals {
-        let response = || ResponseBuilder::new().description(description).content(media_type(surface), content(surface, status));
+        let response = || {
+            let described = ResponseBuilder::new().description(description);
+            surfaces.iter().fold(described, |response, surface| response.content(media_type(*surface), content(*surface, status)))
+        };
         operation.responses.responses.entry(status.as_str().to_owned()).or_insert_with(|| RefOr::T(response().build()));
     }
 }
 
-/// The surface that a route belongs to. Some paths are unified tasks' with one method and native with another.
-fn surface_of(path: &str, operation: &Operation) -> Surface {
-    let is_unified = operation.tags.iter().flatten().any(|tag| tag == "unified");
-    if is_unified { Surface::Unified } else { Surface::of_path(path) }
+/// The surfaces that a route belongs to. Some paths are unified tasks' with one method and native with another; a route with both tags
+/// answers either way, as the request asks.
+fn surfaces_of(path: &str, operation: &Operation) -> Vec<Surface> {
+    let tags = || operation.tags.iter().flatten();
+    let unified = tags().any(|tag| tag == "unified").then_some(Surface::Unified);
+    let of_path = (unified.is_none() || tags().any(|tag| tag != "unified")).then(|| Surface::of_path(path));
+    of_path.into_iter().chain(unified).collect()
 }
 
 /// Whether only administrators may call the route, or may where it does not listen on loopback.

@@ -15,7 +15,7 @@ pub(crate) fn parse<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, C
     serde_saphyr::from_str(text).map_err(|error| {
         let (line, column) = error.location().map_or((0, 0), |location| (location.line(), location.column()));
         let rendered = error.without_snippet().render_with_formatter(&serde_saphyr::UserMessageFormatter);
-        let reason = in_users_words(one_line(&rendered), key_before(text, line, column));
+        let reason = in_users_words(&one_line(&rendered), key_before(text, line, column));
         ConfigError::File { path: path.to_owned(), line, column, reason }
     })
 }
@@ -24,17 +24,38 @@ pub(crate) fn parse<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, C
 const ABOUT_A_VALUE: [&str; 3] = ["invalid ", "must be ", "unknown variant "];
 
 /// The parser's message without words that only its authors know, and with the key that it is about.
-fn in_users_words(reason: String, key: Option<&str>) -> String {
-    let reason = match reason.as_str() {
+fn in_users_words(reason: &str, key: Option<&str>) -> String {
+    let reason = match reason {
         "expected mapping start" => "must be keys with values, such as { key: value }".to_owned(),
         "expected sequence start" => "must be a list, such as [a, b]".to_owned(),
+        "expected string scalar" => "must be a text".to_owned(),
         other if other.starts_with("invalid u") => "must be a whole number, 0 or more".to_owned(),
-        _ => reason,
+        _ => without_secrets(reason),
     };
     match key {
         Some(key) if ABOUT_A_VALUE.iter().any(|start| reason.starts_with(start)) => format!("{key}: {reason}"),
         _ => reason,
     }
+}
+
+/// The longest word of a file that is repeated: longer than all keys.
+const MOST_WORD_CHARACTERS: usize = 32;
+/// Digits that a key may have.
+const MOST_WORD_DIGITS: usize = 2;
+
+/// The message with nothing between backticks but what can be a key or a choice: a secret may stand where a key should.
+fn without_secrets(reason: &str) -> String {
+    let is_word = |text: &str| {
+        let digits = text.chars().filter(char::is_ascii_digit).count();
+        let has_only = text.chars().all(|character| character.is_ascii_alphanumeric() || character == '_');
+        has_only && digits <= MOST_WORD_DIGITS && text.len() <= MOST_WORD_CHARACTERS
+    };
+    let parts = reason.split('`').enumerate().map(|(index, part)| match index % 2 {
+        0 => part.to_owned(),
+        _ if is_word(part) => format!("`{part}`"),
+        _ => format!("of {} characters, not shown since it may be a secret", part.chars().count()),
+    });
+    parts.collect()
 }
 
 /// The key whose value stands at a position: the word before the last colon to the left of it. Values are never repeated in
@@ -80,6 +101,21 @@ mod tests {
                 assert!(message.starts_with(&format!("a.yaml:{line}:")), "{message}");
             }
         }
+    }
+
+    #[test]
+    fn what_may_be_a_secret_is_not_repeated() {
+        for secret in ["sk-abcdefghijklm", "0123456789abcdef", "letters_that_go_on_and_on_and_on_to_no_end"] {
+            for text in [format!("{secret}: 1\n"), format!("count: {secret}\n"), format!("count: [{secret}]\n")] {
+                let message = parse::<Sample>(Path::new("a.yaml"), &text).unwrap_err().to_string();
+                assert!(!message.contains(secret) && message.starts_with("a.yaml:1:"), "{message}");
+            }
+        }
+        let message = parse::<Sample>(Path::new("a.yaml"), "sk-abcdefghijklm: 1\n").unwrap_err().to_string();
+        assert_eq!(
+            message,
+            "a.yaml:1:1: unknown field of 16 characters, not shown since it may be a secret, expected one of count"
+        );
     }
 
     #[test]

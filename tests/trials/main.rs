@@ -15,4 +15,8 @@ mod load;
 #[cfg(test)]
 mod pictures;
 #[cfg(test)]
+#[expect(dead_code, unused_imports, reason = "what is not needed here the executor's own tests use")]
+#[path = "../support/providers/mod.rs"]
+mod providers;
+#[cfg(test)]
 mod support;

@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::media_file;
 use super::tasks::parse_task_id;
-use crate::api::error::{ApiError, ErrorKind, Problem};
+use crate::api::error::{ApiError, ErrorKind, Problem, UnifiedError};
 use crate::api::extract::{BaseUrl, Caller, QueryParameters};
 use crate::api::output_format::{OutputEncoding, OutputFormat};
 use crate::api::state::ApiState;
@@ -34,7 +34,7 @@ const DEFAULT_QUALITY: u8 = 90;
 /// The file, the first picture or the film, is for requests that accept `image/*`, `video/*` or `application/octet-stream` by name, that
 /// name a `format`, or that ask for a range; `/result/0` is always the file.
 #[utoipa::path(
-    get, path = "/api/v1/tasks/{id}/result", tag = "tasks",
+    get, path = "/api/v1/tasks/{id}/result", tags = ["tasks", "unified"],
     params(("id" = String, Path, description = "The task"), ContentQuery),
     responses(
         (status = 200, description = "The task and its result; or the picture, or the film", content(
@@ -43,7 +43,9 @@ const DEFAULT_QUALITY: u8 = 90;
         (status = 206, description = "The part of the film that was asked for", content_type = "video/mp4"),
         (status = 416, description = "The film has no such part"),
         (status = 403, description = "The link is over or was changed", body = Problem, content_type = "application/problem+json"),
-        (status = 404, description = "No such task or picture", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such task or picture", content(
+            (Problem = "application/problem+json"), (UnifiedError = "application/json"),
+        )),
         (status = 409, description = "The task is not completed", body = Problem, content_type = "application/problem+json"),
     )
 )]

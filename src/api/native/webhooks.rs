@@ -37,7 +37,7 @@ pub(in crate::api) struct DeliveryDocument {
     /// `accepted`, `started`, `completed`, `failed` or `cancelled`.
     #[schema(value_type = String, example = "completed")]
     event: &'static str,
-    /// Where it goes.
+    /// Where it goes; without its query for an administrator whose task it is not, since that may hold a secret.
     url: String,
     /// `pending`, `delivered` or `failed`.
     #[schema(value_type = String, example = "delivered")]
@@ -58,13 +58,18 @@ pub(in crate::api) struct DeliveryDocument {
     delivered_at: Option<String>,
 }
 
-impl From<Delivery> for DeliveryDocument {
-    fn from(delivery: Delivery) -> Self {
+impl DeliveryDocument {
+    /// As `principal` may see it.
+    fn of(delivery: Delivery, principal: &Principal) -> Self {
+        let url = match delivery.url.split_once('?') {
+            Some((before, _)) if delivery.user != principal.user => format!("{before}?..."),
+            _ => delivery.url,
+        };
         Self {
             delivery_id: delivery.id.to_string(),
             task_id: delivery.id.job.to_string(),
             event: delivery.id.event.as_str(),
-            url: delivery.url,
+            url,
             status: delivery.state.as_str(),
             attempts: delivery.attempts,
             next_attempt_at: (delivery.state == DeliveryState::Pending).then(|| delivery.due.to_string()),
@@ -193,7 +198,7 @@ pub(in crate::api) async fn replay_delivery(
     let id: DeliveryId =
         id.parse().map_err(|error: crate::domain::IdError| ApiError::new(ErrorKind::DeliveryNotFound, error.to_string()))?;
     let delivery = state.webhooks.replay(&principal, id).await?;
-    Ok((StatusCode::ACCEPTED, Json(delivery.into())))
+    Ok((StatusCode::ACCEPTED, Json(DeliveryDocument::of(delivery, &principal))))
 }
 
 async fn list(
@@ -214,7 +219,8 @@ async fn list(
     let has_more = deliveries.len() > limit as usize;
     deliveries.truncate(limit as usize);
     let next = deliveries.last().filter(|_| has_more).map(|delivery| delivery.id.to_string());
-    Ok(Json(DeliveryList { deliveries: deliveries.into_iter().map(DeliveryDocument::from).collect(), next }))
+    let deliveries = deliveries.into_iter().map(|delivery| DeliveryDocument::of(delivery, principal)).collect();
+    Ok(Json(DeliveryList { deliveries, next }))
 }
 
 fn parse_state(word: &str) -> Result<DeliveryState, ApiError> {

@@ -1,5 +1,6 @@
 //! A worker process: how it is started, and its three streams.
 
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
@@ -18,22 +19,28 @@ use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
-use crate::domain::ProviderKind;
-
 /// Characters of a line that are kept and logged.
 const MOST_LINE_BYTES: usize = 2000;
 /// How long the last words of a dead process are waited for: a process that it started may hold the stream.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
-/// What a device has no need of, and a program that it loads should not find.
-const SECRET_VARIABLES: [&str; 5] = ["API_KEY", "API_MASTER_KEY", "SECRET_KEY", "DATABASE_URL", "HF_TOKEN"];
+/// The variables that a device, and what it loads, may need: where things are, and how GPUs, threads and the log behave. Nothing else is
+/// handed on: a server's environment holds its secrets, and its operator names those of providers' keys as he likes.
+const NEEDED_VARIABLES: [&str; 7] = ["HOME", "LANG", "PATH", "TMPDIR", "TZ", "USER", "XDG_CACHE_HOME"];
+/// How the names of others of them begin.
+const NEEDED_BEGINNINGS: [&str; 12] =
+    ["CUDA_", "FRAMEWRIGHT_", "GLIBC_", "LC_", "LD_", "LLVM_", "MALLOC_", "NVIDIA_", "NV_", "OMP_", "RAYON_", "RUST_"];
 
-/// The variables of providers' keys and of what goes with them.
-fn provider_secrets() -> impl Iterator<Item = String> {
-    ProviderKind::ALL.into_iter().flat_map(|kind| {
-        let settings = kind.settings().iter().filter_map(|setting| setting.variable);
-        kind.key_variables().into_iter().chain(settings.map(str::to_owned))
-    })
+/// Whether a device may see a variable.
+fn is_needed(name: &OsStr) -> bool {
+    // What is no text is none of these.
+    let Some(name) = name.to_str() else { return false };
+    NEEDED_VARIABLES.contains(&name) || NEEDED_BEGINNINGS.iter().any(|beginning| name.starts_with(beginning))
+}
+
+#[expect(clippy::disallowed_methods, reason = "it is passed on and not read; settings are read in src/config")]
+fn handed_on() -> impl Iterator<Item = (OsString, OsString)> {
+    std::env::vars_os().filter(|(name, _)| is_needed(name))
 }
 
 /// What to start.
@@ -62,11 +69,9 @@ impl WorkerProcess {
         // Stray prints of libraries must not meet the protocol: both usual outputs go to the log.
         let (log_reader, log_writer) = io::pipe()?;
         let mut command = Command::new(&program.path);
-        // The server's secrets are none of a device's business.
-        for secret in SECRET_VARIABLES.into_iter().map(str::to_owned).chain(provider_secrets()) {
-            command.env_remove(secret);
-        }
         let child = command
+            .env_clear()
+            .envs(handed_on())
             .args(&program.arguments)
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::from(OwnedFd::from(log_writer.try_clone()?)))

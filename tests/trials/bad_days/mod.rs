@@ -6,6 +6,7 @@ mod files;
 mod names;
 mod queue;
 mod quota;
+mod secrets;
 mod workers;
 
 use std::time::Duration;
