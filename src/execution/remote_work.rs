@@ -11,6 +11,8 @@ use super::results::Attempt;
 use crate::domain::{Job, JobError, JobId, JobResult, ProviderId, RemoteRequest, TaskId};
 use crate::ledger::{CallEnding, ProviderCall};
 
+pub use crate::ledger::TaskHold;
+
 /// A task that a provider fulfils.
 #[derive(Clone)]
 pub struct RemoteWork {
@@ -22,6 +24,8 @@ pub struct RemoteWork {
     pub request: RemoteRequest,
     /// Where its results are stored.
     pub attempt: Attempt,
+    /// By which claim it is this server's; absent where no other server could have it.
+    pub hold: Option<TaskHold>,
     /// Another target of its job's route waits for it to fail: nothing that has failed is waited for.
     pub has_next_target: bool,
     /// Somebody wants it to stop: at the provider too, as far as that can be.

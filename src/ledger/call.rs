@@ -68,6 +68,15 @@ pub struct NewCall {
     pub created: UnixMs,
 }
 
+/// A server's hold on a task: which claim of it this is, and whose.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TaskHold {
+    /// Which claim.
+    pub attempt: i64,
+    /// Who claimed it.
+    pub owner: String,
+}
+
 /// How a call ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallEnding {

@@ -51,6 +51,7 @@ async fn work_of(shared: &Shared, call: &AbandonedCall) -> Result<Option<RemoteW
     Ok(request.map(|request| RemoteWork {
         task: call.task,
         attempt: Attempt::new(&job, record.position, record.attempt),
+        hold: None,
         job,
         request,
         has_next_target: false,

@@ -17,7 +17,7 @@ use crate::domain::{
     ErrorCode, JobError, JobKind, JobResult, Progress, ProjectId, ProviderId, RemoteRequest, Spent, TaskId, UserId,
 };
 use crate::execution::results::Attempt;
-use crate::execution::{RemoteEnding, RemoteExecution, RemoteWork};
+use crate::execution::{RemoteEnding, RemoteExecution, RemoteWork, TaskHold};
 use crate::jobs::RunningTask;
 use crate::jobs::store::{Outcome, QueuedTask, Release, StoreError};
 
@@ -168,6 +168,7 @@ async fn follow(shared: &Arc<Shared>, remote: &dyn RemoteExecution, task: &Arc<R
         job: task.job.clone(),
         request: request.clone(),
         attempt: attempt(task),
+        hold: Some(TaskHold { attempt: task.fence.attempt, owner: task.fence.owner.clone() }),
         has_next_target: task.has_next_target(),
         stop: task.stop.clone(),
         leave: leave.clone(),

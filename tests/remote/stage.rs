@@ -98,6 +98,7 @@ impl Stage {
             task: TaskId::generate(),
             request: request.clone(),
             attempt: Attempt::new(&job, 0, 1),
+            hold: None,
             job,
             has_next_target: false,
             stop: CancellationToken::new(),

@@ -186,8 +186,10 @@ impl<'a> Run<'a> {
             };
             creates += 1;
             let call = self.new_call(&lease);
-            if let Err(error) = self.with_ledger(|| self.inner.parts.ledger.begin(&call)).await {
-                return self.without_ledger(&error);
+            match self.with_ledger(|| self.inner.parts.ledger.begin(&call, self.work.hold.as_ref())).await {
+                Ok(true) => {}
+                Ok(false) => return self.somebody_elses(),
+                Err(error) => return self.without_ledger(&error),
             }
             // Writing it down may have taken a while.
             if self.work.stop.is_cancelled() || self.work.leave.is_cancelled() {
@@ -425,6 +427,13 @@ impl<'a> Run<'a> {
             job.id = %self.work.job.id, error = error as &dyn std::error::Error,
             "Job {}: nothing is sent to {} as long as it cannot be written down: {error}", self.work.job.id, self.work.request.provider
         );
+        RemoteEnding::Left
+    }
+
+    /// Somebody else has the task, or it has ended: whatever this server sent would be made beside what they send.
+    fn somebody_elses(&self) -> RemoteEnding {
+        let (job, provider) = (self.work.job.id, &self.work.request.provider);
+        tracing::warn!(job.id = %job, %provider, "Job {job}: nothing is sent to {provider}: the task is not this server's any more");
         RemoteEnding::Left
     }
 

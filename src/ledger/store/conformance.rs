@@ -57,10 +57,10 @@ async fn a_call_is_found_in_the_state_that_it_was_left_in(#[values(Adapter::Sqli
     let first = NewCall { project: Some("film".parse().unwrap()), ..call("ann", "aliyun", 1_200_000, 10) };
     let found = async || ledger.last_of_task(first.task, &first.provider).await.unwrap();
     assert_eq!(found().await, None);
-    ledger.begin(&first).await.unwrap();
+    assert!(ledger.begin(&first, None).await.unwrap());
     assert_eq!(found().await, Some(sending(&first)));
     // Once more, after a lost answer: it is written down once.
-    ledger.begin(&first).await.unwrap();
+    assert!(ledger.begin(&first, None).await.unwrap());
     assert_eq!(found().await, Some(sending(&first)));
     assert!(ledger.taken(first.id, "remote-1", UnixMs(20)).await.unwrap());
     let running = ProviderCall {
@@ -88,7 +88,7 @@ async fn a_call_is_found_in_the_state_that_it_was_left_in(#[values(Adapter::Sqli
     assert_eq!(found().await, Some(ended));
     // The last one counts, and only the provider's.
     let second = NewCall { id: CallId::generate(), ..first.clone() };
-    ledger.begin(&second).await.unwrap();
+    assert!(ledger.begin(&second, None).await.unwrap());
     assert_eq!(found().await, Some(sending(&second)));
     assert_eq!(ledger.last_of_task(first.task, &"minimax".parse().unwrap()).await.unwrap(), None);
     assert!(!ledger.end(CallId::generate(), &ending(CallState::Finished, 1), UnixMs(1)).await.unwrap(), "there is no such call");
@@ -99,7 +99,7 @@ async fn a_call_is_found_in_the_state_that_it_was_left_in(#[values(Adapter::Sqli
 async fn an_ended_call_cannot_be_changed_by_anybody(#[values(Adapter::Sqlite, Adapter::Postgres)] adapter: Adapter) {
     let Some((ledger, test)) = empty(adapter).await else { return };
     let call = call("ann", "aliyun", 5, 1);
-    ledger.begin(&call).await.unwrap();
+    assert!(ledger.begin(&call, None).await.unwrap());
     ledger.end(call.id, &ending(CallState::Finished, 5), UnixMs(2)).await.unwrap();
     assert!(test.execute("UPDATE provider_calls SET settled_micros = 0").await.is_err());
     let left = ledger.last_of_task(call.task, &call.provider).await.unwrap().unwrap();
@@ -113,7 +113,7 @@ async fn pages_are_the_newest_first(#[values(Adapter::Sqlite, Adapter::Postgres)
     let calls: Vec<NewCall> =
         (0..5).map(|index| call(if index % 2 == 0 { "ann" } else { "bob" }, "aliyun", index, index)).collect();
     for call in &calls {
-        ledger.begin(call).await.unwrap();
+        assert!(ledger.begin(call, None).await.unwrap());
     }
     ledger.end(calls[4].id, &ending(CallState::Unknown, 4), UnixMs(9)).await.unwrap();
     let ids = async |filter: CallFilter, before, most| -> Vec<usize> {
@@ -156,7 +156,7 @@ async fn it_adds_up_to_the_millionth(#[values(Adapter::Sqlite, Adapter::Postgres
                     let (user, provider) = (if ann { "ann" } else { "bob" }, if aliyun { "aliyun" } else { "minimax" });
                     let call =
                         NewCall { project: film.then(|| "film".parse().unwrap()), ..call(user, provider, estimated, created) };
-                    ledger.begin(&call).await.unwrap();
+                    assert!(ledger.begin(&call, None).await.unwrap());
                     if let Some((settled, state)) = settled {
                         ledger.end(call.id, &ending(state, settled), UnixMs(200)).await.unwrap();
                     }

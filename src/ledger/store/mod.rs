@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::call::{AbandonedFilter, CallEnding, CallFilter, NewCall, ProviderCall};
+use super::call::{AbandonedFilter, CallEnding, CallFilter, NewCall, ProviderCall, TaskHold};
 use super::sums::CostSum;
 use crate::database::Database;
 use crate::domain::{CallId, ProviderId, TaskId, UnixMs};
@@ -36,8 +36,10 @@ pub struct LedgerError(#[source] pub Box<dyn std::error::Error + Send + Sync>);
 /// The calls to providers.
 #[async_trait]
 pub trait Ledger: Send + Sync + std::fmt::Debug {
-    /// Writes down a call that is about to be sent. It is on the disk when this returns; the same once more changes nothing.
-    async fn begin(&self, call: &NewCall) -> Result<(), LedgerError>;
+    /// Writes down a call that is about to be sent. It is on the disk when this returns; the same once more changes nothing. `false`, and
+    /// nothing is written, where the task is not held so any more: somebody else has it, or it has ended. Without a hold there is nobody
+    /// else who could.
+    async fn begin(&self, call: &NewCall, hold: Option<&TaskHold>) -> Result<bool, LedgerError>;
     /// The provider has taken the call, and calls its task so. `false` where the call has ended meanwhile, or is not there.
     async fn taken(&self, id: CallId, remote_id: &str, now: UnixMs) -> Result<bool, LedgerError>;
     /// The call has ended. `false` where it had already: the first ending stays.

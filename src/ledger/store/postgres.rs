@@ -2,14 +2,16 @@
 
 use async_trait::async_trait;
 
-use super::super::call::{AbandonedFilter, CallEnding, CallFilter, NewCall, ProviderCall};
+use super::super::call::{AbandonedFilter, CallEnding, CallFilter, NewCall, ProviderCall, TaskHold};
 use super::super::sums::CostSum;
 use super::rows::{CallRow, SumRow, parameters};
-use super::statements::{self, call_columns, take_abandoned};
+use super::statements::{self, begin, call_columns, take_abandoned};
 use super::{Ledger, LedgerError};
 use crate::database::{PostgresDatabase, in_time};
 use crate::domain::{CallId, ProviderId, TaskId, UnixMs};
 
+/// Whoever gives the task to another server waits for this, or this for them: then the claim is another.
+const BEGIN: &str = begin!(" FOR SHARE");
 const TAKE_ABANDONED: &str = take_abandoned!("provider_id = ANY($1)");
 
 /// [`Ledger`] over a [`PostgresDatabase`].
@@ -27,8 +29,8 @@ impl PostgresLedger {
 
 #[async_trait]
 impl Ledger for PostgresLedger {
-    async fn begin(&self, call: &NewCall) -> Result<(), LedgerError> {
-        let begin = sqlx::query(statements::BEGIN)
+    async fn begin(&self, call: &NewCall, hold: Option<&TaskHold>) -> Result<bool, LedgerError> {
+        let begin = sqlx::query(BEGIN)
             .bind(call.id.to_string())
             .bind(call.task.to_string())
             .bind(call.job.to_string())
@@ -40,9 +42,14 @@ impl Ledger for PostgresLedger {
             .bind(&call.our_id)
             .bind(call.estimated.get())
             .bind(call.created.0)
+            .bind(hold.map(|hold| hold.attempt))
+            .bind(hold.map(|hold| hold.owner.as_str()))
             .execute(self.database.pool());
-        in_time(begin).await?;
-        Ok(())
+        if in_time(begin).await?.rows_affected() == 1 {
+            return Ok(true);
+        }
+        let is_there = sqlx::query_scalar(statements::IS_THERE).bind(call.id.to_string()).fetch_one(self.database.pool());
+        Ok(in_time(is_there).await?)
     }
 
     async fn taken(&self, id: CallId, remote_id: &str, now: UnixMs) -> Result<bool, LedgerError> {

@@ -2,14 +2,16 @@
 
 use async_trait::async_trait;
 
-use super::super::call::{AbandonedFilter, CallEnding, CallFilter, NewCall, ProviderCall};
+use super::super::call::{AbandonedFilter, CallEnding, CallFilter, NewCall, ProviderCall, TaskHold};
 use super::super::sums::CostSum;
 use super::rows::{CallRow, SumRow, parameters};
-use super::statements::{self, call_columns, take_abandoned};
+use super::statements::{self, begin, call_columns, take_abandoned};
 use super::{Ledger, LedgerError};
 use crate::database::SqliteDatabase;
 use crate::domain::{CallId, ProviderId, TaskId, UnixMs};
 
+/// Nobody else writes within the transaction.
+const BEGIN: &str = begin!("");
 const TAKE_ABANDONED: &str = take_abandoned!("provider_id IN (SELECT value FROM json_each($1))");
 
 /// [`Ledger`] over a [`SqliteDatabase`].
@@ -27,12 +29,13 @@ impl SqliteLedger {
 
 #[async_trait]
 impl Ledger for SqliteLedger {
-    async fn begin(&self, call: &NewCall) -> Result<(), LedgerError> {
-        let call = call.clone();
+    async fn begin(&self, call: &NewCall, hold: Option<&TaskHold>) -> Result<bool, LedgerError> {
+        let (call, hold) = (call.clone(), hold.cloned());
         self.database
             .write(async move |connection| {
-                sqlx::query(statements::BEGIN)
-                    .bind(call.id.to_string())
+                let id = call.id.to_string();
+                let begun = sqlx::query(BEGIN)
+                    .bind(&id)
                     .bind(call.task.to_string())
                     .bind(call.job.to_string())
                     .bind(call.user.to_string())
@@ -43,9 +46,14 @@ impl Ledger for SqliteLedger {
                     .bind(call.our_id)
                     .bind(call.estimated.get())
                     .bind(call.created.0)
-                    .execute(connection)
+                    .bind(hold.as_ref().map(|hold| hold.attempt))
+                    .bind(hold.map(|hold| hold.owner))
+                    .execute(&mut *connection)
                     .await?;
-                Ok(())
+                if begun.rows_affected() == 1 {
+                    return Ok(true);
+                }
+                Ok(sqlx::query_scalar(statements::IS_THERE).bind(id).fetch_one(connection).await?)
             })
             .await
     }

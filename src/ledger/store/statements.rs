@@ -18,9 +18,23 @@ macro_rules! filter {
     };
 }
 
-pub(super) const BEGIN: &str = "INSERT INTO provider_calls \
-    (id, task_id, job_id, user_id, project_id, provider_id, model, key_id, our_id, state, estimated_micros, created_ms, updated_ms) \
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'sending', $10, $11, $11) ON CONFLICT (id) DO NOTHING";
+/// Writes down a call, if its task is held by the claim `$12` of `$13`, where one is given. `$locked` has the task's row stay as it is.
+macro_rules! begin {
+    ($locked:literal) => {
+        concat!(
+            "WITH held AS (SELECT id FROM tasks WHERE id = $2 AND state = 'running' AND attempt = $12 AND lease_owner = $13",
+            $locked,
+            ") INSERT INTO provider_calls \
+             (id, task_id, job_id, user_id, project_id, provider_id, model, key_id, our_id, state, estimated_micros, created_ms, \
+              updated_ms) \
+             SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, 'sending', $10, $11, $11 \
+             WHERE CAST($12 AS BIGINT) IS NULL OR EXISTS (SELECT 1 FROM held) ON CONFLICT (id) DO NOTHING"
+        )
+    };
+}
+pub(super) use begin;
+
+pub(super) const IS_THERE: &str = "SELECT EXISTS (SELECT 1 FROM provider_calls WHERE id = $1)";
 
 pub(super) const TAKEN: &str =
     "UPDATE provider_calls SET state = 'running', remote_id = $2, updated_ms = $3 WHERE id = $1 AND ended_ms IS NULL";

@@ -93,6 +93,7 @@ async fn run(providers: &OfflineProviders, request: RemoteRequest) -> Outcome<Jo
     let work = RemoteWork {
         task: TaskId::generate(),
         attempt: Attempt::new(&job, 0, 1),
+        hold: None,
         has_next_target: false,
         job,
         request,

@@ -6,7 +6,7 @@ use super::quotas::{key, reservation, used};
 use super::*;
 use crate::domain::job_request::tests::remote;
 use crate::domain::{CallId, Micros, ProviderId};
-use crate::ledger::{self, AbandonedFilter, CallEnding, CallState, Ledger, NewCall};
+use crate::ledger::{self, AbandonedFilter, CallEnding, CallState, Ledger, NewCall, TaskHold};
 
 fn call_for(record: &NewRecord, created: i64) -> NewCall {
     NewCall {
@@ -51,7 +51,7 @@ async fn calls_are_abandoned_when_their_tasks_have_ended(#[values(Adapter::Sqlit
     let record = inserted_remote(&*store).await;
     let claim = claim(&*store, &record).await;
     let call = call_for(&record, 1_000);
-    ledger.begin(&call).await.unwrap();
+    assert!(ledger.begin(&call, None).await.unwrap());
     ledger.taken(call.id, "theirs", UnixMs(1_001)).await.unwrap();
     assert!(taken(&*ledger, &["minimax"], 5_000, 0).await.is_empty(), "its task runs");
     store.release(&claim.fence, &Release::default(), NOW).await.unwrap();
@@ -64,7 +64,7 @@ async fn calls_are_abandoned_when_their_tasks_have_ended(#[values(Adapter::Sqlit
 
     // One that was not answered may be answered yet.
     let unanswered = call_for(&record, 5_950);
-    ledger.begin(&unanswered).await.unwrap();
+    assert!(ledger.begin(&unanswered, None).await.unwrap());
     let ending = CallEnding { state: CallState::Cancelled, settled: Micros::new(280), failure: None };
     assert!(ledger.end(call.id, &ending, UnixMs(6_000)).await.unwrap());
     assert!(taken(&*ledger, &["minimax"], 6_050, 0).await.is_empty());
@@ -77,10 +77,37 @@ async fn a_call_is_taken_by_one_of_many(#[values(Adapter::Sqlite, Adapter::Postg
     let Some((_, test)) = empty(adapter).await else { return };
     let ledger = ledger::open(&test.database);
     let call = call_for(&with_request("ann", remote("minimax").into()), 1_000);
-    ledger.begin(&call).await.unwrap();
+    assert!(ledger.begin(&call, None).await.unwrap());
     let takers = (0..16).map(|_| taken(&*ledger, &["minimax"], 5_000, 0));
     let takers = futures_util::future::join_all(takers).await;
     assert_eq!(takers.concat(), [call.id]);
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_call_begins_for_whoever_holds_its_task_and_for_nobody_else(
+    #[values(Adapter::Sqlite, Adapter::Postgres)] adapter: Adapter,
+) {
+    let Some((store, test)) = empty(adapter).await else { return };
+    let ledger = ledger::open(&test.database);
+    let record = inserted_remote(&*store).await;
+    let begins = async |attempt, owner: &str| {
+        let hold = TaskHold { attempt, owner: owner.to_owned() };
+        ledger.begin(&call_for(&record, 1_000), Some(&hold)).await.unwrap()
+    };
+    assert!(!begins(0, "owner").await, "nobody holds it");
+    let first = claim(&*store, &record).await;
+    for (attempt, owner, expected) in [(1, "owner", true), (1, "another", false), (0, "owner", false), (2, "owner", false)] {
+        assert_eq!(begins(attempt, owner).await, expected, "{attempt} {owner}");
+    }
+    // Begun, and its answer lost: it is there, though the task has gone on.
+    let (call, hold) = (call_for(&record, 1_000), TaskHold { attempt: 1, owner: "owner".to_owned() });
+    assert!(ledger.begin(&call, Some(&hold)).await.unwrap());
+    store.release(&first.fence, &Release::default(), NOW).await.unwrap();
+    assert!(ledger.begin(&call, Some(&hold)).await.unwrap());
+    assert!(!begins(1, "owner").await, "it waits");
+    try_claim(&*store, &record, "another").await.unwrap();
+    assert!(!begins(1, "owner").await && begins(2, "another").await);
 }
 
 #[rstest]
@@ -139,7 +166,7 @@ async fn a_job_with_an_open_call_stays(#[values(Adapter::Sqlite, Adapter::Postgr
     let record = inserted_remote(&*store).await;
     let job = record.job.id;
     let call = call_for(&record, 1_000);
-    ledger.begin(&call).await.unwrap();
+    assert!(ledger.begin(&call, None).await.unwrap());
     assert_eq!(store.open_calls(&[job, JobId::generate()]).await.unwrap(), HashSet::from([record.task()]));
     store.request_cancel(job, NOW).await.unwrap();
     assert_eq!((store.ended(UnixMs(i64::MAX), 9).await.unwrap().len(), store.forget(&[job]).await.unwrap()), (0, 0));
