@@ -127,6 +127,22 @@ impl Attempt {
         }
     }
 
+    /// The key under which result `index` of a provider's waits that came with the answer itself: of the task, not of this attempt at it.
+    /// It lies with what came with the job, and goes with it at the latest.
+    pub(in crate::execution) fn answer_key(&self, index: usize) -> String {
+        format!("inputs/{}-answer{}-{index}.bin", self.job, self.position)
+    }
+
+    /// Removes results that came with a provider's answer, once the task has ended.
+    pub async fn delete_answer(&self, storage: &ArtifactStorage) {
+        let Files::Remote { count, .. } = &self.files else { return };
+        for key in (0..*count as usize).map(|index| self.answer_key(index)) {
+            if let Err(error) = storage.delete(&key).await {
+                tracing::warn!(%key, %error, "Cannot delete {key}, which is not needed any more");
+            }
+        }
+    }
+
     /// Every key under which it may have stored something.
     fn keys(&self) -> Vec<String> {
         let files = match &self.files {

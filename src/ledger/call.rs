@@ -1,5 +1,7 @@
 //! A call, as the ledger has it.
 
+use std::fmt;
+
 use crate::domain::{AccountKeyId, CallId, JobId, Micros, ProjectId, ProviderId, TaskId, UnixMs, UserId};
 
 /// How far a call is.
@@ -88,6 +90,29 @@ pub struct CallEnding {
     pub failure: Option<(String, String)>,
 }
 
+/// What a provider answered to a call that it fulfilled at once. It may hold links that open for whoever has them, so it does not show
+/// itself.
+#[derive(Clone, PartialEq, Eq)]
+pub struct KeptAnswer(String);
+
+impl KeptAnswer {
+    /// An answer, as whoever keeps it writes it.
+    pub fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// Its text.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for KeptAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KeptAnswer({} bytes)", self.0.len())
+    }
+}
+
 /// A call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProviderCall {
@@ -97,6 +122,8 @@ pub struct ProviderCall {
     pub state: CallState,
     /// The provider's id of the task that it made.
     pub remote_id: Option<String>,
+    /// Where its results are, if they came with the answer.
+    pub answer: Option<KeptAnswer>,
     /// What it costs, once that is known.
     pub settled: Option<Micros>,
     /// The class of its failure, and one line.

@@ -8,6 +8,6 @@ mod call;
 mod store;
 mod sums;
 
-pub use call::{AbandonedFilter, CallEnding, CallFilter, CallState, NewCall, ProviderCall, TaskHold};
+pub use call::{AbandonedFilter, CallEnding, CallFilter, CallState, KeptAnswer, NewCall, ProviderCall, TaskHold};
 pub use store::{Ledger, LedgerError, PostgresLedger, SqliteLedger, open};
 pub use sums::{CostSum, SumBy, grouped};

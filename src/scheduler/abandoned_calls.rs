@@ -32,6 +32,9 @@ async fn wind_up_one(shared: &Shared, remote: &dyn RemoteExecution, call: &Aband
     let Some(wound_up) = remote.wind_up(call, work.as_ref()).await else { return Ok(false) };
     shared.parts.runner.store().charge_late(call.job, call.task, wound_up.cost_micros).await?;
     remote.settle(call, &wound_up).await;
+    if let Some(work) = work {
+        work.attempt.delete_answer(&shared.parts.storage).await;
+    }
     Ok(true)
 }
 

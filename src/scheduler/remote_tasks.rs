@@ -142,7 +142,9 @@ async fn run(shared: &Arc<Shared>, remote: &dyn RemoteExecution, task: &Arc<Runn
     if !matches!(conclusion, Conclusion::End(Outcome::Completed(_))) {
         attempt(task).delete_files(&shared.parts.storage).await;
     }
-    conclude(shared, task, conclusion, spent, begun.elapsed()).await;
+    if conclude(shared, task, conclusion, spent, begun.elapsed()).await {
+        attempt(task).delete_answer(&shared.parts.storage).await;
+    }
 }
 
 fn attempt(task: &RunningTask) -> Attempt {

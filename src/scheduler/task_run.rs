@@ -382,8 +382,14 @@ fn refund(shared: &Shared, task: &RunningTask, conclusion: &Conclusion, charged_
     }
 }
 
-/// Writes down how an attempt came out, however long the database needs.
-pub(super) async fn conclude(shared: &Arc<Shared>, task: &Arc<RunningTask>, conclusion: Conclusion, spent: Spent, ran: Duration) {
+/// Writes down how an attempt came out, however long the database needs. Whether the task has ended, and that is written.
+pub(super) async fn conclude(
+    shared: &Arc<Shared>,
+    task: &Arc<RunningTask>,
+    conclusion: Conclusion,
+    spent: Spent,
+    ran: Duration,
+) -> bool {
     let (runner, fence) = (&shared.parts.runner, &task.fence);
     let concluded = match &conclusion {
         Conclusion::End(outcome) => persist(shared, task, || runner.finish(task, outcome, spent)).await,
@@ -396,7 +402,8 @@ pub(super) async fn conclude(shared: &Arc<Shared>, task: &Arc<RunningTask>, conc
     match concluded {
         Ok(job) => {
             report_end(shared, task, &job, ran);
-            if matches!(conclusion, Conclusion::End(_)) || job.state.is_terminal() {
+            let is_over = matches!(conclusion, Conclusion::End(_)) || job.state.is_terminal();
+            if is_over {
                 shared.oom_retries.forget(fence.task);
                 shared.work_directories.remove_soon(fence.task);
                 // Whoever gave an attempt back may have died before it removed what that attempt had stored.
@@ -404,12 +411,17 @@ pub(super) async fn conclude(shared: &Arc<Shared>, task: &Arc<RunningTask>, conc
                     Attempt::new(&job, task.position, earlier).delete_files(&shared.parts.storage).await;
                 }
             }
+            is_over
         }
-        Err(StoreError::LeaseLost) => give_up_lost(shared, task).await,
+        Err(StoreError::LeaseLost) => {
+            give_up_lost(shared, task).await;
+            false
+        }
         Err(error) => {
             tracing::error!(job.id = %fence.job, error = &error as &dyn Error, "Cannot write down the end of job {}: {error}", fence.job);
             // It runs again when its lease has ended, and what it stored is removed.
             runner.give_up(task);
+            false
         }
     }
 }

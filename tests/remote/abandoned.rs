@@ -1,6 +1,6 @@
 //! Calls that nobody follows: their tasks have ended without them.
 
-use framewright::domain::ProviderKind;
+use framewright::domain::{JobKind, ProviderKind, RemoteRequest};
 use framewright::execution::remote::RemoteExecutor;
 use framewright::execution::{RemoteExecution, RemoteWork};
 use framewright::ledger::CallState;
@@ -160,4 +160,24 @@ async fn the_task_costs_what_all_of_its_calls_cost() {
     assert_eq!(wind_up(&executor, None).await, [Some(500_000)]);
     let states: Vec<CallState> = stage.calls().await.iter().map(|call| call.state).collect();
     assert_eq!(states, [CallState::Cancelled, CallState::Cancelled, CallState::Unknown]);
+}
+
+#[tokio::test]
+async fn a_picture_that_came_at_once_is_paid_for_and_not_fetched() {
+    let (stage, mock) = (Stage::new().await, Mock::start(ZhipuaiCloud::default()).await);
+    let zhipu = settings(&mock, ProviderKind::Zhipuai, &[("a", None)]);
+    let request = RemoteRequest { output: JobKind::Image, ..film_of(ProviderKind::Zhipuai, "cogview-4", None) };
+    let (work, gate) = (Stage::work(&request), Gate::closed());
+    mock.script("file", [Answer::GatedUsual(gate.clone())]);
+    {
+        let executor = stage.executor(&zhipu);
+        tokio::select! {
+            ending = executor.run(work.clone()) => panic!("it ended: {ending:?}"),
+            () = gate.reached() => {}
+        }
+    }
+    gate.open();
+    assert_eq!(wind_up(&stage.executor(&zhipu), Some(&work)).await, [Some(20_000)]);
+    assert_eq!(stage.only_call().await, (CallState::Cancelled, Some(20_000)));
+    assert_eq!(mock.recorded("file").len(), 1);
 }

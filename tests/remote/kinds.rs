@@ -20,7 +20,7 @@ fn declared(mock: &Mock) -> ProviderSettings {
 }
 
 /// The settings of a service that speaks OpenAI's dialect, with a model of pictures and one of films.
-fn openai(mock: &Mock) -> ProviderSettings {
+pub(crate) fn openai(mock: &Mock) -> ProviderSettings {
     let mut settings = settings(mock, ProviderKind::Openai, &[("a", None)]);
     let model = |name: &str, kinds: &[GenerationKind], response_format| OfferedName {
         id: name.parse().unwrap(),

@@ -1,11 +1,12 @@
 //! The server ends in the middle of a task, and another one takes it up: with a new executor on the same ledger.
 
-use framewright::domain::{ErrorCode, ProviderKind};
-use framewright::execution::{RemoteEnding, RemoteExecution};
+use framewright::domain::{ErrorCode, JobKind, ProviderKind, RemoteRequest};
+use framewright::execution::{RemoteEnding, RemoteExecution, RemoteWork, TaskHold};
 use framewright::ledger::CallState;
 use serde_json::json;
 
-use crate::providers::{AliyunCloud, Answer, Gate, Mock, ZhipuaiCloud};
+use crate::kinds::openai;
+use crate::providers::{AliyunCloud, Answer, Gate, Mock, OpenAiCloud, ZhipuaiCloud};
 use crate::stage::{Stage, again, completed, failed, film, film_of, settings};
 
 #[tokio::test]
@@ -138,4 +139,90 @@ async fn one_that_was_turned_away_is_sent_by_the_next_server() {
     assert_eq!(failed(stage.executor(&aliyun).run(refused.clone()).await).0, ErrorCode::ProviderRefused);
     let (code, message, cost) = failed(stage.executor(&aliyun).run(again(&refused)).await);
     assert_eq!((code, cost, mock.recorded("create").len()), (ErrorCode::ProviderRefused, 0, 3), "{message}");
+}
+
+/// A picture of CogView's, which is a link in the answer to the create.
+fn picture_at_zhipu() -> RemoteRequest {
+    RemoteRequest { output: JobKind::Image, ..film_of(ProviderKind::Zhipuai, "cogview-4", None) }
+}
+
+/// A picture in OpenAI's dialect, whose bytes are in the answer to the create.
+fn picture_at_openai() -> RemoteRequest {
+    let frame = Some("512x512".parse().unwrap());
+    RemoteRequest { output: JobKind::Image, frame, ..film_of(ProviderKind::Openai, "house-pictures", None) }
+}
+
+#[tokio::test]
+async fn a_link_that_came_with_the_create_is_opened_by_the_next_server() {
+    let (stage, mock) = (Stage::new().await, Mock::start(ZhipuaiCloud::default()).await);
+    let zhipu = settings(&mock, ProviderKind::Zhipuai, &[("a", None), ("b", None)]);
+    let (work, gate) = (Stage::work(&picture_at_zhipu()), Gate::closed());
+    mock.script("file", [Answer::GatedUsual(gate.clone())]);
+    {
+        let executor = stage.executor(&zhipu);
+        tokio::select! {
+            ending = executor.run(work.clone()) => panic!("it ended: {ending:?}"),
+            () = gate.reached() => {}
+        }
+    }
+    gate.open();
+    assert_eq!(stage.only_call().await, (CallState::Running, None));
+    let (result, cost) = completed(stage.executor(&zhipu).run(again(&work)).await);
+    assert_eq!((result.artifacts.len(), cost, mock.recorded("create").len()), (1, 20_000, 1));
+    assert_eq!(stage.only_call().await, (CallState::Finished, Some(20_000)));
+    assert_eq!(stage.executor(&zhipu).statuses()[0].in_flight, 0);
+}
+
+#[tokio::test]
+async fn a_link_that_is_lost_is_billed_and_the_picture_is_not_made_again() {
+    let (stage, mock) = (Stage::new().await, Mock::start(ZhipuaiCloud::default()).await);
+    let zhipu = settings(&mock, ProviderKind::Zhipuai, &[("a", None)]);
+    let (work, gate) = (Stage::work(&picture_at_zhipu()), Gate::closed());
+    mock.script("file", [Answer::GatedUsual(gate.clone())]);
+    {
+        let executor = stage.executor(&zhipu);
+        tokio::select! {
+            ending = executor.run(work.clone()) => panic!("it ended: {ending:?}"),
+            () = gate.reached() => {}
+        }
+    }
+    gate.open();
+    mock.always("file", Answer::Json(404, json!({})));
+    let (code, message, cost) = failed(stage.executor(&zhipu).run(again(&work)).await);
+    assert_eq!((code, cost, mock.recorded("create").len()), (ErrorCode::ProviderFailed, 20_000, 1), "{message}");
+    assert!(message.contains("link is not valid any more"), "{message}");
+    assert_eq!(stage.only_call().await, (CallState::Failed, Some(20_000)));
+}
+
+#[tokio::test]
+async fn bytes_that_came_with_the_create_outlive_the_server() {
+    let (stage, mock) = (Stage::new().await, Mock::start(OpenAiCloud).await);
+    let openai = openai(&mock);
+    let work = Stage::work(&picture_at_openai());
+    let (first, cost) = completed(stage.executor(&openai).run(work.clone()).await);
+    // The server ends before it has said so: what it stored of the attempt is removed.
+    work.attempt.delete_files(&stage.storage).await;
+    let second = again(&work);
+    let (result, same_cost) = completed(stage.executor(&openai).run(second.clone()).await);
+    assert_eq!((result.artifacts.len(), same_cost, mock.recorded("create").len()), (1, cost, 1));
+    assert_eq!(result.artifacts[0].sha256, first.artifacts[0].sha256);
+    assert_ne!(result.artifacts[0].key, first.artifacts[0].key);
+    assert_eq!(stage.only_call().await, (CallState::Finished, Some(cost)));
+    // Once the task has ended, they go.
+    second.attempt.delete_answer(&stage.storage).await;
+    assert_eq!(stage.files().len(), 2, "the picture and its thumbnail: {:?}", stage.files());
+    let (code, message, cost) = failed(stage.executor(&openai).run(again(&work)).await);
+    assert_eq!((code, cost), (ErrorCode::OutcomeUnknown, same_cost), "{message}");
+    assert_eq!(mock.recorded("create").len(), 1, "it is not made again");
+}
+
+#[tokio::test]
+async fn a_server_that_lost_the_task_sends_nothing() {
+    let (stage, mock) = (Stage::new().await, Mock::start(AliyunCloud).await);
+    let aliyun = settings(&mock, ProviderKind::Aliyun, &[("a", Some(1))]);
+    let hold = Some(TaskHold { attempt: 1, owner: "a server that was".to_owned() });
+    let executor = stage.executor(&aliyun);
+    assert_eq!(executor.run(RemoteWork { hold, ..Stage::work(&film()) }).await, RemoteEnding::Left);
+    assert_eq!((mock.recorded("create").len(), stage.calls().await.len()), (0, 0));
+    assert_eq!(executor.statuses()[0].in_flight, 0);
 }

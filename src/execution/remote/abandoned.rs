@@ -3,16 +3,18 @@
 
 use std::time::Duration;
 
+use super::answer;
 use super::delivery::cost;
 use super::executor::Inner;
 use super::failures::class_word;
 use super::follow::{Look, cancelled, look};
 use super::run::Run;
 use super::sending::CREATE_TIME;
+use super::station::AccountLease;
 use crate::domain::{Micros, UnixMs};
 use crate::execution::{AbandonedCall, RemoteWork, WoundUp};
 use crate::ledger::{AbandonedFilter, CallEnding, CallFilter, CallState, LedgerError, ProviderCall};
-use crate::providers::{FailureClass, Known, Polled, ProviderFailure, Underway};
+use crate::providers::{FailureClass, Finished, Known, Polled, ProviderFailure, Underway};
 
 /// Calls that are taken in one turn.
 const TAKEN_TOGETHER: u32 = 16;
@@ -75,9 +77,9 @@ pub(super) async fn settle(inner: &Inner, abandoned: &AbandonedCall, wound_up: &
 async fn ended(inner: &Inner, call: &ProviderCall, work: Option<&RemoteWork>) -> Option<CallEnding> {
     let unknown = |why: &str| Some(ending(call, CallState::Unknown, call.call.estimated, Some(&lost(why))));
     let Some(work) = work else { return unknown("nothing is left of the job that it was for") };
-    let (CallState::Running, Some(remote_id)) = (call.state, &call.remote_id) else {
+    if call.remote_id.is_none() && call.answer.is_none() {
         return unknown("the job ended before the provider's answer was kept");
-    };
+    }
     let station = inner.station(&call.call.provider);
     let Some((run, lease)) =
         station.and_then(|station| station.hold(&call.call.key).map(|lease| (Run::of(inner, work, station), lease)))
@@ -85,6 +87,7 @@ async fn ended(inner: &Inner, call: &ProviderCall, work: Option<&RemoteWork>) ->
         let is_old = call.call.created < before(inner.now(), STRANGE_AFTER);
         return if is_old { unknown("the key that it was made with is not configured any more") } else { None };
     };
+    let Some(remote_id) = &call.remote_id else { return made_at_once(&run, &lease, call).await };
     let following = lease.following(&call.call.model);
     let is_overdue = inner.now() >= Run::deadline(&call.call, following.deadline_seconds);
     let task = run.task(remote_id.clone());
@@ -113,6 +116,14 @@ async fn ended(inner: &Inner, call: &ProviderCall, work: Option<&RemoteWork>) ->
             Some(ending(call, CallState::Unknown, call.call.estimated, Some(&failure)))
         }
     }
+}
+
+/// How a call ends whose results came with the answer.
+async fn made_at_once(run: &Run<'_>, lease: &AccountLease, call: &ProviderCall) -> Option<CallEnding> {
+    let answer = call.answer.as_ref()?;
+    let finished = answer::read(&run.inner.parts.storage, answer, false).await;
+    let billed = |finished: Finished| cost(run, lease, &call.call, &finished, finished.results.len());
+    Some(ending(call, CallState::Cancelled, finished.map_or(call.call.estimated, billed), None))
 }
 
 fn lost(why: &str) -> ProviderFailure {

@@ -15,6 +15,7 @@
 
 mod abandoned;
 mod accounts;
+mod answer;
 pub mod breaker;
 mod callbacks;
 mod delivery;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::answer;
 use super::executor::Inner;
 use super::failures::{class_of_word, class_word, error_code, job_error};
 use super::follow::follow;
@@ -68,6 +69,10 @@ pub(super) async fn run(inner: &Inner, work: &RemoteWork) -> RemoteEnding {
     if !matches!(ending, RemoteEnding::Completed { .. }) {
         work.attempt.delete_files(&inner.parts.storage).await;
     }
+    // Of a completed task they stay until that is written down.
+    if matches!(ending, RemoteEnding::Failed { .. } | RemoteEnding::Cancelled { .. }) {
+        work.attempt.delete_answer(&inner.parts.storage).await;
+    }
     ending
 }
 
@@ -113,10 +118,7 @@ impl<'a> Run<'a> {
                 Some(lease) if lease.following(&call.call.model).knows_our_id => self.repeat(&lease, &call.call).await,
                 _ => self.lost(call, "the server ended before the provider answered").await,
             },
-            // What came with the answer went with the server.
-            (CallState::Running | CallState::Finished, None) => {
-                self.lost(call, "the server ended before the result was kept").await
-            }
+            (CallState::Running | CallState::Finished, None) => self.deliver_kept(call).await,
             (CallState::Cancelled, _) => RemoteEnding::Cancelled { cost_micros: call.cost().get() },
             (CallState::Unknown, _) => self.lost(call, "").await,
             (CallState::Failed, _) => {
@@ -129,6 +131,38 @@ impl<'a> Run<'a> {
                 let error = JobError { code: error_code(class), message };
                 RemoteEnding::Failed { error, cost_micros: call.cost().get() }
             }
+        }
+    }
+
+    /// Fetches what came with the answer to a create, which is not sent again.
+    async fn deliver_kept(&self, call: &ProviderCall) -> RemoteEnding {
+        let Some(answer) = &call.answer else {
+            return self.lost(call, "the server ended before the result was kept").await;
+        };
+        let Some(lease) = self.station.hold(&call.call.key) else {
+            return self.lost(call, "the key that the result was made with is not configured any more").await;
+        };
+        match answer::read(&self.inner.parts.storage, answer, true).await {
+            Ok(finished) => super::delivery::deliver(self, &lease, &call.call, None, finished).await,
+            Err(error) => self.lost(call, &error.to_string()).await,
+        }
+    }
+
+    /// Keeps what came with the answer to a create, before it is fetched. What cannot be kept is fetched all the same: only a restart would
+    /// not know of it.
+    async fn keep_answer(&self, call: &NewCall, finished: &Finished) {
+        let (parts, most) = (&self.inner.parts, self.work.request.count.max(1) as usize);
+        let job = self.work.job.id;
+        let warn = |error: &(dyn std::error::Error + 'static)| {
+            tracing::error!(job.id = %job, call = %call.id, error, "Job {job}: the provider's answer could not be kept: {error}");
+        };
+        match answer::keep(&parts.storage, &self.work.attempt, finished, most).await {
+            Ok(answer) => {
+                if let Err(error) = self.with_ledger(|| parts.ledger.answered(call.id, &answer, self.inner.now())).await {
+                    warn(&error);
+                }
+            }
+            Err(error) => warn(&error),
         }
     }
 
@@ -264,7 +298,10 @@ impl<'a> Run<'a> {
                 }
                 follow(self, lease, call, &task, state, false).await
             }
-            Sent::Finished(finished) => super::delivery::deliver(self, lease, call, None, finished).await,
+            Sent::Finished(finished) => {
+                self.keep_answer(call, &finished).await;
+                super::delivery::deliver(self, lease, call, None, finished).await
+            }
             Sent::Failed(failure) => self.failed_create(call, &failure).await,
         }
     }

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use rstest::rstest;
 
-use super::super::call::{CallEnding, CallFilter, CallState, NewCall, ProviderCall};
+use super::super::call::{CallEnding, CallFilter, CallState, KeptAnswer, NewCall, ProviderCall};
 use super::super::sums::{SumBy, grouped};
 use super::Ledger;
 use crate::database::tests::{Adapter, TestDatabase};
@@ -43,6 +43,7 @@ fn sending(call: &NewCall) -> ProviderCall {
         call: call.clone(),
         state: CallState::Sending,
         remote_id: None,
+        answer: None,
         settled: None,
         failure: None,
         updated: call.created,
@@ -86,10 +87,20 @@ async fn a_call_is_found_in_the_state_that_it_was_left_in(#[values(Adapter::Sqli
     assert!(!ledger.end(first.id, &ending(CallState::Finished, 9), UnixMs(40)).await.unwrap());
     assert!(!ledger.taken(first.id, "remote-2", UnixMs(40)).await.unwrap());
     assert_eq!(found().await, Some(ended));
+    assert!(!ledger.answered(first.id, &KeptAnswer::new("{}".to_owned()), UnixMs(40)).await.unwrap());
     // The last one counts, and only the provider's.
     let second = NewCall { id: CallId::generate(), ..first.clone() };
     assert!(ledger.begin(&second, None).await.unwrap());
     assert_eq!(found().await, Some(sending(&second)));
+    // One that was fulfilled at once.
+    let answer = KeptAnswer::new("{\"results\":[]}".to_owned());
+    assert!(ledger.answered(second.id, &answer, UnixMs(50)).await.unwrap());
+    let answered =
+        ProviderCall { state: CallState::Running, answer: Some(answer.clone()), updated: UnixMs(50), ..sending(&second) };
+    assert_eq!(found().await, Some(answered.clone()));
+    assert_eq!(format!("{answer:?}"), "KeptAnswer(14 bytes)");
+    assert!(ledger.end(second.id, &ending(CallState::Finished, 9), UnixMs(60)).await.unwrap());
+    assert_eq!(found().await.and_then(|call| call.answer), Some(answer), "whoever takes up the task finds it");
     assert_eq!(ledger.last_of_task(first.task, &"minimax".parse().unwrap()).await.unwrap(), None);
     assert!(!ledger.end(CallId::generate(), &ending(CallState::Finished, 1), UnixMs(1)).await.unwrap(), "there is no such call");
 }

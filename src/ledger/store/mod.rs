@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::call::{AbandonedFilter, CallEnding, CallFilter, NewCall, ProviderCall, TaskHold};
+use super::call::{AbandonedFilter, CallEnding, CallFilter, KeptAnswer, NewCall, ProviderCall, TaskHold};
 use super::sums::CostSum;
 use crate::database::Database;
 use crate::domain::{CallId, ProviderId, TaskId, UnixMs};
@@ -42,6 +42,8 @@ pub trait Ledger: Send + Sync + std::fmt::Debug {
     async fn begin(&self, call: &NewCall, hold: Option<&TaskHold>) -> Result<bool, LedgerError>;
     /// The provider has taken the call, and calls its task so. `false` where the call has ended meanwhile, or is not there.
     async fn taken(&self, id: CallId, remote_id: &str, now: UnixMs) -> Result<bool, LedgerError>;
+    /// The provider has fulfilled the call at once, and so it answered. `false` where the call has ended meanwhile, or is not there.
+    async fn answered(&self, id: CallId, answer: &KeptAnswer, now: UnixMs) -> Result<bool, LedgerError>;
     /// The call has ended. `false` where it had already: the first ending stays.
     async fn end(&self, id: CallId, ending: &CallEnding, now: UnixMs) -> Result<bool, LedgerError>;
     /// Takes calls that have not ended though their tasks have, at most `most`, the oldest of them: nobody else gets them before `until`.

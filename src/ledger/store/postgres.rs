@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use super::super::call::{AbandonedFilter, CallEnding, CallFilter, NewCall, ProviderCall, TaskHold};
+use super::super::call::{AbandonedFilter, CallEnding, CallFilter, KeptAnswer, NewCall, ProviderCall, TaskHold};
 use super::super::sums::CostSum;
 use super::rows::{CallRow, SumRow, parameters};
 use super::statements::{self, begin, call_columns, take_abandoned};
@@ -55,6 +55,11 @@ impl Ledger for PostgresLedger {
     async fn taken(&self, id: CallId, remote_id: &str, now: UnixMs) -> Result<bool, LedgerError> {
         let taken = sqlx::query(statements::TAKEN).bind(id.to_string()).bind(remote_id).bind(now.0).execute(self.database.pool());
         Ok(in_time(taken).await?.rows_affected() == 1)
+    }
+
+    async fn answered(&self, id: CallId, answer: &KeptAnswer, now: UnixMs) -> Result<bool, LedgerError> {
+        let answered = sqlx::query(statements::ANSWERED).bind(id.to_string()).bind(answer.expose()).bind(now.0);
+        Ok(in_time(answered.execute(self.database.pool())).await?.rows_affected() == 1)
     }
 
     async fn end(&self, id: CallId, ending: &CallEnding, now: UnixMs) -> Result<bool, LedgerError> {

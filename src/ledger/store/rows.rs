@@ -1,6 +1,6 @@
 //! Rows as both databases give them.
 
-use super::super::call::{CallFilter, CallState, NewCall, ProviderCall};
+use super::super::call::{CallFilter, CallState, KeptAnswer, NewCall, ProviderCall};
 use super::super::sums::CostSum;
 use super::LedgerError;
 use crate::database::WriteError;
@@ -31,6 +31,7 @@ pub(super) struct CallRow {
     key_id: String,
     our_id: String,
     remote_id: Option<String>,
+    answer: Option<String>,
     state: String,
     estimated_micros: i64,
     settled_micros: Option<i64>,
@@ -65,6 +66,7 @@ impl CallRow {
             call,
             state,
             remote_id: self.remote_id,
+            answer: self.answer.map(KeptAnswer::new),
             settled: self.settled_micros.map(Micros::new),
             failure,
             updated: UnixMs(self.updated_ms),

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use super::super::call::{AbandonedFilter, CallEnding, CallFilter, NewCall, ProviderCall, TaskHold};
+use super::super::call::{AbandonedFilter, CallEnding, CallFilter, KeptAnswer, NewCall, ProviderCall, TaskHold};
 use super::super::sums::CostSum;
 use super::rows::{CallRow, SumRow, parameters};
 use super::statements::{self, begin, call_columns, take_abandoned};
@@ -64,6 +64,16 @@ impl Ledger for SqliteLedger {
             .write(async move |connection| {
                 let taken = sqlx::query(statements::TAKEN).bind(id.to_string()).bind(remote_id).bind(now.0).execute(connection);
                 Ok(taken.await?.rows_affected() == 1)
+            })
+            .await
+    }
+
+    async fn answered(&self, id: CallId, answer: &KeptAnswer, now: UnixMs) -> Result<bool, LedgerError> {
+        let answer = answer.clone();
+        self.database
+            .write(async move |connection| {
+                let answered = sqlx::query(statements::ANSWERED).bind(id.to_string()).bind(answer.expose()).bind(now.0);
+                Ok(answered.execute(connection).await?.rows_affected() == 1)
             })
             .await
     }

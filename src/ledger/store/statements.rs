@@ -3,7 +3,7 @@
 /// The columns of a [`super::rows::CallRow`].
 macro_rules! call_columns {
     () => {
-        "id, task_id, job_id, user_id, project_id, provider_id, model, key_id, our_id, remote_id, state, estimated_micros, \
+        "id, task_id, job_id, user_id, project_id, provider_id, model, key_id, our_id, remote_id, answer, state, estimated_micros, \
          settled_micros, failure_class, failure_message, created_ms, updated_ms, ended_ms"
     };
 }
@@ -38,6 +38,9 @@ pub(super) const IS_THERE: &str = "SELECT EXISTS (SELECT 1 FROM provider_calls W
 
 pub(super) const TAKEN: &str =
     "UPDATE provider_calls SET state = 'running', remote_id = $2, updated_ms = $3 WHERE id = $1 AND ended_ms IS NULL";
+
+pub(super) const ANSWERED: &str =
+    "UPDATE provider_calls SET state = 'running', answer = $2, updated_ms = $3 WHERE id = $1 AND ended_ms IS NULL";
 
 pub(super) const END: &str = "UPDATE provider_calls \
     SET state = $2, settled_micros = $3, failure_class = $4, failure_message = $5, updated_ms = $6, ended_ms = $6 \
