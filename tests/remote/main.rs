@@ -6,6 +6,8 @@ mod abandoned;
 #[cfg(test)]
 mod cancellation;
 #[cfg(test)]
+mod clouds;
+#[cfg(test)]
 mod downloads;
 #[cfg(test)]
 mod failures;
@@ -26,6 +28,8 @@ mod kinds;
 mod providers;
 #[cfg(test)]
 mod restarts;
+#[cfg(test)]
+mod signed_calls;
 #[cfg(test)]
 mod signed_kinds;
 #[cfg(test)]
