@@ -140,6 +140,11 @@ pub struct PlannedTask {
 /// Units of progress of a provider's task: percent.
 const REMOTE_STEPS: u32 = 100;
 impl PlannedTask {
+    /// Whether another target of the request can be tried where this task's fails.
+    pub fn has_next_target(&self, request: &JobRequest) -> bool {
+        (self.stage as usize + 1) < request.targets().len()
+    }
+
     /// How it waits: in whose lane, with whom it can share evaluations, with how many rows, and whether it shares its place with nobody. A
     /// task without a device has a size of nothing; a provider's stands under the provider's name.
     pub fn waits(&self, request: &JobRequest) -> (Lane, BatchKey, u32, bool) {

@@ -91,6 +91,8 @@ pub struct ProviderEntry {
     pub prices: Vec<Price>,
     /// How long a task may take, seconds; absent: as the kind says.
     pub deadline_seconds: Option<u32>,
+    /// How long a task may wait for its turn, seconds; absent: as long as a task may take.
+    pub start_within_seconds: Option<u32>,
     /// How often its tasks are looked after.
     pub poll: PollSettings,
     /// Whether it bills tasks that fail.
@@ -111,6 +113,7 @@ impl ProviderEntry {
             models: Vec::new(),
             prices: Vec::new(),
             deadline_seconds: None,
+            start_within_seconds: None,
             poll: PollSettings::default(),
             bills_failures: false,
         }

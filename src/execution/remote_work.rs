@@ -8,7 +8,7 @@ use tokio::sync::futures::Notified;
 use tokio_util::sync::CancellationToken;
 
 use super::results::Attempt;
-use crate::domain::{Job, JobError, JobId, JobResult, ProviderId, RemoteRequest, TaskId};
+use crate::domain::{Job, JobError, JobId, JobResult, ProviderId, RemoteRequest, TaskId, UnixMs};
 use crate::ledger::{CallEnding, ProviderCall};
 
 pub use crate::ledger::TaskHold;
@@ -28,6 +28,8 @@ pub struct RemoteWork {
     pub hold: Option<TaskHold>,
     /// Another target of its job's route waits for it to fail: nothing that has failed is waited for.
     pub has_next_target: bool,
+    /// When it began to wait for its turn.
+    pub waiting_since: UnixMs,
     /// Somebody wants it to stop: at the provider too, as far as that can be.
     pub stop: CancellationToken,
     /// This server ends, or has lost the task: nothing is cancelled at the provider, and the next attempt goes on.
@@ -40,6 +42,19 @@ impl fmt::Debug for RemoteWork {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RemoteWork").field("task", &self.task).field("job", &self.job.id).finish_non_exhaustive()
     }
+}
+
+/// A provider's task that waits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WaitingWork {
+    /// Whose.
+    pub provider: ProviderId,
+    /// Since when it waits.
+    pub since: UnixMs,
+    /// Another target of its job's route waits for it to fail.
+    pub has_next_target: bool,
+    /// Its provider may work for it already: whatever place it takes was its own before.
+    pub has_open_call: bool,
 }
 
 /// How a provider's task ended.
@@ -91,10 +106,11 @@ pub struct WoundUp {
 /// Whoever speaks with providers.
 #[async_trait]
 pub trait RemoteExecution: Send + Sync + fmt::Debug {
-    /// Whether one more task of a provider can begin now. A provider that is not there has room: its tasks fail at once.
-    fn has_room(&self, provider: &ProviderId) -> bool;
+    /// Whether a waiting task is to begin now: there is room for it, or it has waited long enough to fail or to be passed on, or its provider
+    /// works for it already.
+    fn admits(&self, task: &WaitingWork) -> bool;
 
-    /// Completes when [`Self::has_room`] may say something else than when this was called.
+    /// Completes when [`Self::admits`] may say something else than when this was called.
     fn room_changed(&self) -> Notified<'_>;
 
     /// Has a provider fulfil a task, to its end.

@@ -17,7 +17,7 @@ use super::progress::JobProgress;
 use super::service::{LiveJob, Shared};
 use super::store::{Claim, Ended, Ending, Fence, JobStore, Outcome, QueuedTask, Release, StoreError};
 use super::submission::waiting_task;
-use crate::domain::plan::{PlannedTask, plan, total_steps};
+use crate::domain::plan::{Lane, PlannedTask, plan, total_steps};
 use crate::domain::{
     Clock, Job, JobEventKind, JobId, JobObserver, JobRequest, JobResult, JobState, PreviewDemand, Progress, Spent, TaskId,
     TaskStep, UnixMs,
@@ -103,7 +103,7 @@ impl RunningTask {
 
     /// Whether another target can be tried where this one fails.
     pub fn has_next_target(&self) -> bool {
-        (self.planned.stage as usize + 1) < self.job.request.targets().len()
+        self.planned.has_next_target(&self.job.request)
     }
 }
 
@@ -349,7 +349,8 @@ impl JobRunner {
             // What is to run alone by plan always is.
             let alone = release.alone || waiting.alone;
             let waiting = QueuedTask { run_after: release.run_after, alone, ..waiting };
-            self.shared.feed.push(QueueChange::Arrived(waiting));
+            let waiting = self.with_open_calls(vec![waiting]).await;
+            self.shared.feed.extend(waiting.into_iter().map(QueueChange::Arrived));
         }
         released
     }
@@ -412,13 +413,28 @@ impl JobRunner {
             self.shared.events.publish(job.id, JobEventKind::State { state: job.state, error: job.error.clone() });
         }
         let waiting = cut_off.iter().filter(|claim| !claim.job.state.is_terminal());
-        self.shared.feed.extend(waiting.filter_map(|claim| {
+        let waiting = waiting.filter_map(|claim| {
             let tasks = plan(&claim.job.request);
             let planned = tasks.get(claim.position as usize)?;
             let task = waiting_task(claim.fence.task, claim.position, planned, &claim.job);
-            Some(QueueChange::Arrived(QueuedTask { alone: claim.alone || task.alone, queued: now, ..task }))
-        }));
+            Some(QueuedTask { alone: claim.alone || task.alone, queued: now, ..task })
+        });
+        let waiting = self.with_open_calls(waiting.collect()).await;
+        self.shared.feed.extend(waiting.into_iter().map(QueueChange::Arrived));
         Ok(cut_off)
+    }
+
+    /// Tasks that have been claimed before, with what the ledger says of them. Where it cannot be asked, they wait as those that were not.
+    async fn with_open_calls(&self, mut tasks: Vec<QueuedTask>) -> Vec<QueuedTask> {
+        let jobs: Vec<JobId> = tasks.iter().filter(|task| task.lane == Lane::Remote).map(|task| task.job).collect();
+        if jobs.is_empty() {
+            return tasks;
+        }
+        match self.shared.store.open_calls(&jobs).await {
+            Ok(open) => tasks.iter_mut().for_each(|task| task.has_open_call = open.contains(&task.task)),
+            Err(error) => tracing::warn!(error = &error as &dyn Error, "Cannot tell which tasks providers work for: {error}"),
+        }
+        tasks
     }
 
     /// Tells the watchers of jobs that run on other servers what became of them.

@@ -277,6 +277,8 @@ pub(super) fn waiting_task(task: TaskId, position: u32, planned: &PlannedTask, j
         queued: job.updated,
         run_after: None,
         alone,
+        has_next_target: planned.has_next_target(&job.request),
+        has_open_call: false,
     }
 }
 

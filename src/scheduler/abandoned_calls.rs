@@ -58,6 +58,7 @@ async fn work_of(shared: &Shared, call: &AbandonedCall) -> Result<Option<RemoteW
         job,
         request,
         has_next_target: false,
+        waiting_since: shared.clock().now(),
         stop,
         leave: CancellationToken::new(),
         progress: Arc::new(|_| {}),

@@ -36,12 +36,12 @@ impl LaneQueue {
         self.tasks.values().map(|task| (task.task, task.queued))
     }
 
-    /// The task that runs next: of those that are due and that there is room for, the one of the highest rank, which grows with age and
-    /// priority.
+    /// The task that runs next: of those that are due and that there is room for, one that a provider works for already, else the one of the
+    /// highest rank, which grows with age and priority.
     pub(super) fn first(&self, now: UnixMs, has_room: impl Fn(&QueuedTask) -> bool) -> Option<&QueuedTask> {
         let due = self.tasks.values().filter(|task| ageing::is_due(task.run_after, now));
         let admitted = due.filter(|task| has_room(task));
-        admitted.min_by_key(|task| (ageing::rank(task.created, task.priority), task.task))
+        admitted.min_by_key(|task| (!task.has_open_call, ageing::rank(task.created, task.priority), task.task))
     }
 
     /// When a task that still pauses may start.
@@ -72,6 +72,8 @@ mod tests {
             queued: UnixMs(created),
             run_after: run_after.map(UnixMs),
             alone: false,
+            has_next_target: false,
+            has_open_call: false,
         }
     }
 
@@ -79,7 +81,8 @@ mod tests {
     fn the_oldest_and_most_important_goes_first_once_it_is_due() {
         let mut queue = LaneQueue::default();
         let (old, new, urgent, pausing) = (task(0, 0, None), task(1000, 0, None), task(2000, 50, None), task(0, 100, Some(9000)));
-        for task in [&new, &old, &urgent, &pausing] {
+        let begun = QueuedTask { has_open_call: true, ..task(2500, -50, None) };
+        for task in [&new, &old, &urgent, &pausing, &begun] {
             queue.insert(task.clone());
         }
         let now = UnixMs(3000);
@@ -89,7 +92,7 @@ mod tests {
             order.push(first);
             queue.remove(first);
         }
-        assert_eq!(order, [urgent.task, old.task, new.task]);
+        assert_eq!(order, [begun.task, urgent.task, old.task, new.task]);
         assert_eq!(queue.first(UnixMs(9000), |_| true).map(|task| task.task), Some(pausing.task));
     }
 

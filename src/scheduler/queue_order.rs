@@ -105,6 +105,8 @@ mod tests {
             queued: UnixMs(i64::from(number)),
             run_after: None,
             alone: false,
+            has_next_target: false,
+            has_open_call: false,
         }
     }
 

@@ -417,6 +417,8 @@ impl QueueView {
             queued: waiting.queued,
             run_after: waiting.run_after(),
             alone: lane.alone,
+            has_next_target: false,
+            has_open_call: false,
         })
     }
 

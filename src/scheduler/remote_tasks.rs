@@ -14,10 +14,10 @@ use tokio_util::sync::CancellationToken;
 use super::dispatcher::Shared;
 use super::task_run::{Conclusion, blame, conclude};
 use crate::domain::{
-    ErrorCode, JobError, JobKind, JobResult, Progress, ProjectId, ProviderId, RemoteRequest, Spent, TaskId, UserId,
+    ErrorCode, JobError, JobId, JobKind, JobResult, Progress, ProjectId, RemoteRequest, Spent, TaskId, UnixMs, UserId,
 };
 use crate::execution::results::Attempt;
-use crate::execution::{RemoteEnding, RemoteExecution, RemoteWork, TaskHold};
+use crate::execution::{RemoteEnding, RemoteExecution, RemoteWork, TaskHold, WaitingWork};
 use crate::jobs::RunningTask;
 use crate::jobs::store::{Outcome, QueuedTask, Release, StoreError};
 
@@ -58,8 +58,11 @@ impl Running {
         let shares = &shared.parts.shares;
         let below = |cap: Option<u32>, count: Option<&u32>| cap.is_none_or(|cap| count.copied().unwrap_or(0) < cap);
         let of_project = task.project.as_ref();
-        self.all < MOST_TOGETHER
-            && below(shares.user_concurrency(&task.user), self.of_users.get(&task.user))
+        if self.all >= MOST_TOGETHER || task.has_open_call {
+            // One that its provider works for runs already, whatever its tenants may have now.
+            return self.all < MOST_TOGETHER;
+        }
+        below(shares.user_concurrency(&task.user), self.of_users.get(&task.user))
             && of_project.is_none_or(|project| below(shares.project_concurrency(project), self.of_projects.get(project)))
     }
 }
@@ -74,12 +77,12 @@ pub(super) async fn run_until_stopped(shared: Arc<Shared>, remote: Arc<dyn Remot
         let mut room = std::pin::pin!(remote.room_changed());
         room.as_mut().enable();
         match claim_first(&shared, &*remote, &running).await {
-            Ok(Some(task)) => {
+            Ok(Some((task, since))) => {
                 running.lock().change(&task, true);
                 let (shared, remote, running) = (shared.clone(), remote.clone(), running.clone());
                 shared.clone().tasks.spawn(async move {
                     let task = Arc::new(task);
-                    run(&shared, &*remote, &task).await;
+                    run(&shared, &*remote, &task, since).await;
                     running.lock().change(&task, false);
                     // Another one may have waited for it.
                     shared.remote_work.notify_one();
@@ -116,25 +119,35 @@ async fn claim_first(
     shared: &Shared,
     remote: &dyn RemoteExecution,
     running: &Mutex<Running>,
-) -> Result<Option<RunningTask>, StoreError> {
-    let first: Option<(TaskId, _)> = {
+) -> Result<Option<(RunningTask, UnixMs)>, StoreError> {
+    let first: Option<(TaskId, JobId, UnixMs)> = {
         let (waiting, running) = (shared.waiting.lock(), running.lock());
         let has_room = |task: &QueuedTask| {
-            let provider: Option<ProviderId> = task.batch.model.as_str().parse().ok();
-            provider.is_none_or(|provider| remote.has_room(&provider)) && running.admits(task, shared)
+            let work = waiting_work(task);
+            work.is_none_or(|work| remote.admits(&work)) && running.admits(task, shared)
         };
-        waiting.remote.first(shared.clock().now(), has_room).map(|task| (task.task, task.job))
+        waiting.remote.first(shared.clock().now(), has_room).map(|task| (task.task, task.job, task.queued))
     };
-    let Some(first) = first else { return Ok(None) };
-    let claimed = shared.parts.runner.claim(&[first], shared.parts.options.lease).await?;
-    shared.waiting.lock().remote.remove(first.0);
-    Ok(claimed.into_iter().next())
+    let Some((task, job, since)) = first else { return Ok(None) };
+    let claimed = shared.parts.runner.claim(&[(task, job)], shared.parts.options.lease).await?;
+    shared.waiting.lock().remote.remove(task);
+    Ok(claimed.into_iter().next().map(|claimed| (claimed, since)))
 }
 
-/// Follows a claimed task and writes down how it ended. A panic on the way counts as the task's failure.
-async fn run(shared: &Arc<Shared>, remote: &dyn RemoteExecution, task: &Arc<RunningTask>) {
+/// A waiting task as whoever speaks with its provider knows it; nothing where the provider has no name, so that it fails at once.
+fn waiting_work(task: &QueuedTask) -> Option<WaitingWork> {
+    Some(WaitingWork {
+        provider: task.batch.model.as_str().parse().ok()?,
+        since: task.queued,
+        has_next_target: task.has_next_target,
+        has_open_call: task.has_open_call,
+    })
+}
+
+/// Follows a claimed task, which has waited since then, and writes down how it ended. A panic on the way counts as the task's failure.
+async fn run(shared: &Arc<Shared>, remote: &dyn RemoteExecution, task: &Arc<RunningTask>, since: UnixMs) {
     let begun = Instant::now();
-    let followed = AssertUnwindSafe(follow(shared, remote, task)).catch_unwind().await;
+    let followed = AssertUnwindSafe(follow(shared, remote, task, since)).catch_unwind().await;
     let (conclusion, spent) = followed.unwrap_or_else(|_| {
         tracing::error!(job.id = %task.job.id, "Following job {} panicked", task.job.id);
         (blame(task, "the server's own code panicked", 0, shared.clock().now()), Spent::default())
@@ -151,7 +164,12 @@ fn attempt(task: &RunningTask) -> Attempt {
     Attempt::new(&task.job, task.position, task.fence.attempt)
 }
 
-async fn follow(shared: &Arc<Shared>, remote: &dyn RemoteExecution, task: &Arc<RunningTask>) -> (Conclusion, Spent) {
+async fn follow(
+    shared: &Arc<Shared>,
+    remote: &dyn RemoteExecution,
+    task: &Arc<RunningTask>,
+    since: UnixMs,
+) -> (Conclusion, Spent) {
     let Some(request) = task.request().remote().cloned() else {
         let error = JobError { code: ErrorCode::Internal, message: "the task has nothing that a provider can make".to_owned() };
         return (Conclusion::End(Outcome::Failed(error)), Spent::default());
@@ -172,6 +190,7 @@ async fn follow(shared: &Arc<Shared>, remote: &dyn RemoteExecution, task: &Arc<R
         attempt: attempt(task),
         hold: Some(TaskHold { attempt: task.fence.attempt, owner: task.fence.owner.clone() }),
         has_next_target: task.has_next_target(),
+        waiting_since: since,
         stop: task.stop.clone(),
         leave: leave.clone(),
         progress: Arc::new(progress),

@@ -70,6 +70,8 @@ fn task(number: u32, model: &str) -> QueuedTask {
         queued: UnixMs(i64::from(number)),
         run_after: None,
         alone: false,
+        has_next_target: false,
+        has_open_call: false,
     }
 }
 

@@ -87,6 +87,8 @@ mod tests {
             queued: UnixMs(5),
             run_after: None,
             alone: false,
+            has_next_target: false,
+            has_open_call: false,
         }
     }
 

@@ -36,3 +36,5 @@ mod signed_kinds;
 mod stage;
 #[cfg(test)]
 mod success;
+#[cfg(test)]
+mod waiting;

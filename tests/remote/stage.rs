@@ -101,6 +101,7 @@ impl Stage {
             hold: None,
             job,
             has_next_target: false,
+            waiting_since: NOW,
             stop: CancellationToken::new(),
             leave: CancellationToken::new(),
             progress: Arc::new(|_| {}),

@@ -288,6 +288,8 @@ impl World {
             queued: UnixMs(now_ms),
             run_after: None,
             alone: false,
+            has_next_target: false,
+            has_open_call: false,
         });
     }
 

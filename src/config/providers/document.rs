@@ -46,6 +46,7 @@ pub(super) struct ProviderSection {
     pub(super) models: Vec<ModelSection>,
     pub(super) prices: Vec<PriceSection>,
     pub(super) deadline_seconds: Option<Whole<10, 86_400>>,
+    pub(super) start_within_seconds: Option<Whole<10, 86_400>>,
     pub(super) poll: PollSection,
     pub(super) bills_failures: bool,
 }

@@ -185,6 +185,7 @@ fn entry(id: &ProviderId, section: ProviderSection, variables: &Variables, direc
         None => address_of_environment(kind, variables)?,
     };
     entry.deadline_seconds = section.deadline_seconds.map(|seconds| seconds.0 as u32);
+    entry.start_within_seconds = section.start_within_seconds.map(|seconds| seconds.0 as u32);
     entry.poll = PollSettings {
         first_pause_ms: section.poll.first_seconds.map(|pause| pause.0),
         most_pause_ms: section.poll.most_seconds.map(|pause| pause.0),

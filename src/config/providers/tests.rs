@@ -56,6 +56,7 @@ providers:
       - { model: wan2.2-t2v-plus, tier: 1080p, per_second: 0.70 }
       - { per_request: 0.000001, per_picture: 2 }
     deadline_seconds: 900
+    start_within_seconds: 300
     poll: { first_seconds: 0.5, most_seconds: 8 }
     bills_failures: true
 ";
@@ -72,7 +73,7 @@ providers:
     assert_eq!(wan.prices[0].tier, Some(Tier::P1080));
     assert_eq!((wan.prices[0].per_second, wan.prices[0].per_picture), (Micros::new(700_000), Micros::ZERO));
     assert_eq!((wan.prices[1].per_request, wan.prices[1].per_picture), (Micros::new(1), Micros::new(2_000_000)));
-    assert_eq!(wan.deadline_seconds, Some(900));
+    assert_eq!((wan.deadline_seconds, wan.start_within_seconds), (Some(900), Some(300)));
     assert_eq!(wan.poll, PollSettings { first_pause_ms: Some(500), most_pause_ms: Some(8000) });
     let shown = format!("{settings:?}");
     assert!(!shown.contains("sk-first") && !shown.contains("sk-second"), "{shown}");
@@ -107,6 +108,7 @@ fn mistakes_are_named_with_their_place_and_without_secrets() {
         ("providers: { aliyun: { prices: [{ tier: 9000P, per_second: 1 }] } }", "must be one of 480P"),
         ("providers: { aliyun: { base_url: 'https://u:sk-secret@host' } }", "base_url: must be the address of an API"),
         ("providers: { aliyun: { deadline_seconds: 1 } }", "must be a whole number of 10 to 86400"),
+        ("providers: { aliyun: { start_within_seconds: 1 } }", "must be a whole number of 10 to 86400"),
         ("providers: { aliyun: { poll: { first_seconds: 0 } } }", "must be above 0"),
         ("currency: dollars", "must be a currency's code"),
     ] {

@@ -20,7 +20,7 @@ use super::station::{Station, StationSettings};
 use crate::domain::{
     AccountKeyId, Clock, JobObserver, ProviderEntry, ProviderId, ProviderKind, ProviderSettings, RemoteRequest, UnixMs,
 };
-use crate::execution::{AbandonedCall, RemoteEnding, RemoteExecution, RemoteWork, WoundUp};
+use crate::execution::{AbandonedCall, RemoteEnding, RemoteExecution, RemoteWork, WaitingWork, WoundUp};
 use crate::ledger::Ledger;
 use crate::net::egress::Egress;
 use crate::net::exchange::Exchange;
@@ -175,6 +175,11 @@ impl RemoteExecutor {
         self.inner.station(provider).map_or(Room::Never, |station| station.room(self.inner.now()))
     }
 
+    /// Whether another task of this provider can begin now, or none ever can.
+    pub fn has_room(&self, provider: &ProviderId) -> bool {
+        matches!(self.room(provider), Room::Now | Room::Never)
+    }
+
     /// The models that enabled providers offer.
     pub fn describe(&self) -> Vec<OfferedModel> {
         let stations: Vec<Arc<Station>> = self.inner.stations.read().values().cloned().collect();
@@ -252,9 +257,16 @@ impl RemoteExecutor {
 
 #[async_trait]
 impl RemoteExecution for RemoteExecutor {
-    /// There is room, or there never will be, so that the task fails and may be passed on.
-    fn has_room(&self, provider: &ProviderId) -> bool {
-        matches!(self.room(provider), Room::Now | Room::Never)
+    /// Where there never will be room, the task fails, and may be passed on.
+    fn admits(&self, task: &WaitingWork) -> bool {
+        let Some(station) = self.inner.station(&task.provider) else { return true };
+        let now = self.inner.now();
+        match station.room(now) {
+            Room::Now | Room::Never => true,
+            Room::Later(until) => {
+                task.has_open_call || !station.patience(task.since, task.has_next_target).waits(now, until)
+            }
+        }
     }
 
     /// Rests of keys end silently: ask again at the time that [`RemoteExecutor::room`] names.

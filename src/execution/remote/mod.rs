@@ -28,6 +28,7 @@ pub mod keys;
 pub mod latency;
 mod manifest;
 pub mod offer;
+pub mod patience;
 pub mod price;
 mod probe;
 mod run;

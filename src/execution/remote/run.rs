@@ -11,6 +11,7 @@ use super::failures::{class_of_word, class_word, error_code, job_error};
 use super::follow::follow;
 use super::generation::{self, Checked, PictureError};
 use super::offer;
+use super::patience::{Patience, is_short};
 use super::sending::{Purpose, send};
 use super::station::{AccountLease, Admission, Station, Trial};
 use crate::domain::{AccountKeyId, CallId, ErrorCode, JobError, Micros, RemotePicture, UnixMs};
@@ -27,8 +28,6 @@ const MOST_CREATES: u32 = 8;
 const MOST_REPETITIONS: u32 = 2;
 /// The pause before a create is sent again, milliseconds; it doubles.
 const CREATE_PAUSE_MS: u64 = 250;
-/// How long a rest or a pause is waited for, milliseconds. What takes longer is another target's chance.
-const PATIENCE_MS: i64 = 120_000;
 /// How long nothing is looked at while something is waited for.
 const LONGEST_WAIT: Duration = Duration::from_millis(500);
 /// How often the ledger is asked before the task is given back.
@@ -194,6 +193,8 @@ impl<'a> Run<'a> {
     async fn make(&self) -> RemoteEnding {
         let (mut tried, mut last): (Vec<AccountKeyId>, Option<ProviderFailure>) = (Vec::new(), None);
         let (mut creates, mut same_key_tries) = (0, 0);
+        let patience = self.station.patience(self.work.waiting_since, self.work.has_next_target);
+        let begun = Patience { since: self.inner.now(), ..patience };
         loop {
             if self.work.stop.is_cancelled() {
                 return RemoteEnding::Cancelled { cost_micros: 0 };
@@ -206,12 +207,16 @@ impl<'a> Run<'a> {
             let (lease, trial) = match self.station.admit(now, &tried) {
                 Admission::Yes(lease, trial) if creates < MOST_CREATES => (lease, trial),
                 Admission::Later(until)
-                    if !(self.work.has_next_target && last.is_some())
-                        && until.is_none_or(|until| until.0 - now.0 <= PATIENCE_MS) =>
+                    if match &last {
+                        None => patience.waits(now, until),
+                        // What has failed is another target's chance, and a long rest is not waited for.
+                        Some(_) => !begun.has_next_target && is_short(now, until) && begun.waits(now, until),
+                    } =>
                 {
                     self.pause(changed, until.map(|until| until.0 - now.0)).await;
                     continue;
                 }
+                Admission::Later(_) if last.is_none() => return self.waited_in_vain(patience, now),
                 Admission::Yes(..) | Admission::Later(_) | Admission::Never => return self.given_up(last.as_ref()),
             };
             let request = match self.request(&lease).await {
@@ -409,6 +414,15 @@ impl<'a> Run<'a> {
             self.end(call, CallState::Failed, Micros::ZERO, Some(&failure)).await;
         }
         RemoteEnding::Failed { error: JobError { code, message }, cost_micros: 0 }
+    }
+
+    /// The end of a task that no key was free for.
+    fn waited_in_vain(&self, patience: Patience, now: UnixMs) -> RemoteEnding {
+        if patience.is_over(now) {
+            let seconds = patience.most_ms / 1000;
+            return unavailable(self.work, &format!("no key of this server was free within {seconds} s (start_within_seconds)"));
+        }
+        unavailable(self.work, "every key of this server is busy or rests")
     }
 
     /// The end of a task that no key could send.

@@ -10,9 +10,13 @@ use super::accounts::{self, ProviderSetupError, ReadDeclaration};
 use super::breaker::{Breaker, BreakerState};
 use super::keys::{KeyFacts, KeyRing, KeyState, Room};
 use super::latency::Latencies;
+use super::patience::Patience;
 use crate::domain::{AccountKey, AccountKeyId, ProviderEntry, ProviderId, Sha256Digest, UnixMs};
 use crate::providers::capabilities::Following;
 use crate::providers::{FailureClass, Provider, ProviderFailure};
+
+/// How long a task waits for a provider of which nothing is known, seconds.
+const USUAL_START_WITHIN_SECONDS: u32 = 3600;
 
 /// An account that can be spoken with.
 pub(super) struct OpenAccount {
@@ -28,6 +32,8 @@ pub(super) struct StationSettings {
     pub(super) entry: ProviderEntry,
     /// The accounts, one a key.
     pub(super) accounts: Vec<Arc<OpenAccount>>,
+    /// How long a task may wait for its turn, milliseconds.
+    start_within_ms: i64,
 }
 
 impl StationSettings {
@@ -37,7 +43,17 @@ impl StationSettings {
         let opened = opened.map_err(|source| ProviderSetupError { provider: id.clone(), source })?;
         let account = |(key, provider): (&AccountKey, _)| Arc::new(OpenAccount { key: key.id.clone(), provider });
         let accounts = entry.keys.iter().zip(opened).map(account).collect();
-        Ok(Self { entry, accounts })
+        let mut settings = Self { entry, accounts, start_within_ms: 0 };
+        settings.start_within_ms = i64::from(settings.start_within_seconds()) * 1000;
+        Ok(settings)
+    }
+
+    /// As long as the settings say, else as long as a task may take there.
+    fn start_within_seconds(&self) -> u32 {
+        let longest = self.provider().and_then(|provider| {
+            provider.models().iter().map(|model| self.following(provider, model.name).deadline_seconds).max()
+        });
+        self.entry.start_within_seconds.or(longest).unwrap_or(USUAL_START_WITHIN_SECONDS)
     }
 
     /// The wire, to ask it what it can do; none where there is no key.
@@ -140,6 +156,11 @@ impl Station {
             in_flight: state.ring.out(),
             latencies: state.latencies.clone(),
         }
+    }
+
+    /// How long a task waits for its turn.
+    pub(super) fn patience(&self, since: UnixMs, has_next_target: bool) -> Patience {
+        Patience { since, most_ms: self.state.lock().settings.start_within_ms, has_next_target }
     }
 
     /// Whether another task has room.

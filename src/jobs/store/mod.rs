@@ -150,6 +150,10 @@ pub struct QueuedTask {
     pub run_after: Option<UnixMs>,
     /// It shall not share a worker with other tasks: one of a group that lost its worker. A host's task: not run beside another such one.
     pub alone: bool,
+    /// A provider's task: another target of its job's route can be tried where this one does not come to run.
+    pub has_next_target: bool,
+    /// A provider's task: its provider may work for it already, as the ledger says.
+    pub has_open_call: bool,
 }
 
 /// Where a look at the queue continues: tasks after this time, and after this task (without one: all) among those of the same time.

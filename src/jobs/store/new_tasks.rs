@@ -19,6 +19,7 @@ pub(super) struct NewTaskRow {
     pub(super) width: u32,
     pub(super) height: u32,
     pub(super) alone: bool,
+    pub(super) has_next_target: bool,
     pub(super) work: f64,
     pub(super) state: &'static str,
     pub(super) result: Option<String>,
@@ -48,6 +49,7 @@ impl NewTaskRow {
             width: batch.width,
             height: batch.height,
             alone,
+            has_next_target: planned.has_next_target(&job.request),
             work: planned.work,
             state: JobState::Queued.as_str(),
             result: None,
@@ -76,6 +78,8 @@ impl NewTaskRow {
             queued: now,
             run_after: None,
             alone: self.alone,
+            has_next_target: self.has_next_target,
+            has_open_call: false,
         }
     }
 }

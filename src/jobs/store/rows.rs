@@ -43,7 +43,8 @@ macro_rules! account_columns {
 macro_rules! queued_columns {
     () => {
         "id, job_id, user_id, project_id, position, lane, model_id, width, height, rows, work, priority, created_ms, queued_ms, \
-         run_after_ms, alone"
+         run_after_ms, alone, has_next_target, (lane = 'remote' AND attempt > 0 AND EXISTS (SELECT 1 FROM provider_calls \
+         WHERE provider_calls.task_id = tasks.id AND provider_calls.ended_ms IS NULL)) AS has_open_call"
     };
 }
 pub(super) use {account_columns, job_columns, queued_columns};
@@ -164,6 +165,8 @@ pub(super) struct QueuedRow {
     queued_ms: i64,
     run_after_ms: Option<i64>,
     alone: bool,
+    has_next_target: bool,
+    has_open_call: bool,
 }
 
 impl QueuedRow {
@@ -187,6 +190,8 @@ impl QueuedRow {
             queued: UnixMs(self.queued_ms),
             run_after: self.run_after_ms.map(UnixMs),
             alone: self.alone,
+            has_next_target: self.has_next_target,
+            has_open_call: self.has_open_call,
         })
     }
 }

@@ -85,6 +85,8 @@ fn waiting_task(model: &ModelId) -> QueuedTask {
         queued: UnixMs(0),
         run_after: None,
         alone: false,
+        has_next_target: false,
+        has_open_call: false,
     }
 }
 

@@ -95,6 +95,7 @@ async fn run(providers: &OfflineProviders, request: RemoteRequest) -> Outcome<Jo
         attempt: Attempt::new(&job, 0, 1),
         hold: None,
         has_next_target: false,
+        waiting_since: job.created,
         job,
         request,
         stop: stop.clone(),

@@ -112,6 +112,25 @@ async fn a_call_begins_for_whoever_holds_its_task_and_for_nobody_else(
 
 #[rstest]
 #[tokio::test]
+async fn a_waiting_task_says_whether_its_provider_works_for_it(#[values(Adapter::Sqlite, Adapter::Postgres)] adapter: Adapter) {
+    let Some((store, test)) = empty(adapter).await else { return };
+    let ledger = ledger::open(&test.database);
+    let record = inserted_remote(&*store).await;
+    let is_open = async || store.queued(START, 9).await.unwrap().pop().map(|task| task.has_open_call);
+    assert_eq!(is_open().await, Some(false));
+    let held = claim(&*store, &record).await;
+    let call = call_for(&record, 1_000);
+    assert!(ledger.begin(&call, None).await.unwrap());
+    assert_eq!(is_open().await, None);
+    store.release(&held.fence, &Release::default(), NOW).await.unwrap();
+    assert_eq!(is_open().await, Some(true));
+    let ending = CallEnding { state: CallState::Failed, settled: Micros::ZERO, failure: None };
+    assert!(ledger.end(call.id, &ending, UnixMs(3_000)).await.unwrap());
+    assert_eq!(is_open().await, Some(false), "it was turned away at the door");
+}
+
+#[rstest]
+#[tokio::test]
 async fn what_a_call_costs_that_outlived_its_job_is_charged_once(#[values(Adapter::Sqlite, Adapter::Postgres)] adapter: Adapter) {
     let Some((store, _test)) = empty(adapter).await else { return };
     let (costs, videos) = (key("ann", Meter::CostMicros, 5), key("ann", Meter::Videos, 5));

@@ -78,6 +78,8 @@ async fn a_film_is_made_task_by_task(#[values(Adapter::Sqlite, Adapter::Postgres
             queued: UnixMs(3_000),
             run_after: None,
             alone: true,
+            has_next_target: false,
+            has_open_call: false,
         }]
     );
     assert_eq!(store.queued(START, 9).await.unwrap(), ended.arrived);

@@ -35,6 +35,8 @@ async fn what_is_stored_comes_back(#[values(Adapter::Sqlite, Adapter::Postgres)]
             queued: UnixMs(1_000),
             run_after: None,
             alone: false,
+            has_next_target: false,
+            has_open_call: false,
         }]
     );
     let claimed = claim(&*store, &record).await;

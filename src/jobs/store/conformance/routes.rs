@@ -41,6 +41,10 @@ async fn each_target_is_tried_when_the_one_before_has_failed(#[values(Adapter::S
     let record = inserted_route(&*store).await;
     assert_eq!(store.job(record.job.id).await.unwrap(), record.job);
     assert_eq!(waiting_lanes(&*store).await, [(0, Lane::Remote, "first".to_owned())]);
+    let has_next_target = async || -> Vec<bool> {
+        store.queued(START, 100).await.unwrap().iter().map(|task| task.has_next_target).collect()
+    };
+    assert_eq!(has_next_target().await, [true]);
 
     let first = claim_all(&*store, "owner").await.remove(0);
     let ended = store.finish(&passed_on(&first), NOW).await.unwrap();
@@ -50,10 +54,12 @@ async fn each_target_is_tried_when_the_one_before_has_failed(#[values(Adapter::S
     let again = store.finish(&passed_on(&first), NOW).await.unwrap();
     assert_eq!(again.arrived, ended.arrived, "the answer was lost, and nothing is done twice");
     assert_eq!(waiting_lanes(&*store).await, [(1, Lane::Remote, "second".to_owned())]);
+    assert_eq!((has_next_target().await, ended.arrived[0].has_next_target), (vec![true], true));
 
     let second = claim_all(&*store, "owner").await.remove(0);
     store.finish(&passed_on(&second), NOW).await.unwrap();
     assert_eq!(waiting_lanes(&*store).await, [(2, Lane::Device, "sdxl".to_owned()), (5, Lane::Device, "sdxl".to_owned())]);
+    assert_eq!(has_next_target().await, [false, false]);
     while state(&*store, &record).await != JobState::Completed {
         let claims = claim_all(&*store, "owner").await;
         assert!(!claims.is_empty());

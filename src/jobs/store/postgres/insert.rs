@@ -12,17 +12,18 @@ use crate::jobs::store::new_tasks::NewTaskRow;
 use crate::jobs::store::rows::{NewRow, insert_callback, parse};
 use crate::jobs::store::{Inserted, NewRecord, StoreError};
 
-/// Tasks, each `$7` to `$19`, of the job `$1` of the user `$2` and the project `$3`, with the priority `$4`, which joins the queue at `$5`
+/// Tasks, each `$7` to `$20`, of the job `$1` of the user `$2` and the project `$3`, with the priority `$4`, which joins the queue at `$5`
 /// and was created at `$6`. What follows says where the job is.
 macro_rules! insert_tasks {
     () => {
         "INSERT INTO tasks (id, key_sha256, job_id, position, user_id, project_id, model_id, lane, rows, width, height, state, priority,
-             work, alone, result, spent, queued_ms, created_ms, updated_ms)
+             work, alone, has_next_target, result, spent, queued_ms, created_ms, updated_ms)
          SELECT task.id, task.key, job.id, task.position, $2, $3, task.model, task.lane, task.rows, task.width, task.height, task.state,
-             $4, task.work, task.alone, task.result, task.spent, $5, $6, $5
+             $4, task.work, task.alone, task.has_next_target, task.result, task.spent, $5, $6, $5
          FROM unnest($7::text[], $8::bytea[], $9::bigint[], $10::text[], $11::text[], $12::bigint[], $13::bigint[], $14::bigint[],
-             $15::text[], $16::float8[], $17::boolean[], $18::text[], $19::text[])
-             AS task (id, key, position, model, lane, rows, width, height, state, work, alone, result, spent), "
+             $15::text[], $16::float8[], $17::boolean[], $18::boolean[], $19::text[], $20::text[])
+             AS task (id, key, position, model, lane, rows, width, height, state, work, alone, has_next_target,
+                result, spent), "
     };
 }
 
@@ -31,7 +32,7 @@ const INSERT: &str = concat!(
     "WITH job AS (
         INSERT INTO jobs (id, user_id, project_id, retry_of, kind, model_id, state, request, priority, reservations, idempotency_key,
             request_sha256, created_ms, updated_ms, progress_step, progress_steps)
-        VALUES ($1, $2, $3, $20, $21, $22, 'queued', $23, $4, $24, $25, $26, $6, $5, $27, $28)
+        VALUES ($1, $2, $3, $21, $22, $23, 'queued', $24, $4, $25, $26, $27, $6, $5, $28, $29)
         ON CONFLICT (user_id, idempotency_key) DO NOTHING RETURNING id
     ) ",
     insert_tasks!(),
@@ -55,6 +56,7 @@ fn bind_tasks(statement: Statement, tasks: &[NewTaskRow]) -> Statement {
         .bind(tasks.iter().map(|task| task.state).collect::<Vec<_>>())
         .bind(tasks.iter().map(|task| task.work).collect::<Vec<_>>())
         .bind(tasks.iter().map(|task| task.alone).collect::<Vec<_>>())
+        .bind(tasks.iter().map(|task| task.has_next_target).collect::<Vec<_>>())
         .bind(tasks.iter().map(|task| task.result.clone()).collect::<Vec<_>>())
         .bind(tasks.iter().map(|task| task.spent.clone()).collect::<Vec<_>>())
 }

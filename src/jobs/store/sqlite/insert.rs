@@ -14,10 +14,10 @@ use crate::jobs::store::{Inserted, StoreError};
 macro_rules! insert_tasks {
     () => {
         "INSERT INTO tasks (id, key_sha256, job_id, position, user_id, project_id, model_id, lane, rows, width, height, state, priority,
-             work, alone, result, spent, queued_ms, created_ms, updated_ms)
+             work, alone, has_next_target, result, spent, queued_ms, created_ms, updated_ms)
          SELECT value ->> 'id', unhex(value ->> 'key'), ?1, value ->> 'position', ?2, ?3, value ->> 'model', value ->> 'lane',
              value ->> 'rows', value ->> 'width', value ->> 'height', value ->> 'state', ?4, value ->> 'work', value ->> 'alone',
-             value ->> 'result', value ->> 'spent', ?5, ?6, ?5
+             value ->> 'has_next_target', value ->> 'result', value ->> 'spent', ?5, ?6, ?5
          FROM json_each(?7)"
     };
 }
