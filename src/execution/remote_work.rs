@@ -55,6 +55,8 @@ pub struct WaitingWork {
     pub has_next_target: bool,
     /// Its provider may work for it already: whatever place it takes was its own before.
     pub has_open_call: bool,
+    /// Another server may take it.
+    pub has_peers: bool,
 }
 
 /// How a provider's task ended.
@@ -109,6 +111,9 @@ pub trait RemoteExecution: Send + Sync + fmt::Debug {
     /// Whether a waiting task is to begin now: there is room for it, or it has waited long enough to fail or to be passed on, or its provider
     /// works for it already.
     fn admits(&self, task: &WaitingWork) -> bool;
+
+    /// Why a waiting task does not begin, in one line; nothing where it is about to.
+    fn waits_for(&self, task: &WaitingWork) -> Option<String>;
 
     /// Completes when [`Self::admits`] may say something else than when this was called.
     fn room_changed(&self) -> Notified<'_>;

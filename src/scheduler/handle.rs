@@ -15,7 +15,7 @@ use super::host_tasks;
 use super::options::SchedulerParts;
 use super::orders::Loads;
 use super::queue_order;
-use super::remote_tasks;
+use super::remote_tasks::{self, waiting_work};
 use super::upkeep;
 use super::work_directories::{self, WorkDirectories};
 use crate::domain::plan::{Place, plan};
@@ -108,7 +108,16 @@ impl Scheduler {
         let (fleet, now) = (self.shared.pool.fleet(), self.shared.clock().now());
         let waiting = self.shared.waiting.lock();
         let outlook = Outlook::new(&waiting.view, &fleet, &self.shared.models, now);
-        jobs.iter().map(|job| outlook.of_waiting(*job)).collect()
+        // Of what waits for a provider the place is known, and not how long those before it take.
+        let at_provider = |job| waiting.remote.of_job(job).map(|(_, before)| Forecast { position: before + 1, seconds: None });
+        jobs.iter().map(|job| outlook.of_waiting(*job).or_else(|| at_provider(*job))).collect()
+    }
+
+    /// Why a job that waits for a provider does not begin, in one line; `None` when it is about to, or waits for something else.
+    pub fn waits_for(&self, job: JobId) -> Option<String> {
+        let remote = self.shared.parts.remote.as_ref()?;
+        let work = self.shared.waiting.lock().remote.of_job(job).and_then(|(task, _)| waiting_work(task, &self.shared))?;
+        remote.waits_for(&work)
     }
 
     /// What a job could expect that were submitted now.

@@ -41,13 +41,25 @@ impl LaneQueue {
     pub(super) fn first(&self, now: UnixMs, has_room: impl Fn(&QueuedTask) -> bool) -> Option<&QueuedTask> {
         let due = self.tasks.values().filter(|task| ageing::is_due(task.run_after, now));
         let admitted = due.filter(|task| has_room(task));
-        admitted.min_by_key(|task| (!task.has_open_call, ageing::rank(task.created, task.priority), task.task))
+        admitted.min_by_key(|task| rank(task))
+    }
+
+    /// The task of a job that waits, and how many of the same model or provider stand before it.
+    pub(super) fn of_job(&self, job: JobId) -> Option<(&QueuedTask, usize)> {
+        let task = self.tasks.values().find(|task| task.job == job)?;
+        let before = self.tasks.values().filter(|other| other.batch.model == task.batch.model && rank(other) < rank(task));
+        Some((task, before.count()))
     }
 
     /// When a task that still pauses may start.
     pub(super) fn next_due(&self, now: UnixMs) -> Option<UnixMs> {
         self.tasks.values().filter(|task| !ageing::is_due(task.run_after, now)).filter_map(|task| task.run_after).min()
     }
+}
+
+/// Smaller goes first.
+fn rank(task: &QueuedTask) -> impl Ord + use<> {
+    (!task.has_open_call, ageing::rank(task.created, task.priority), task.task)
 }
 
 #[cfg(test)]
@@ -115,6 +127,23 @@ mod tests {
             let first = queue.first(UnixMs(2000), |task| !(task.alone && one_alone_runs)).map(|task| task.task);
             assert_eq!(first, expected.map(|index: usize| waiting[index].task), "{waiting:?}");
         }
+    }
+
+    #[test]
+    fn places_are_counted_among_tasks_of_one_model() {
+        let of = |model: &str, created| {
+            let task = task(created, 0, None);
+            QueuedTask { batch: BatchKey { model: model.parse().unwrap(), ..task.batch.clone() }, ..task }
+        };
+        let (first, second, other) = (of("a", 0), of("a", 2000), of("b", 1000));
+        let mut queue = LaneQueue::default();
+        for task in [&second, &first, &other] {
+            queue.insert(task.clone());
+        }
+        for (task, before) in [(&first, 0), (&second, 1), (&other, 0)] {
+            assert_eq!(queue.of_job(task.job).map(|(found, before)| (found.task, before)), Some((task.task, before)));
+        }
+        assert_eq!(queue.of_job(JobId::generate()), None);
     }
 
     #[test]

@@ -123,7 +123,7 @@ async fn claim_first(
     let first: Option<(TaskId, JobId, UnixMs)> = {
         let (waiting, running) = (shared.waiting.lock(), running.lock());
         let has_room = |task: &QueuedTask| {
-            let work = waiting_work(task);
+            let work = waiting_work(task, shared);
             work.is_none_or(|work| remote.admits(&work)) && running.admits(task, shared)
         };
         waiting.remote.first(shared.clock().now(), has_room).map(|task| (task.task, task.job, task.queued))
@@ -135,12 +135,13 @@ async fn claim_first(
 }
 
 /// A waiting task as whoever speaks with its provider knows it; nothing where the provider has no name, so that it fails at once.
-fn waiting_work(task: &QueuedTask) -> Option<WaitingWork> {
+pub(super) fn waiting_work(task: &QueuedTask, shared: &Shared) -> Option<WaitingWork> {
     Some(WaitingWork {
         provider: task.batch.model.as_str().parse().ok()?,
         since: task.queued,
         has_next_target: task.has_next_target,
         has_open_call: task.has_open_call,
+        has_peers: shared.parts.options.has_peers,
     })
 }
 

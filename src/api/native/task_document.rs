@@ -34,6 +34,8 @@ pub(in crate::api) struct TaskDocument {
     pub(super) queue_position: Option<usize>,
     /// While it waits: seconds until it is probably done, waiting included; null while nothing has been measured.
     pub(super) estimated_time: Option<f64>,
+    /// While it waits for a provider that has no room for it: why, in one line.
+    pub(super) waiting_for: Option<String>,
     /// 0 to 1.
     pub(super) progress: f64,
     /// Once completed.
@@ -144,7 +146,9 @@ impl TaskDocument {
             _ => rounded_fraction(job.progress.step, job.progress.steps),
         };
         let id = job.id.to_string();
+        let waiting_for = if job.state.is_terminal() { None } else { state.scheduler.waits_for(job.id) };
         Self {
+            waiting_for,
             status: job.state.as_str(),
             user_id: job.user.to_string(),
             project_id: job.project.map(|project| project.to_string()),

@@ -15,6 +15,7 @@ use super::callbacks::CallbackAddresses;
 use super::failures::class_word;
 use super::keys::{KeyHealth, Room};
 use super::offer::{self, OfferedModel, Priced};
+use super::patience::STRANGER_MS;
 use super::run;
 use super::station::{Station, StationSettings};
 use crate::domain::{
@@ -153,7 +154,7 @@ impl RemoteExecutor {
             // It stays for the tasks that it runs.
             let entry = ProviderEntry { is_enabled: false, ..station.settings().entry.clone() };
             if let Ok(settings) = StationSettings::open(id, entry, read) {
-                station.replace(settings);
+                station.replace(StationSettings { is_configured: false, ..settings });
             }
         }
         for (id, settings) in opened {
@@ -259,14 +260,29 @@ impl RemoteExecutor {
 impl RemoteExecution for RemoteExecutor {
     /// Where there never will be room, the task fails, and may be passed on.
     fn admits(&self, task: &WaitingWork) -> bool {
-        let Some(station) = self.inner.station(&task.provider) else { return true };
         let now = self.inner.now();
+        let Some(station) = self.inner.configured(&task.provider) else {
+            // It fails, unless another server may know the provider.
+            return !task.has_peers || now.0.saturating_sub(task.since.0) >= STRANGER_MS;
+        };
         match station.room(now) {
             Room::Now | Room::Never => true,
             Room::Later(until) => {
                 task.has_open_call || !station.patience(task.since, task.has_next_target).waits(now, until)
             }
         }
+    }
+
+    fn waits_for(&self, task: &WaitingWork) -> Option<String> {
+        let provider = &task.provider;
+        if self.admits(task) {
+            return None;
+        }
+        Some(match self.inner.configured(provider).map(|station| station.room(self.inner.now())) {
+            None => format!("{provider} is not configured on this server; the task waits for one that knows it"),
+            Some(Room::Later(Some(until))) => format!("every key of {provider} is busy or rests, one until {until}"),
+            Some(_) => format!("every key of {provider} is busy"),
+        })
     }
 
     /// Rests of keys end silently: ask again at the time that [`RemoteExecutor::room`] names.
@@ -309,6 +325,11 @@ impl Inner {
 
     pub(super) fn station(&self, provider: &ProviderId) -> Option<Arc<Station>> {
         self.stations.read().get(provider).cloned()
+    }
+
+    /// A provider that the settings have now; not one that only finishes its tasks.
+    fn configured(&self, provider: &ProviderId) -> Option<Arc<Station>> {
+        self.station(provider).filter(|station| station.settings().is_configured)
     }
 
     /// The providers that this server knows.

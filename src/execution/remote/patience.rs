@@ -5,6 +5,10 @@ use crate::domain::UnixMs;
 /// How long a task waits for which there is another target, milliseconds; and the longest rest that is waited for.
 pub const SHORT_MS: i64 = 120_000;
 
+/// How long a task waits for a server that knows its provider, milliseconds: longer than one that does lets any task wait, so that nobody
+/// fails what a busy one would still take.
+pub const STRANGER_MS: i64 = 25 * 3_600_000;
+
 /// A task's wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Patience {

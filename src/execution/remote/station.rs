@@ -32,8 +32,10 @@ pub(super) struct StationSettings {
     pub(super) entry: ProviderEntry,
     /// The accounts, one a key.
     pub(super) accounts: Vec<Arc<OpenAccount>>,
+    /// Whether the settings still have it; if not, it is only there for the tasks that it runs.
+    pub(super) is_configured: bool,
     /// How long a task may wait for its turn, milliseconds.
-    start_within_ms: i64,
+    pub(super) start_within_ms: i64,
 }
 
 impl StationSettings {
@@ -43,7 +45,7 @@ impl StationSettings {
         let opened = opened.map_err(|source| ProviderSetupError { provider: id.clone(), source })?;
         let account = |(key, provider): (&AccountKey, _)| Arc::new(OpenAccount { key: key.id.clone(), provider });
         let accounts = entry.keys.iter().zip(opened).map(account).collect();
-        let mut settings = Self { entry, accounts, start_within_ms: 0 };
+        let mut settings = Self { entry, accounts, is_configured: true, start_within_ms: 0 };
         settings.start_within_ms = i64::from(settings.start_within_seconds()) * 1000;
         Ok(settings)
     }
