@@ -59,7 +59,10 @@ async fn a_short_rest_is_waited_for_and_one_after_the_other_is_not() {
     rests(&stage, &mock, &executor, 90).await;
     assert_eq!(admits(&executor), [false, false, true]);
     stage.clock.advance_seconds(60);
-    mock.script("create", [Answer::JsonWith(429, "retry-after", "90".to_owned(), json!({ "code": "Throttling.RateQuota", "message": "" }))]);
+    mock.script(
+        "create",
+        [Answer::JsonWith(429, "retry-after", "90".to_owned(), json!({ "code": "Throttling.RateQuota", "message": "" }))],
+    );
     stage.clock.advance_seconds(31);
     failed(executor.run(RemoteWork { has_next_target: true, ..Stage::work(&film()) }).await);
     assert_eq!(admits(&executor), [false, false, true]);

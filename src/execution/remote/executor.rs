@@ -10,6 +10,7 @@ use tokio::sync::futures::Notified;
 
 use super::abandoned;
 use super::accounts::{ProviderSetupError, ReadDeclaration};
+use super::body_budget::BodyBudget;
 use super::breaker::BreakerState;
 use super::callbacks::CallbackAddresses;
 use super::failures::class_word;
@@ -61,6 +62,8 @@ pub(super) struct Inner {
     stations: RwLock<BTreeMap<ProviderId, Arc<Station>>>,
     currency: RwLock<String>,
     room: Arc<Notify>,
+    /// What bodies of creates may take of the memory.
+    pub(super) bodies: BodyBudget,
     /// Those who follow tasks, by provider and the provider's id.
     followers: Mutex<HashMap<(ProviderId, String), Arc<Notify>>>,
 }
@@ -137,6 +140,7 @@ impl RemoteExecutor {
             stations: RwLock::default(),
             currency: RwLock::default(),
             room: Arc::new(Notify::new()),
+            bodies: BodyBudget::new(),
             followers: Mutex::default(),
         };
         let executor = Self { inner: Arc::new(inner) };
@@ -267,9 +271,7 @@ impl RemoteExecution for RemoteExecutor {
         };
         match station.room(now) {
             Room::Now | Room::Never => true,
-            Room::Later(until) => {
-                task.has_open_call || !station.patience(task.since, task.has_next_target).waits(now, until)
-            }
+            Room::Later(until) => task.has_open_call || !station.patience(task.since, task.has_next_target).waits(now, until),
         }
     }
 

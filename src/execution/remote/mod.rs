@@ -16,8 +16,10 @@
 mod abandoned;
 mod accounts;
 mod answer;
+mod body_budget;
 pub mod breaker;
 mod callbacks;
+mod create;
 mod delivery;
 mod download;
 mod executor;

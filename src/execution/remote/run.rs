@@ -3,31 +3,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-
 use super::answer;
+use super::create::{CREATE_PAUSE_MS, Sent, Unsendable};
 use super::executor::Inner;
 use super::failures::{class_of_word, class_word, error_code, job_error};
 use super::follow::follow;
-use super::generation::{self, Checked, PictureError};
+use super::generation::{self, Checked};
 use super::offer;
 use super::patience::{Patience, is_short};
-use super::sending::{Purpose, send};
 use super::station::{AccountLease, Admission, Station, Trial};
-use crate::domain::{AccountKeyId, CallId, ErrorCode, JobError, Micros, RemotePicture, UnixMs};
+use crate::domain::{AccountKeyId, CallId, ErrorCode, JobError, Micros, UnixMs};
 use crate::execution::{RemoteEnding, RemoteWork};
 use crate::ledger::{CallEnding, CallState, LedgerError, NewCall, ProviderCall};
-use crate::providers::capabilities::Model;
-use crate::providers::{
-    self, CreateOptions, Created, FailureClass, Finished, GenerationRequest, ProviderFailure, RemoteTask, SameKey, Underway,
-};
+use crate::providers::{self, FailureClass, Finished, ProviderFailure, RemoteTask, SameKey, Underway};
 
 /// Creates of one attempt at most, over all keys.
 const MOST_CREATES: u32 = 8;
-/// How often a create of unknown outcome is sent again where the provider knows it by our id.
-const MOST_REPETITIONS: u32 = 2;
-/// The pause before a create is sent again, milliseconds; it doubles.
-const CREATE_PAUSE_MS: u64 = 250;
 /// How long nothing is looked at while something is waited for.
 const LONGEST_WAIT: Duration = Duration::from_millis(500);
 /// How often the ledger is asked before the task is given back.
@@ -42,24 +33,6 @@ pub(super) struct Run<'a> {
     pub(super) station: Arc<Station>,
     /// What is known of the request from its model's tables.
     pub(super) checked: Checked,
-}
-
-/// What a create gave.
-pub(super) enum Sent {
-    /// A task to follow.
-    Taken(RemoteTask, Underway),
-    /// The results.
-    Finished(Finished),
-    /// Nothing.
-    Failed(ProviderFailure),
-}
-
-/// A failure before anything was sent.
-enum Unsendable {
-    /// As the request is.
-    Refused(String),
-    /// A file of the request cannot be read.
-    Unreadable(String),
 }
 
 /// Runs a task to its end. What it stored is removed again where it was not completed.
@@ -179,7 +152,11 @@ impl<'a> Run<'a> {
 
     /// Sends a create again that the provider knows by our id.
     async fn repeat(&self, lease: &AccountLease, call: &NewCall) -> RemoteEnding {
-        let Ok(request) = self.request(lease).await else {
+        let request = tokio::select! {
+            request = self.request(lease) => request,
+            () = self.work.leave.cancelled() => return RemoteEnding::Left,
+        };
+        let Ok(request) = request else {
             let failure = ProviderFailure::new(FailureClass::OutcomeUnknown, "", "a file of the request cannot be read again");
             return self.failed_create(call, &failure).await;
         };
@@ -219,7 +196,11 @@ impl<'a> Run<'a> {
                 Admission::Later(_) if last.is_none() => return self.waited_in_vain(patience, now),
                 Admission::Yes(..) | Admission::Later(_) | Admission::Never => return self.given_up(last.as_ref()),
             };
-            let request = match self.request(&lease).await {
+            let request = tokio::select! {
+                request = self.request(&lease) => request,
+                () = self.told_to_stop() => continue,
+            };
+            let request = match request {
                 Ok(request) => request,
                 Err(unsendable) => return self.unsendable(None, unsendable).await,
             };
@@ -309,76 +290,6 @@ impl<'a> Run<'a> {
             }
             Sent::Failed(failure) => self.failed_create(call, &failure).await,
         }
-    }
-
-    /// Sends a create, and again where its outcome is unknown and the provider knows it by our id. Once it is unknown (`is_unknown`: it was
-    /// before), a failure says nothing of the send before: only what was accepted is known.
-    async fn create(
-        &self,
-        lease: &AccountLease,
-        call: &NewCall,
-        request: &GenerationRequest,
-        mut is_unknown: bool,
-    ) -> Result<Sent, Unsendable> {
-        let (provider, model) = (lease.provider(), call.model.as_str());
-        let knows_our_id = lease.following(model).knows_our_id;
-        let callbacks = self.inner.parts.callbacks.as_ref();
-        let callback_url = callbacks.and_then(|callbacks| callbacks.url(lease.settings.entry.kind, &self.station.id));
-        let options = CreateOptions { our_id: knows_our_id.then(|| call.our_id.clone()), callback_url };
-        let mut repetitions = 0;
-        loop {
-            let wire = providers::create(provider, model, request, &options, self.inner.now());
-            let wire = wire.map_err(|refusal| Unsendable::Refused(refusal.to_string()))?;
-            let answered = send(&self.inner.parts.exchange, &wire, Purpose::Create).await;
-            let created = answered.and_then(|response| provider.read_created(model, &response.wire()));
-            let created = created.map_err(|failure| lease.without_secrets(failure));
-            let outcome = created.as_ref().map_or_else(|failure| class_word(failure.class), |_| "taken");
-            self.inner.parts.observer.provider_called(&self.work.request.provider, outcome);
-            match created {
-                Ok(Created::Accepted { task, state }) => return Ok(Sent::Taken(self.task(task), state)),
-                Ok(Created::Finished(finished)) => return Ok(Sent::Finished(finished)),
-                Err(failure)
-                    if failure.class == FailureClass::OutcomeUnknown && knows_our_id && repetitions < MOST_REPETITIONS =>
-                {
-                    is_unknown = true;
-                    repetitions += 1;
-                    self.rest(Duration::from_millis(CREATE_PAUSE_MS << repetitions)).await;
-                }
-                Err(failure) if is_unknown => {
-                    return Ok(Sent::Failed(ProviderFailure { class: FailureClass::OutcomeUnknown, ..failure }));
-                }
-                Err(failure) => return Ok(Sent::Failed(failure)),
-            }
-        }
-    }
-
-    /// The request with the bytes of its pictures.
-    async fn request(&self, lease: &AccountLease) -> Result<GenerationRequest, Unsendable> {
-        let request = &self.work.request;
-        let rule = providers::model(lease.provider(), &request.provider_model)
-            .and_then(|model: &Model| model.mode(generation::kind_of(request)))
-            .map(|mode| mode.pictures);
-        let mut files: Vec<Bytes> = Vec::new();
-        for picture in &request.pictures {
-            let Some(file) = &picture.file else {
-                return Err(Unsendable::Unreadable("a picture of the request is not stored".to_owned()));
-            };
-            let bytes = self.inner.parts.storage.get(&file.key).await;
-            files.push(
-                bytes.map_err(|error| Unsendable::Unreadable(format!("a picture of the request cannot be read: {error}")))?,
-            );
-        }
-        let Some(rule) = rule.filter(|_| !files.is_empty()) else {
-            return Ok(generation::generation(request, Vec::new()));
-        };
-        let pictures = request.pictures.clone();
-        let encoded = tokio::task::spawn_blocking(move || {
-            let encode = |(picture, bytes): (&RemotePicture, &Bytes)| generation::picture(picture, bytes, &rule);
-            pictures.iter().zip(&files).map(encode).collect::<Result<Vec<_>, PictureError>>()
-        });
-        let unreadable = |error: &dyn std::fmt::Display| Unsendable::Unreadable(error.to_string());
-        let pictures = encoded.await.map_err(|error| unreadable(&error))?.map_err(|error| unreadable(&error))?;
-        Ok(generation::generation(request, pictures))
     }
 
     fn new_call(&self, lease: &AccountLease) -> NewCall {
@@ -500,9 +411,16 @@ impl<'a> Run<'a> {
     }
 
     /// Waits so long, or for somebody who asks to stop.
-    async fn rest(&self, pause: Duration) {
+    pub(super) async fn rest(&self, pause: Duration) {
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
+            () = self.told_to_stop() => {}
+        }
+    }
+
+    /// Completes when this run shall not go on, for whatever reason.
+    async fn told_to_stop(&self) {
+        tokio::select! {
             () = self.work.stop.cancelled() => {}
             () = self.work.leave.cancelled() => {}
         }

@@ -38,11 +38,29 @@ impl Response {
     }
 }
 
+/// A call as it goes out. Its body may be large: whoever makes it from one with pictures does so off the async threads.
+pub(super) struct Letter {
+    call: Option<OutgoingCall>,
+    most_answer_bytes: u64,
+}
+
+impl Letter {
+    /// The letter that says what a wire wrote.
+    pub(super) fn of(request: &WireRequest) -> Self {
+        Self { call: outgoing(request), most_answer_bytes: request.most_answer_bytes as u64 }
+    }
+}
+
 /// Sends a call. Fails where no answer came, with what that means for a call of this purpose.
 pub(super) async fn send(exchange: &Exchange, request: &WireRequest, purpose: Purpose) -> Result<Response, ProviderFailure> {
+    send_letter(exchange, Letter::of(request), purpose).await
+}
+
+/// The same of a call that is ready to go out.
+pub(super) async fn send_letter(exchange: &Exchange, letter: Letter, purpose: Purpose) -> Result<Response, ProviderFailure> {
     let total = if purpose == Purpose::Create { CREATE_TIME } else { READ_TIME };
-    let limits = Limits { max_bytes: request.most_answer_bytes as u64 + BEYOND_BYTES, total, idle: IDLE_TIME.min(total) };
-    let sent = match outgoing(request) {
+    let limits = Limits { max_bytes: letter.most_answer_bytes + BEYOND_BYTES, total, idle: IDLE_TIME.min(total) };
+    let sent = match letter.call {
         Some(call) => exchange.send(call, &limits).await,
         None => return Err(ProviderFailure::new(FailureClass::Upstream, "not_sent", "a header of the call cannot be sent")),
     };

@@ -41,9 +41,8 @@ async fn each_target_is_tried_when_the_one_before_has_failed(#[values(Adapter::S
     let record = inserted_route(&*store).await;
     assert_eq!(store.job(record.job.id).await.unwrap(), record.job);
     assert_eq!(waiting_lanes(&*store).await, [(0, Lane::Remote, "first".to_owned())]);
-    let has_next_target = async || -> Vec<bool> {
-        store.queued(START, 100).await.unwrap().iter().map(|task| task.has_next_target).collect()
-    };
+    let has_next_target =
+        async || -> Vec<bool> { store.queued(START, 100).await.unwrap().iter().map(|task| task.has_next_target).collect() };
     assert_eq!(has_next_target().await, [true]);
 
     let first = claim_all(&*store, "owner").await.remove(0);

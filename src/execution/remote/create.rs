@@ -1,0 +1,161 @@
+//! A create: the request with its pictures, written and sent, once or as often as is safe.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::body_budget::{self, BodyShare};
+use super::failures::class_word;
+use super::generation::{self, PictureError};
+use super::run::Run;
+use super::sending::{Letter, Purpose, send_letter};
+use super::station::AccountLease;
+use crate::domain::RemotePicture;
+use crate::ledger::NewCall;
+use crate::providers::capabilities::Model;
+use crate::providers::{
+    self, CreateOptions, Created, FailureClass, Finished, GenerationRequest, ProviderFailure, RemoteTask, RequestRefusal,
+    Underway,
+};
+
+/// How often a create of unknown outcome is sent again where the provider knows it by our id.
+const MOST_REPETITIONS: u32 = 2;
+/// The pause before a create is sent again, milliseconds; it doubles.
+pub(super) const CREATE_PAUSE_MS: u64 = 250;
+
+/// What a create gave.
+pub(super) enum Sent {
+    /// A task to follow.
+    Taken(RemoteTask, Underway),
+    /// The results.
+    Finished(Finished),
+    /// Nothing.
+    Failed(ProviderFailure),
+}
+
+/// A request that can be sent, and the memory that it takes.
+pub(super) struct Sendable {
+    request: Arc<GenerationRequest>,
+    _share: BodyShare,
+}
+
+/// A failure before anything was sent.
+pub(super) enum Unsendable {
+    /// As the request is.
+    Refused(String),
+    /// A file of the request cannot be read.
+    Unreadable(String),
+}
+
+impl Run<'_> {
+    /// Sends a create, and again where its outcome is unknown and the provider knows it by our id. Once it is unknown (`is_unknown`: it was
+    /// before), a failure says nothing of the send before: only what was accepted is known.
+    pub(super) async fn create(
+        &self,
+        lease: &AccountLease,
+        call: &NewCall,
+        request: &Sendable,
+        mut is_unknown: bool,
+    ) -> Result<Sent, Unsendable> {
+        let (provider, model) = (lease.provider(), call.model.as_str());
+        let knows_our_id = lease.following(model).knows_our_id;
+        let callbacks = self.inner.parts.callbacks.as_ref();
+        let callback_url = callbacks.and_then(|callbacks| callbacks.url(lease.settings.entry.kind, &self.station.id));
+        let options = CreateOptions { our_id: knows_our_id.then(|| call.our_id.clone()), callback_url };
+        let mut repetitions = 0;
+        loop {
+            let letter = self.letter(lease, model, request, &options).await?;
+            let answered = send_letter(&self.inner.parts.exchange, letter, Purpose::Create).await;
+            let created = answered.and_then(|response| provider.read_created(model, &response.wire()));
+            let created = created.map_err(|failure| lease.without_secrets(failure));
+            let outcome = created.as_ref().map_or_else(|failure| class_word(failure.class), |_| "taken");
+            self.inner.parts.observer.provider_called(&self.work.request.provider, outcome);
+            match created {
+                Ok(Created::Accepted { task, state }) => return Ok(Sent::Taken(self.task(task), state)),
+                Ok(Created::Finished(finished)) => return Ok(Sent::Finished(finished)),
+                Err(failure)
+                    if failure.class == FailureClass::OutcomeUnknown && knows_our_id && repetitions < MOST_REPETITIONS =>
+                {
+                    is_unknown = true;
+                    repetitions += 1;
+                    self.rest(Duration::from_millis(CREATE_PAUSE_MS << repetitions)).await;
+                }
+                Err(failure) if is_unknown => {
+                    return Ok(Sent::Failed(ProviderFailure { class: FailureClass::OutcomeUnknown, ..failure }));
+                }
+                Err(failure) => return Ok(Sent::Failed(failure)),
+            }
+        }
+    }
+
+    /// The create. With pictures writing it takes a while, and is done off the async threads.
+    async fn letter(
+        &self,
+        lease: &AccountLease,
+        model: &str,
+        request: &Sendable,
+        options: &CreateOptions,
+    ) -> Result<Letter, Unsendable> {
+        let refused = |refusal: RequestRefusal| Unsendable::Refused(refusal.to_string());
+        let (request, now) = (request.request.clone(), self.inner.now());
+        if request.pictures.is_empty() {
+            let wire = providers::create(lease.provider(), model, &request, options, now);
+            return wire.map(|wire| Letter::of(&wire)).map_err(refused);
+        }
+        let (provider, model, options) = (lease.account.provider.clone(), model.to_owned(), options.clone());
+        let written = tokio::task::spawn_blocking(move || {
+            providers::create(&*provider, &model, &request, &options, now).map(|wire| Letter::of(&wire))
+        });
+        written.await.map_err(|error| Unsendable::Unreadable(error.to_string()))?.map_err(refused)
+    }
+
+    /// Bytes of the stored files of the request's pictures. What is not there is found when it is read.
+    async fn file_bytes(&self) -> Vec<u64> {
+        if self.work.request.pictures.is_empty() {
+            return Vec::new();
+        }
+        let files = self.work.request.pictures.iter().filter_map(|picture| picture.file.as_ref());
+        let paths: Vec<_> = files.filter_map(|file| self.inner.parts.storage.local_path(&file.key).ok()).collect();
+        let sizes = tokio::task::spawn_blocking(move || {
+            paths.iter().filter_map(|path| std::fs::metadata(path).ok()).map(|file| file.len()).collect()
+        });
+        sizes.await.unwrap_or_default()
+    }
+
+    /// The request with the bytes of its pictures, once there is memory for its body.
+    pub(super) async fn request(&self, lease: &AccountLease) -> Result<Sendable, Unsendable> {
+        let bytes = body_budget::bytes_of(&self.work.request.pictures, &self.file_bytes().await);
+        let share = self.inner.bodies.take(bytes).await;
+        let request = Arc::new(self.generation(lease).await?);
+        Ok(Sendable { request, _share: share })
+    }
+
+    async fn generation(&self, lease: &AccountLease) -> Result<GenerationRequest, Unsendable> {
+        let request = &self.work.request;
+        let rule = providers::model(lease.provider(), &request.provider_model)
+            .and_then(|model: &Model| model.mode(generation::kind_of(request)))
+            .map(|mode| mode.pictures);
+        let mut files: Vec<Bytes> = Vec::new();
+        for picture in &request.pictures {
+            let Some(file) = &picture.file else {
+                return Err(Unsendable::Unreadable("a picture of the request is not stored".to_owned()));
+            };
+            let bytes = self.inner.parts.storage.get(&file.key).await;
+            files.push(
+                bytes.map_err(|error| Unsendable::Unreadable(format!("a picture of the request cannot be read: {error}")))?,
+            );
+        }
+        let Some(rule) = rule.filter(|_| !files.is_empty()) else {
+            return Ok(generation::generation(request, Vec::new()));
+        };
+        let pictures = request.pictures.clone();
+        let encoded = tokio::task::spawn_blocking(move || {
+            let encode = |(picture, bytes): (&RemotePicture, &Bytes)| generation::picture(picture, bytes, &rule);
+            pictures.iter().zip(&files).map(encode).collect::<Result<Vec<_>, PictureError>>()
+        });
+        let unreadable = |error: &dyn std::fmt::Display| Unsendable::Unreadable(error.to_string());
+        let pictures = encoded.await.map_err(|error| unreadable(&error))?.map_err(|error| unreadable(&error))?;
+        Ok(generation::generation(request, pictures))
+    }
+}
