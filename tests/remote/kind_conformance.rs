@@ -2,6 +2,7 @@
 //! tests.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use framewright::domain::{Clock, ErrorCode, ProviderEntry, ProviderKind, ProviderSettings, RemoteRequest};
 use framewright::execution::remote::{ProviderHealth, RemoteExecutor};
@@ -153,6 +154,11 @@ impl Subject {
     fn long_route(&self) -> &'static str {
         if self.polls > 0 { "poll" } else { "create" }
     }
+}
+
+/// Ends a test that would wait for ever: a look that a cloud turns away is repeated, and the clock of tests stands still.
+pub(crate) async fn in_time(test: impl Future<Output = ()>) {
+    tokio::time::timeout(Duration::from_mins(2), test).await.unwrap();
 }
 
 fn states(executor: &RemoteExecutor) -> Vec<&'static str> {

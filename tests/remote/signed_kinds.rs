@@ -254,7 +254,7 @@ macro_rules! conformance {
         #[case::veo(veo())]
         #[tokio::test]
         async fn $test(#[case] subject: Subject) {
-            every_kind::$test(&subject).await;
+            every_kind::in_time(every_kind::$test(&subject)).await;
         }
     )*};
 }
