@@ -4,12 +4,17 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::credentials::{name_of_key, secret_of_key};
+
+/// The name of a key that is known, and has no money left.
+pub(crate) const POOR_KEY: &str = "poor";
+
 /// What a cloud thinks of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Customer {
-    /// It is one's who pays: `sk-a` or `sk-b`.
+    /// It is one's who pays.
     Known,
-    /// It is one's who has no money left: `sk-poor`.
+    /// It is one's who has no money left.
     Poor,
     /// It is nobody's.
     Unknown,
@@ -18,10 +23,10 @@ pub(crate) enum Customer {
 impl Customer {
     /// Whose a key is.
     pub(crate) fn of(key: &str) -> Self {
-        match key {
-            "sk-a" | "sk-b" => Self::Known,
-            "sk-poor" => Self::Poor,
-            _ => Self::Unknown,
+        match name_of_key(key) {
+            Some(_) => Self::Known,
+            None if key == secret_of_key(POOR_KEY) => Self::Poor,
+            None => Self::Unknown,
         }
     }
 }

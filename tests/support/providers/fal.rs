@@ -48,9 +48,6 @@ impl FalCloud {
         if !MODELS.contains(&path) {
             return Self::error(404, &format!("Application \"{path}\" not found"));
         }
-        if request.header("content-type") != "application/json" || !request.json().is_object() {
-            return Self::error(422, "the body is no JSON object");
-        }
         let app = path.split('/').take(2).collect::<Vec<_>>().join("/");
         let asked = json!({ "model": path, "input": request.json() });
         let id = self.0.lock().make(|number| format!("764cabcf-b745-4b3e-ae38-{number:012}"), key, asked);
@@ -67,7 +64,7 @@ impl FalCloud {
         match input["prompt"].as_str() {
             None | Some("") => return Self::model_error("prompt", "missing", "Field required"),
             Some(prompt) if prompt.contains("forbidden") => {
-                let message = "The content could not be processed because it contained material flagged by a content checker.";
+                let message = "The content was flagged by a content checker.";
                 return Self::model_error("prompt", "content_policy_violation", message);
             }
             Some(_) => {}
@@ -106,23 +103,26 @@ impl Cloud for FalCloud {
         })
     }
 
+    fn refusal(&self, request: &Recorded) -> Option<Answer> {
+        match (Customer::of(key_of(request)), request.route) {
+            (_, "file") => None,
+            (Customer::Unknown, _) => Some(Self::error(401, "Authentication is required to access this application")),
+            // That there is no money is said in words alone.
+            (Customer::Poor, "create") => Some(Self::error(403, "User is locked. Reason: Exhausted balance.")),
+            (_, "create") if request.header("content-type") != "application/json" || !request.json().is_object() => {
+                Some(Self::error(422, "the body is no JSON object"))
+            }
+            _ => None,
+        }
+    }
+
     fn answer(&self, request: &Recorded, _tasks: &mut Tasks, base: &str) -> Answer {
         if request.route == "file" {
             let is_film = request.target.rsplit('/').next().is_some_and(|name| name.contains("mp4"));
             let (media_type, bytes) = if is_film { ("video/mp4", film()) } else { ("image/png", picture()) };
             return Answer::Bytes(200, media_type, bytes);
         }
-        let Some(key) = request.header("authorization").strip_prefix("Key ") else {
-            return Self::error(401, "Authentication is required to access this application");
-        };
-        match (Customer::of(key), request.route) {
-            (Customer::Unknown, _) => return Self::error(401, "Cannot access application: no such key"),
-            (Customer::Poor, "create") => {
-                let detail = "User is locked. Reason: Exhausted balance. Top up your balance at fal.ai/dashboard/billing.";
-                return Self::error(403, detail);
-            }
-            _ => {}
-        }
+        let key = key_of(request);
         let (front, id) = request.target.split_once("/requests/").unwrap_or_default();
         let (app, id) = (front.trim_start_matches('/'), id.split('/').next().unwrap());
         // A task's addresses are those of its app; others lead nowhere.
@@ -146,6 +146,11 @@ impl Cloud for FalCloud {
             },
         }
     }
+}
+
+/// The key that a request carries; empty where it carries none.
+fn key_of(request: &Recorded) -> &str {
+    request.header("authorization").strip_prefix("Key ").unwrap_or_default()
 }
 
 /// An answer with a task's addresses.

@@ -23,6 +23,7 @@ mod vidsme;
 mod zhipuai;
 
 pub(crate) use aliyun::AliyunCloud;
+pub(crate) use books::POOR_KEY;
 pub(crate) use credentials::{KNOWN_KEYS, name_of_key, secret_of_key};
 pub(crate) use fal::FalCloud;
 pub(crate) use films::{film, picture};

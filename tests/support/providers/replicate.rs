@@ -95,27 +95,29 @@ impl Cloud for ReplicateCloud {
         })
     }
 
+    fn refusal(&self, request: &Recorded) -> Option<Answer> {
+        match (Customer::of(key_of(request)), request.route) {
+            (_, "file") => None,
+            (Customer::Unknown, _) => Some(Self::error(401, "Unauthenticated", "You did not pass a valid authentication token")),
+            (Customer::Poor, "create") => {
+                Some(Self::error(402, "Insufficient credit", "You have insufficient credit to run this model."))
+            }
+            (_, "create") if request.header("content-type") != "application/json" => {
+                Some(Self::error(400, "Bad request", "The request's body is no JSON."))
+            }
+            _ => None,
+        }
+    }
+
     fn answer(&self, request: &Recorded, _tasks: &mut Tasks, base: &str) -> Answer {
         if request.route == "file" {
             let is_film = request.target.rsplit('/').next().is_some_and(|name| name.contains("mp4"));
             let (media_type, bytes) = if is_film { ("video/mp4", film()) } else { ("image/png", picture()) };
             return Answer::Bytes(200, media_type, bytes);
         }
-        let Some(key) = request.header("authorization").strip_prefix("Bearer ") else { return unauthenticated() };
-        match (Customer::of(key), request.route) {
-            (Customer::Unknown, _) => return unauthenticated(),
-            (Customer::Poor, "create") => {
-                let detail =
-                    "You have insufficient credit to run this model. Go to replicate.com/account/billing to purchase credit.";
-                return Self::error(402, "Insufficient credit", detail);
-            }
-            _ => {}
-        }
+        let key = key_of(request);
         let id = request.target.split('/').nth(3).unwrap_or_default();
         match request.route {
-            "create" if request.header("content-type") != "application/json" => {
-                Self::error(400, "Bad request", "The request's body is no JSON.")
-            }
             "create" => self.create(request, key),
             "poll" => match self.0.lock().look(id, key) {
                 Some(seen) => Answer::Json(200, prediction(id, &seen, base)),
@@ -133,8 +135,9 @@ impl Cloud for ReplicateCloud {
     }
 }
 
-fn unauthenticated() -> Answer {
-    ReplicateCloud::error(401, "Unauthenticated", "You did not pass a valid authentication token")
+/// The key that a request carries; empty where it carries none.
+fn key_of(request: &Recorded) -> &str {
+    request.header("authorization").strip_prefix("Bearer ").unwrap_or_default()
 }
 
 fn not_found() -> Answer {

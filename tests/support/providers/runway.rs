@@ -56,6 +56,11 @@ impl RunwayCloud {
     }
 }
 
+/// The key that a request carries; empty where it carries none.
+fn key_of(request: &Recorded) -> &str {
+    request.header("authorization").strip_prefix("Bearer ").unwrap_or_default()
+}
+
 /// What is wrong with a create, with the field's name.
 fn issues(body: &Value, is_from_text: bool) -> Vec<Value> {
     let mut issues = Vec::new();
@@ -123,22 +128,29 @@ impl Cloud for RunwayCloud {
         })
     }
 
+    fn refusal(&self, request: &Recorded) -> Option<Answer> {
+        match (Customer::of(key_of(request)), request.route) {
+            (_, "file") => None,
+            (Customer::Unknown, _) => Some(Self::error(401, "The API key is not valid.")),
+            // That there is no money is said in words alone.
+            (Customer::Poor, "create") => Some(Self::error(400, "You do not have enough credits to run this task.")),
+            _ if request.header("x-runway-version") != "2024-11-06" => {
+                Some(Self::error(400, "The X-Runway-Version header must be a version of the API that there is."))
+            }
+            (_, "create") if request.header("content-type") != "application/json" => {
+                Some(Self::error(400, "The body is no JSON."))
+            }
+            _ => None,
+        }
+    }
+
     fn answer(&self, request: &Recorded, _tasks: &mut Tasks, base: &str) -> Answer {
         if request.route == "file" {
             return Answer::Bytes(200, "video/mp4", film());
         }
-        let key = request.header("authorization").strip_prefix("Bearer ").unwrap_or_default();
-        match (Customer::of(key), request.route) {
-            (Customer::Unknown, _) => return Self::error(401, "The API key is not valid."),
-            (Customer::Poor, "create") => return Self::error(400, "You do not have enough credits to run this task."),
-            _ => {}
-        }
-        if request.header("x-runway-version") != "2024-11-06" {
-            return Self::error(400, "The X-Runway-Version header must be a version of the API that there is.");
-        }
+        let key = key_of(request);
         let id = request.target.rsplit('/').next().unwrap();
         match request.route {
-            "create" if request.header("content-type") != "application/json" => Self::error(400, "The body is no JSON."),
             "create" => self.create(request, key),
             "poll" => match self.0.lock().look(id, key) {
                 None => Self::error(404, "Task not found."),

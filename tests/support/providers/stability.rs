@@ -44,7 +44,7 @@ pub(crate) fn fields(request: &Recorded) -> Option<Vec<(String, String)>> {
 
 /// What is wrong with a create.
 fn issue(request: &Recorded) -> Option<String> {
-    if !matches!(request.header("accept"), "application/json" | "image/*") {
+    if !matches!(request.header("accept"), "application/json" | "image/*" | "*/*" | "") {
         return Some("accept: must be 'image/*' or 'application/json'".to_owned());
     }
     let Some(fields) = fields(request) else {
@@ -80,21 +80,24 @@ impl Cloud for StabilityCloud {
         (method == "POST" && ["core", "ultra", "sd3"].contains(&model)).then_some("create")
     }
 
-    fn answer(&self, request: &Recorded, _tasks: &mut Tasks, _base: &str) -> Answer {
+    fn refusal(&self, request: &Recorded) -> Option<Answer> {
         let key = request.header("authorization").strip_prefix("Bearer ").unwrap_or_default();
         match Customer::of(key) {
-            Customer::Unknown => return Self::error(401, "unauthorized", "missing or invalid authorization header"),
-            Customer::Poor => return Self::error(402, "payment_required", "You lack sufficient credits to make this request."),
-            Customer::Known => {}
+            Customer::Unknown => Some(Self::error(401, "unauthorized", "missing or invalid authorization header")),
+            Customer::Poor => Some(Self::error(402, "payment_required", "You lack sufficient credits to make this request.")),
+            Customer::Known => issue(request).map(|issue| Self::error(400, "bad_request", &issue)),
         }
-        if let Some(issue) = issue(request) {
-            return Self::error(400, "bad_request", &issue);
-        }
+    }
+
+    fn answer(&self, request: &Recorded, _tasks: &mut Tasks, _base: &str) -> Answer {
         let fields = fields(request).unwrap();
         let prompt = fields.iter().find(|(name, _)| name == "prompt").map_or("", |(_, value)| value);
         if prompt.contains("forbidden") {
-            let words = "Your request was flagged by our content moderation system, as a result your request was denied.";
-            return Self::error(403, "content_moderation", words);
+            return Self::error(403, "content_moderation", "Your request was flagged by our content moderation system.");
+        }
+        // Who does not ask for JSON gets the picture itself.
+        if request.header("accept") != "application/json" {
+            return Answer::Bytes(200, "image/png", picture());
         }
         // What it made and would not show comes with 200 all the same.
         Self::finished(if prompt.contains("indecent") { "CONTENT_FILTERED" } else { "SUCCESS" })
