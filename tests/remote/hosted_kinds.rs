@@ -26,7 +26,7 @@ macro_rules! conformance {
         #[case::stability(stability())]
         #[tokio::test]
         async fn $test(#[case] subject: Subject) {
-            every_kind::$test(&subject).await;
+            every_kind::in_time(every_kind::$test(&subject)).await;
         }
     )*};
 }
@@ -49,7 +49,7 @@ macro_rules! conformance_of_tasks {
         #[case::runway(runway())]
         #[tokio::test]
         async fn $test(#[case] subject: Subject) {
-            every_kind::$test(&subject).await;
+            every_kind::in_time(every_kind::$test(&subject)).await;
         }
     )*};
 }
