@@ -53,7 +53,7 @@ pub(crate) fn mindvideo() -> Subject {
         too_many: says(429, 429),
         task_failures: vec![(
             "failed",
-            looked(json!([{ "task_status": "failed", "task_progress": 40, "task_remark": "its words", "results": [] }])),
+            looked(json!([{ "task_status": "failed", "task_progress": 40, "task_remark": "its words, {key}", "results": [] }])),
             TaskFailed,
         )],
         puzzles: vec![
@@ -170,11 +170,11 @@ pub(crate) fn kling() -> Subject {
             ("in trouble", says(500, 5000), OutcomeUnknown),
             ("turned away", says(503, 5001), Transient),
             ("too slow", says(504, 5002), OutcomeUnknown),
-            ("failed at once", task(json!({ "task_id": "1", "task_status": "failed", "task_status_msg": "no" })), TaskFailed),
+            ("failed at once", task(json!({ "task_id": "1", "task_status": "failed", "task_status_msg": "no, {key}" })), TaskFailed),
         ],
         too_many: says(429, 1303),
         task_failures: vec![
-            ("failed", task(json!({ "task_id": "1", "task_status": "failed", "task_status_msg": "no" })), TaskFailed),
+            ("failed", task(json!({ "task_id": "1", "task_status": "failed", "task_status_msg": "no, {key}" })), TaskFailed),
             ("nothing", task(json!({ "task_id": "1", "task_status": "succeed", "task_result": { "videos": [] } })), TaskFailed),
         ],
         puzzles: vec![

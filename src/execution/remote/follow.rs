@@ -45,11 +45,13 @@ pub(super) async fn follow(
     let deadline = Run::deadline(call, following.deadline_seconds);
     let follower = inner.follower(&work.request.provider, &task.id);
     let mut known = Known { state, polls: 0 };
-    let mut told_percent = None;
+    // A provider that says less than before, or less than was guessed, takes nothing back.
+    let (mut told_percent, mut most_percent) = (None, 0);
     let (mut pause_ms, mut refused_looks, mut has_told_word) =
         (if at_once { 0 } else { pause(following, known.polls) }, 0, false);
     loop {
-        tell_progress(run, call, known.state, told_percent);
+        most_percent = most_percent.max(how_far(run, call, known.state, told_percent));
+        (work.progress)(most_percent);
         tokio::select! {
             () = tokio::time::sleep(Duration::from_millis(pause_ms.into())) => {}
             () = follower.called() => {}
@@ -106,6 +108,7 @@ pub(super) async fn look(run: &Run<'_>, lease: &AccountLease, task: &RemoteTask,
     let answered = ask(run, &wire).await.and_then(|response| provider.read_polled(task, known, &response.wire()));
     let answered = answered.map_err(|failure| lease.without_secrets(failure));
     match answered {
+        Ok(Polled::Failed(failure)) => Look::Answered(Polled::Failed(lease.without_secrets(failure))),
         Ok(polled) => Look::Answered(polled),
         Err(failure) if failure.class.may_read_again() => Look::Again(failure),
         Err(failure) => Look::Refused(failure),
@@ -141,14 +144,14 @@ fn chance(span: u32) -> u32 {
     ((u64::from(u32::from_le_bytes(bytes)) * (u64::from(span) + 1)) >> 32) as u32
 }
 
-/// Tells how far a task is: as the provider says, else by how long the model took lately.
-fn tell_progress(run: &Run<'_>, call: &NewCall, state: Underway, told_percent: Option<u32>) {
+/// How far a task is, percent: as the provider says, else by how long the model took lately.
+fn how_far(run: &Run<'_>, call: &NewCall, state: Underway, told_percent: Option<u32>) -> u32 {
     if let Some(percent) = told_percent {
-        return (run.work.progress)(percent.min(99));
+        return percent.min(99);
     }
     let usual_ms = run.station.usual_ms(&call.model).unwrap_or(USUAL_MS).max(1);
     let passed_ms = u64::try_from(run.inner.now().0.saturating_sub(call.created.0)).unwrap_or(0);
-    (run.work.progress)(percent(state, passed_ms, usual_ms));
+    percent(state, passed_ms, usual_ms)
 }
 
 /// Percent of a task that takes `usual_ms` as a rule: never all.
