@@ -93,6 +93,9 @@ impl Commission<'_> {
         }
         let extras = self.extra_pictures(state, &parameters, last_frame, references, &mut inputs).await?;
         let extras = RemoteExtras { options, ..extras };
+        let seed = absent_seed(self.principal, idempotency_key.as_deref())?;
+        let said = ("film", &parameters, &extras, default_seconds, &image_model, priority);
+        let idempotency_key = self.named(idempotency_key, &said)?;
         let needs_keyframes = parameters.scenes.iter().any(|scene| scene.image_size.is_none());
         let image_model = if needs_keyframes {
             let is_named = image_model.is_some();
@@ -104,7 +107,6 @@ impl Commission<'_> {
         } else {
             None
         };
-        let seed = absent_seed(self.principal, idempotency_key.as_deref())?;
         let local = |model: &ModelDescription| {
             if extras.last_frame_size.is_some() || !extras.reference_sizes.is_empty() {
                 let problem = format!("'{}' takes no last frame and no references; leave them out", model.id);

@@ -2,6 +2,7 @@
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::error::ApiError;
@@ -13,9 +14,9 @@ use super::target::Target;
 use super::tenancy::Tenancy;
 use crate::domain::{
     Callback, FilmRequest, Job, JobId, JobObserver, JobRequest, JobState, ModelDescription, ModelKind, Principal, RemoteOptions,
-    RemoteRequest,
+    RemoteRequest, Sha256Digest,
 };
-use crate::jobs::{InputPurpose, JobServiceError, NewInput, NewJob, Retry, retry as again};
+use crate::jobs::{InputPurpose, JobServiceError, NamedRequest, NewInput, NewJob, Retry, retry as again};
 use crate::media::mask::MaskReading;
 use crate::models::parameters::{ImageParameters, resolve_image_request};
 use crate::models::remote_parameters::{RemoteModel, image_to_remote};
@@ -60,6 +61,15 @@ pub(super) struct Commission<'a> {
     pub(super) model: ModelDescription,
     /// Who runs it.
     pub(super) target: Target,
+    /// Who is asked for what, in the client's words.
+    asked: AskedModel,
+}
+
+/// The model and the provider that a client named.
+#[derive(Clone, Debug, Serialize)]
+struct AskedModel {
+    model: Option<String>,
+    provider: Option<String>,
 }
 
 impl<'a> Commission<'a> {
@@ -84,8 +94,16 @@ impl<'a> Commission<'a> {
         model: Option<String>,
     ) -> Result<Self, ApiError> {
         let tenancy = Tenancy::of_request(state, principal, project_id)?;
+        let asked = AskedModel { model: model.clone(), provider: provider.map(str::to_owned) };
         let (model, target) = target_of_request(state, principal, &tenancy, kind, provider, model).await?;
-        Ok(Self { principal, tenancy, model, target })
+        Ok(Self { principal, tenancy, model, target, asked })
+    }
+
+    /// The request under the client's name for it; `said` is all that the client said beside model, provider, files, project and callback.
+    pub(super) fn named(&self, name: Option<String>, said: &impl Serialize) -> Result<Option<NamedRequest>, ApiError> {
+        let Some(name) = name else { return Ok(None) };
+        let json = serde_json::to_vec(&(&self.asked, said)).map_err(ApiError::internal)?;
+        Ok(Some(NamedRequest { name, asked: Sha256Digest::of(&json) }))
     }
 
     /// The job that a submission asks for, with every default filled in, and nothing reserved yet.
@@ -103,6 +121,7 @@ impl<'a> Commission<'a> {
             inputs.push(NewInput { purpose: InputPurpose::Mask, bytes: mask.png });
         }
         let seed = absent_seed(self.principal, idempotency_key.as_deref())?;
+        let idempotency_key = self.named(idempotency_key, &("pictures", &parameters, &options, priority))?;
         let local = |model: &ModelDescription| Ok(resolve_image_request(parameters.clone(), model, seed)?.into());
         let remote = |model: &RemoteModel| {
             let request = image_to_remote(&parameters, model)?;

@@ -29,4 +29,4 @@ pub use retry::Retry;
 pub use runner::{JobRunner, RunningTask};
 pub use service::{JobService, JobServiceOptions};
 pub use store::SqliteJobStore;
-pub use submission::{InputPurpose, NewInput, NewJob};
+pub use submission::{InputPurpose, NamedRequest, NewInput, NewJob};

@@ -34,9 +34,18 @@ pub struct NewJob {
     /// The ended job that this one tries again.
     pub retry_of: Option<JobId>,
     /// `Idempotency-Key` header: the same key with the same request gives the same job.
-    pub idempotency_key: Option<String>,
+    pub idempotency_key: Option<NamedRequest>,
     /// Where it tells what became of it. A job that tries another one again calls back where that one does.
     pub callback: Option<Callback>,
+}
+
+/// A request to which its client gave a name of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedRequest {
+    /// The name.
+    pub name: String,
+    /// The hash of what the client said, before defaults, prices and a route's choice: those may be others when it says it again.
+    pub asked: Sha256Digest,
 }
 
 /// A file that comes with a job.
@@ -184,7 +193,7 @@ pub(super) async fn accept(
     let progress = first_progress(&tasks, steps);
     let record = NewRecord {
         tasks,
-        idempotency_key: job.idempotency_key,
+        idempotency_key: job.idempotency_key.map(|key| key.name),
         request_sha256,
         reservations: job.reservations,
         callback: job.callback,
@@ -289,12 +298,12 @@ struct Digests {
 }
 
 impl Digests {
-    /// What an idempotency key stands for: the whole request, the files that come with it, its project, its priority and its callback. Whoever fills in
-    /// an absent seed must choose the same one for the same key.
+    /// What an idempotency key stands for: what the client said, the files that come with it, its project and its callback.
     fn of(job: &NewJob) -> Self {
         let mut hasher = Sha256::new();
-        // A plain struct of texts and numbers always serialises.
-        hasher.update(Sha256Digest::of(&serde_json::to_vec(&job.request).unwrap_or_default()).0);
+        if let Some(key) = &job.idempotency_key {
+            hasher.update(key.asked.0);
+        }
         let inputs: Vec<Sha256Digest> = job.inputs.iter().map(|input| Sha256Digest::of(&input.bytes)).collect();
         for (input, digest) in job.inputs.iter().zip(&inputs) {
             if let InputPurpose::Scene(index) | InputPurpose::Picture(index) = input.purpose {
@@ -302,7 +311,6 @@ impl Digests {
             }
             hasher.update(digest.0);
         }
-        hasher.update(job.priority.to_le_bytes());
         if let Some(project) = &job.project {
             hasher.update(project.as_str());
         }

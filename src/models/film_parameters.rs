@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use serde::Serialize;
+
 use super::film_size::{self, AskedSize};
 use super::named_size::size_for_aspect;
 use super::parameters::{ParameterError, check_prompt, count, refuse, seed, steps};
@@ -21,7 +23,7 @@ pub const TRANSITION_SECONDS: f64 = 0.5;
 const MOST_ID_CHARACTERS: usize = 64;
 
 /// What was asked, before defaults and checks. Numbers are wide enough to hold any lie, so that the refusal can quote the range.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct FilmParameters {
     /// The scenes.
     pub scenes: Vec<SceneParameters>,
@@ -56,7 +58,7 @@ pub struct FilmParameters {
 }
 
 /// A scene that was asked for.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct SceneParameters {
     /// Its name; absent: `s1`, `s2`, ….
     pub id: Option<String>,
@@ -77,7 +79,7 @@ pub struct SceneParameters {
 }
 
 /// How a scene is to be followed.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct TransitionParameters {
     /// `cut`, `crossfade`, `fade`.
     pub kind: String,

@@ -1,5 +1,7 @@
 //! How large a film is, and how large the clips are that it is made of.
 
+use serde::Serialize;
+
 use super::named_size::{NamedSize, size_for_aspect};
 use super::parameters::{ParameterError, refuse};
 use crate::domain::{ModelLimits, VideoCodec};
@@ -12,7 +14,7 @@ pub const MOST_PIXELS: u64 = 33_554_432;
 pub const LEAST_SIDE: u32 = 16;
 
 /// What was asked of the size.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct AskedSize {
     /// Pixels across.
     pub width: Option<i128>,

@@ -2,11 +2,13 @@
 
 use std::borrow::Cow;
 
+use serde::Serialize;
+
 use super::named_size::size_for_aspect;
 use crate::domain::{ImageRequest, ModelDescription, ModelLimits};
 
 /// What was asked, before defaults and checks. Numbers are wide enough to hold any lie, so that the refusal can quote the range.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct ImageParameters {
     /// What the picture shows.
     pub prompt: String,

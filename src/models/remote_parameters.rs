@@ -1,6 +1,8 @@
 //! From what somebody asked for, in the words of our own models, to what a provider is asked for. What a provider has no word for is refused
 //! here, before anything is spent; ranges are its tables' business.
 
+use serde::Serialize;
+
 use super::film_parameters::{FilmParameters, SceneParameters};
 use super::film_size::AskedSize;
 use super::parameters::{ImageParameters, ParameterError, refuse};
@@ -26,7 +28,7 @@ pub struct RemoteModel {
 }
 
 /// What requests for films can say beyond what our own models understand.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct RemoteExtras {
     /// Width and height of the picture that the film ends with, when there is one.
     pub last_frame_size: Option<(u32, u32)>,

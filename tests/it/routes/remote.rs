@@ -283,3 +283,42 @@ async fn no_key_shows_itself() {
     assert!(!debug.contains("canary"));
     assert_eq!(minimax.recorded("create")[0].header("authorization"), format!("Bearer {CANARY}"));
 }
+
+#[tokio::test]
+async fn an_idempotency_key_stands_for_what_was_said_not_for_whom_it_would_be_sent_to_now() {
+    let (minimax, aliyun) = (Mock::start(MinimaxCloud).await, Mock::start(AliyunCloud).await);
+    let server = server(&minimax, &aliyun, vec![route(Strategy::RoundRobin)]).await;
+    let send = async |name: &'static str, body: &Value| {
+        let mut request = server.request(Method::POST, "/api/v1/videos/generate", Some(body));
+        request.headers_mut().insert("idempotency-key", name.parse().unwrap());
+        server.send(request).await
+    };
+    let routed = send("routed", &scenes("best-video")).await.json()["task_id"].clone();
+    let direct = send("direct", &scenes("MiniMax-Hailuo-02")).await.json()["task_id"].clone();
+    assert!(routed.is_string() && direct.is_string());
+    // It is another target's turn each time.
+    for _ in 0..3 {
+        assert_eq!(send("routed", &scenes("best-video")).await.json()["task_id"], routed);
+    }
+    // Other prices, another order, and fewer targets.
+    let mut dearer = providers(&minimax, &aliyun);
+    for entry in dearer.providers.values_mut() {
+        entry.prices = vec![Price { per_second: "9.5".parse().unwrap(), ..Price::default() }];
+    }
+    server.state.remote.replace(&dearer).unwrap();
+    let mut changed = route(Strategy::Cheapest);
+    changed.targets.remove(0);
+    server.state.routes.replace([(changed.name.clone(), changed)].into());
+    assert_eq!(send("routed", &scenes("best-video")).await.json()["task_id"], routed);
+    assert_eq!(send("direct", &scenes("MiniMax-Hailuo-02")).await.json()["task_id"], direct);
+    // Whoever says another thing is refused.
+    let mut longer = scenes("best-video");
+    longer["scenes"][0]["duration"] = json!(5);
+    for (name, body) in [("routed", &longer), ("direct", &scenes("best-video"))] {
+        assert_eq!(send(name, body).await.status, StatusCode::CONFLICT, "{name}");
+    }
+    for task in [&routed, &direct] {
+        server.wait(task.as_str().unwrap()).await;
+    }
+    assert_eq!(calls(&server).await.len(), 2, "each was made once");
+}
