@@ -9,9 +9,9 @@ pub enum FailureClass {
     InvalidRequest,
     /// The provider's moderation refused the prompt, a picture or the result.
     Moderation,
-    /// The key is wrong, or belongs to another region or site.
+    /// The key is wrong, belongs to another region or site, or is one of an account that is locked or not in order.
     Authentication,
-    /// The key is right, but its account may not use this model or service, or must be verified first.
+    /// The key is right, but its account may not use this model.
     Permission,
     /// The account has no money, or has not bought the service.
     Billing,
@@ -49,6 +49,11 @@ pub enum KeyConsequence {
     Keep,
     /// It rests for so many seconds, or as long as the provider says.
     Rest {
+        /// Seconds.
+        seconds: u32,
+    },
+    /// It is not used for this model for so many seconds, or as long as the provider says; other models go on.
+    RestForModel {
         /// Seconds.
         seconds: u32,
     },
@@ -108,7 +113,10 @@ impl FailureClass {
             Self::Authentication | Self::Billing => {
                 Action { other_key: true, other_provider: true, key: KeyConsequence::Disable, ..NOTHING }
             }
-            Self::Permission | Self::Quota => {
+            Self::Permission => {
+                Action { other_key: true, other_provider: true, key: KeyConsequence::RestForModel { seconds: 3600 }, ..NOTHING }
+            }
+            Self::Quota => {
                 Action { other_key: true, other_provider: true, key: KeyConsequence::Rest { seconds: 3600 }, ..NOTHING }
             }
             Self::RateLimit => Action {

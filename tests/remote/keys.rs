@@ -4,10 +4,11 @@ use framewright::domain::{AccountKeyId, ErrorCode, ProviderKind};
 use framewright::execution::RemoteExecution;
 use framewright::execution::remote::{ProviderHealth, RemoteExecutor};
 use framewright::ledger::CallState;
+use rstest::rstest;
 use serde_json::json;
 
 use crate::providers::{AliyunCloud, Answer, Gate, Mock, Recorded};
-use crate::stage::{Stage, completed, failed, film, id, settings};
+use crate::stage::{Stage, completed, failed, film, film_of, id, settings};
 
 fn says(status: u16, code: &str) -> Answer {
     Answer::Json(status, json!({ "code": code, "message": "no" }))
@@ -129,6 +130,50 @@ async fn a_key_that_asked_for_too_much_rests_and_the_other_one_is_used() {
     mock.script("create", [throttled("600")]);
     let (code, message, _) = failed(executor.run(Stage::work(&film())).await);
     assert_eq!(code, ErrorCode::ProviderUnavailable, "{message}");
+}
+
+#[rstest]
+#[case::model(says(403, "Model.AccessDenied"), "ready", &["wan2.5-t2v-preview"], true)]
+#[case::model_without_a_code(Answer::Json(403, json!({})), "ready", &["wan2.5-t2v-preview"], true)]
+#[case::key(says(401, "InvalidApiKey"), "disabled", &[], false)]
+#[case::account(says(400, "Arrearage"), "disabled", &[], false)]
+#[case::rate(says(429, "Throttling"), "resting", &[], false)]
+#[tokio::test]
+async fn what_a_refusal_of_one_model_does_to_the_key_and_to_the_other_models(
+    #[case] refusal: Answer,
+    #[case] state: &str,
+    #[case] resting_models: &[&str],
+    #[case] serves_others: bool,
+) {
+    let (stage, mock) = (Stage::new().await, Mock::start(AliyunCloud).await);
+    mock.script("create", [refusal]);
+    let executor = stage.executor(&settings(&mock, ProviderKind::Aliyun, &[("a", None), ("b", None)]));
+    completed(executor.run(Stage::work(&film())).await);
+    let status = executor.statuses()[0].keys[0].clone();
+    let models: Vec<&str> = status.model_rests.iter().map(|rest| rest.model.as_str()).collect();
+    assert_eq!((status.state, models.as_slice()), (state, resting_models));
+    // The other key has made it, and it is the first one's turn.
+    let other = film_of(ProviderKind::Aliyun, "wan2.6-t2v", Some(5));
+    completed(executor.run(Stage::work(&other)).await);
+    let then = if serves_others { "a" } else { "b" };
+    completed(executor.run(Stage::work(&film())).await);
+    assert_eq!(keys(&mock.recorded("create")), ["a", "b", then, "b"]);
+}
+
+#[tokio::test]
+async fn a_model_that_no_key_may_use_fails_at_once_and_is_tried_again_when_its_rest_is_over() {
+    let (stage, mock) = (Stage::new().await, Mock::start(AliyunCloud).await);
+    mock.script("create", [says(403, "Model.AccessDenied")]);
+    let executor = stage.executor(&settings(&mock, ProviderKind::Aliyun, &[("a", None)]));
+    for _ in 0..2 {
+        let (code, message, _) = failed(executor.run(Stage::work(&film())).await);
+        assert_eq!(code, ErrorCode::ProviderUnavailable, "{message}");
+    }
+    assert_eq!(mock.recorded("create").len(), 1, "it is not asked for what it refused");
+    assert_eq!(executor.statuses()[0].health, ProviderHealth::Ready);
+    assert!(executor.has_room(&id(ProviderKind::Aliyun)));
+    stage.clock.advance_seconds(3600);
+    completed(executor.run(Stage::work(&film())).await);
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use framewright::domain::{Clock, ErrorCode, ProviderEntry, ProviderKind, ProviderSettings, RemoteRequest};
-use framewright::execution::remote::{ProviderHealth, RemoteExecutor};
+use framewright::execution::remote::{KeyStatus, ProviderHealth, RemoteExecutor};
 use framewright::execution::{RemoteEnding, RemoteExecution, RemoteWork};
 use framewright::ledger::CallState;
 use framewright::providers::FailureClass;
@@ -90,9 +90,8 @@ impl Consequence {
             FailureClass::InvalidRequest => plain(ErrorCode::ProviderRefused, "ready"),
             FailureClass::Moderation => plain(ErrorCode::ModerationBlocked, "ready"),
             FailureClass::Authentication | FailureClass::Billing => plain(ErrorCode::ProviderUnavailable, "disabled"),
-            FailureClass::Permission | FailureClass::Quota | FailureClass::RateLimit => {
-                plain(ErrorCode::ProviderUnavailable, "resting")
-            }
+            FailureClass::Permission => plain(ErrorCode::ProviderUnavailable, "resting for the model"),
+            FailureClass::Quota | FailureClass::RateLimit => plain(ErrorCode::ProviderUnavailable, "resting"),
             FailureClass::Transient => Self { creates: 3, ..plain(ErrorCode::ProviderUnavailable, "ready") },
             FailureClass::OutcomeUnknown => Self {
                 creates: if knows_our_id { 3 } else { 1 },
@@ -162,7 +161,8 @@ pub(crate) async fn in_time(test: impl Future<Output = ()>) {
 }
 
 fn states(executor: &RemoteExecutor) -> Vec<&'static str> {
-    executor.statuses()[0].keys.iter().map(|key| key.state).collect()
+    let state = |key: &KeyStatus| if key.model_rests.is_empty() { key.state } else { "resting for the model" };
+    executor.statuses()[0].keys.iter().map(state).collect()
 }
 
 /// A request as a snapshot has it: without what a client adds by itself, and without what is `hidden`.

@@ -155,7 +155,7 @@ pub(crate) fn kling() -> Subject {
         refusals: vec![
             ("a wrong signature", says(401, 1000), Authentication),
             ("an expired token", says(401, 1004), Authentication),
-            ("an account that is not in order", says(429, 1100), Permission),
+            ("an account that is not in order", says(429, 1100), Authentication),
             ("an empty account", says(429, 1101), Billing),
             ("a used up package", says(429, 1102), Billing),
             ("not bought", says(403, 1103), Permission),
@@ -166,11 +166,15 @@ pub(crate) fn kling() -> Subject {
             ("moderation beside 200", says(200, 1301), Moderation),
             ("too fast", says(429, 1302), RateLimit),
             ("too many tasks", says(429, 1303), RateLimit),
-            ("not from this address", says(429, 1304), Permission),
+            ("not from this address", says(429, 1304), Authentication),
             ("in trouble", says(500, 5000), OutcomeUnknown),
             ("turned away", says(503, 5001), Transient),
             ("too slow", says(504, 5002), OutcomeUnknown),
-            ("failed at once", task(json!({ "task_id": "1", "task_status": "failed", "task_status_msg": "no, {key}" })), TaskFailed),
+            (
+                "failed at once",
+                task(json!({ "task_id": "1", "task_status": "failed", "task_status_msg": "no, {key}" })),
+                TaskFailed,
+            ),
         ],
         too_many: says(429, 1303),
         task_failures: vec![

@@ -14,7 +14,7 @@ use super::body_budget::BodyBudget;
 use super::breaker::BreakerState;
 use super::callbacks::CallbackAddresses;
 use super::failures::class_word;
-use super::keys::{KeyHealth, Room};
+use super::keys::{KeyHealth, ModelRest, Room};
 use super::offer::{self, OfferedModel, Priced};
 use super::patience::STRANGER_MS;
 use super::run;
@@ -126,6 +126,8 @@ pub struct KeyStatus {
     pub until: Option<UnixMs>,
     /// The class of the failure that it rests or is disabled for.
     pub reason: Option<&'static str>,
+    /// The models that it is not used for at the moment.
+    pub model_rests: Vec<ModelRest>,
     /// Tasks that hold it.
     pub in_flight: u32,
     /// Most tasks at once.
@@ -377,6 +379,7 @@ impl Inner {
                 state: word,
                 until,
                 reason: class.map(class_word),
+                model_rests: state.model_rests(now).cloned().collect(),
                 in_flight: state.out,
                 max_concurrent: state.facts.max_concurrent,
             }

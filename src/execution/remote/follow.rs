@@ -168,7 +168,7 @@ fn percent(state: Underway, passed_ms: u64, usual_ms: u64) -> u32 {
 
 /// The task failed.
 async fn failed(run: &Run<'_>, lease: &AccountLease, call: &NewCall, failure: &ProviderFailure) -> RemoteEnding {
-    run.station.suffer(&lease.account.key, failure, run.inner.now());
+    run.station.suffer(&lease.account.key, &call.model, failure, run.inner.now());
     let cost = if lease.settings.entry.bills_failures { call.estimated } else { Micros::ZERO };
     run.end(call.id, CallState::Failed, cost, Some(failure)).await;
     let error = job_error(&run.work.request.provider, failure);

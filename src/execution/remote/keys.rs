@@ -1,7 +1,8 @@
 //! Which of a provider's keys is next. Pure: time is passed in.
 //!
-//! Keys take turns. One that has as many tasks as it may have is passed over, and so is one that rests or is disabled. A key that the
-//! settings no longer have stays as long as tasks hold it, and is given to no others.
+//! Keys take turns. One that has as many tasks as it may have is passed over, and so is one that rests or is disabled, and, for a model that
+//! its account may not use, one that rests for that model. A key that the settings no longer have stays as long as tasks hold it, and is given
+//! to no others.
 
 use crate::domain::{AccountKeyId, Sha256Digest, UnixMs};
 use crate::providers::{FailureClass, KeyConsequence};
@@ -38,6 +39,17 @@ pub enum KeyHealth {
     SwitchedOff,
 }
 
+/// A model that a key is not used for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelRest {
+    /// The model, as the provider calls it.
+    pub model: String,
+    /// Until when.
+    pub until: UnixMs,
+    /// Why.
+    pub class: FailureClass,
+}
+
 /// A key and how it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyState {
@@ -45,6 +57,8 @@ pub struct KeyState {
     pub facts: KeyFacts,
     /// Whether it is used.
     pub health: KeyHealth,
+    /// The models that it is not used for, each once; some of these rests may have ended.
+    model_rests: Vec<ModelRest>,
     /// Tasks that hold it.
     pub out: u32,
     /// Whether the settings have it; if not, it is only there for the tasks that hold it.
@@ -56,14 +70,22 @@ impl KeyState {
         self.facts.max_concurrent.is_none_or(|most| self.out < most)
     }
 
-    /// Whether it is used at this time.
-    fn is_ready(&self, now: UnixMs) -> bool {
-        self.is_current
-            && match self.health {
-                KeyHealth::Ready => true,
-                KeyHealth::Resting { until, .. } => until <= now,
-                KeyHealth::Disabled { .. } | KeyHealth::SwitchedOff => false,
-            }
+    /// Until when it rests; none: it is used for the model now. `Err`: nobody waits for it, since it is not used before somebody does something,
+    /// or is not for this model.
+    fn rests_until(&self, model: Option<&str>, now: UnixMs) -> Result<Option<UnixMs>, ()> {
+        if model.is_some_and(|model| self.model_rests(now).any(|rest| rest.model == model)) {
+            return Err(());
+        }
+        match self.health {
+            KeyHealth::Ready => Ok(None),
+            KeyHealth::Resting { until, .. } => Ok(Some(until).filter(|until| *until > now)),
+            KeyHealth::Disabled { .. } | KeyHealth::SwitchedOff => Err(()),
+        }
+    }
+
+    /// The models that it is not used for at this time.
+    pub fn model_rests(&self, now: UnixMs) -> impl Iterator<Item = &ModelRest> {
+        self.model_rests.iter().filter(move |rest| rest.until > now)
     }
 }
 
@@ -74,7 +96,7 @@ pub enum Room {
     Now,
     /// When a task ends, or at this time at the latest, where one is given.
     Later(Option<UnixMs>),
-    /// Not before somebody does something: every key is disabled, or there is none.
+    /// Not before somebody does something: every key is disabled or may not be used for the model, or there is none.
     Never,
 }
 
@@ -92,23 +114,24 @@ impl KeyRing {
         let mut before = std::mem::take(&mut self.keys);
         for facts in facts {
             let known = before.iter().position(|state| state.facts.id == facts.id).map(|position| before.remove(position));
-            let (out, health) = match known {
-                Some(state) if state.facts.fingerprint == facts.fingerprint => (state.out, state.health),
-                Some(state) => (state.out, KeyHealth::Ready),
-                None => (0, KeyHealth::Ready),
+            let (out, health, model_rests) = match known {
+                Some(state) if state.facts.fingerprint == facts.fingerprint => (state.out, state.health, state.model_rests),
+                Some(state) => (state.out, KeyHealth::Ready, Vec::new()),
+                None => (0, KeyHealth::Ready, Vec::new()),
             };
-            self.keys.push(KeyState { facts, health, out, is_current: true });
+            self.keys.push(KeyState { facts, health, model_rests, out, is_current: true });
         }
         let held = before.into_iter().filter(|state| state.out > 0);
         self.keys.extend(held.map(|state| KeyState { is_current: false, ..state }));
     }
 
-    /// Takes the next key that is ready, has a place and is none of `except`.
-    pub fn take(&mut self, now: UnixMs, except: &[AccountKeyId]) -> Option<AccountKeyId> {
+    /// Takes the next key that is ready for a model, has a place and is none of `except`.
+    pub fn take(&mut self, model: &str, now: UnixMs, except: &[AccountKeyId]) -> Option<AccountKeyId> {
         let count = self.keys.len();
         let position = (0..count).map(|step| (self.next + step) % count).find(|position| {
             let state = &self.keys[*position];
-            state.is_ready(now) && state.has_place() && !except.contains(&state.facts.id)
+            let is_ready = state.is_current && state.rests_until(Some(model), now) == Ok(None);
+            is_ready && state.has_place() && !except.contains(&state.facts.id)
         })?;
         self.next = (position + 1) % count;
         let state = &mut self.keys[position];
@@ -132,17 +155,29 @@ impl KeyRing {
         self.keys.retain(|state| state.is_current || state.out > 0);
     }
 
-    /// What a failure does to a key. A rest is as long as the provider asks for, if that is longer.
-    pub fn suffer(&mut self, id: &AccountKeyId, class: FailureClass, retry_after_seconds: Option<u32>, now: UnixMs) {
+    /// What a failure with a model does to a key. A rest is as long as the provider asks for, if it does.
+    pub fn suffer(&mut self, id: &AccountKeyId, model: &str, class: FailureClass, retry_after_seconds: Option<u32>, now: UnixMs) {
         let Some(state) = self.keys.iter_mut().find(|state| state.facts.id == *id) else { return };
+        let rest_end = |seconds: u32| {
+            let seconds = retry_after_seconds.map_or(seconds, |asked| asked.max(1));
+            UnixMs(now.0.saturating_add(i64::from(seconds) * 1000))
+        };
         match (class.action().key, state.health) {
             (KeyConsequence::Keep, _)
             | (_, KeyHealth::SwitchedOff)
             | (KeyConsequence::Rest { .. }, KeyHealth::Disabled { .. }) => {}
             (KeyConsequence::Disable, _) => state.health = KeyHealth::Disabled { class },
+            (KeyConsequence::RestForModel { seconds }, _) => {
+                let until = rest_end(seconds);
+                let before = state.model_rests.iter().find(|rest| rest.model == model).map(|rest| rest.until);
+                if before.is_none_or(|before| before < until) {
+                    // Those that have ended go, so that there are never more than models that were asked for lately.
+                    state.model_rests.retain(|rest| rest.until > now && rest.model != model);
+                    state.model_rests.push(ModelRest { model: model.to_owned(), until, class });
+                }
+            }
             (KeyConsequence::Rest { seconds }, health) => {
-                let seconds = retry_after_seconds.map_or(seconds, |asked| asked.max(1));
-                let until = UnixMs(now.0.saturating_add(i64::from(seconds) * 1000));
+                let until = rest_end(seconds);
                 let is_longer = !matches!(health, KeyHealth::Resting { until: other, .. } if other > until);
                 if is_longer {
                     state.health = KeyHealth::Resting { until, class };
@@ -154,24 +189,28 @@ impl KeyRing {
     /// An administrator's word. `false` where there is no such key.
     pub fn switch(&mut self, id: &AccountKeyId, is_on: bool) -> bool {
         let state = self.keys.iter_mut().find(|state| state.facts.id == *id && state.is_current);
-        state.map(|state| state.health = if is_on { KeyHealth::Ready } else { KeyHealth::SwitchedOff }).is_some()
+        let switched = state.map(|state| {
+            state.health = if is_on { KeyHealth::Ready } else { KeyHealth::SwitchedOff };
+            state.model_rests.clear();
+        });
+        switched.is_some()
     }
 
-    /// Whether another task has room, among keys that are none of `except`.
-    pub fn room(&self, now: UnixMs, except: &[AccountKeyId]) -> Room {
+    /// Whether another task of a model, or of any that no key rests for, has room, among keys that are none of `except`.
+    pub fn room(&self, model: Option<&str>, now: UnixMs, except: &[AccountKeyId]) -> Room {
         let mut room = Room::Never;
         for state in self.keys.iter().filter(|state| state.is_current && !except.contains(&state.facts.id)) {
-            match state.health {
-                KeyHealth::Disabled { .. } | KeyHealth::SwitchedOff => {}
-                KeyHealth::Resting { until, .. } if until > now => {
+            match state.rests_until(model, now) {
+                Err(()) => {}
+                Ok(Some(until)) => {
                     room = match room {
                         Room::Later(Some(other)) if other <= until => room,
                         Room::Now => return Room::Now,
                         Room::Later(_) | Room::Never => Room::Later(Some(until)),
                     };
                 }
-                _ if state.has_place() => return Room::Now,
-                KeyHealth::Ready | KeyHealth::Resting { .. } => {
+                Ok(None) if state.has_place() => return Room::Now,
+                Ok(None) => {
                     if room == Room::Never {
                         room = Room::Later(None);
                     }
@@ -213,7 +252,7 @@ mod tests {
     }
 
     fn taken(ring: &mut KeyRing, now: i64) -> String {
-        ring.take(UnixMs(now), &[]).map_or_else(|| "none".to_owned(), |id| id.to_string())
+        ring.take("film", UnixMs(now), &[]).map_or_else(|| "none".to_owned(), |id| id.to_string())
     }
 
     #[test]
@@ -223,8 +262,8 @@ mod tests {
         assert_eq!(order, ["a", "b", "c", "b", "c", "c"]);
         ring.give_back(&id("a"));
         assert_eq!(taken(&mut ring, 0), "a");
-        assert_eq!(ring.take(UnixMs(0), &[id("c")]), None, "the others have no places");
-        assert_eq!(ring.room(UnixMs(0), &[id("c")]), Room::Later(None));
+        assert_eq!(ring.take("film", UnixMs(0), &[id("c")]), None, "the others have no places");
+        assert_eq!(ring.room(None, UnixMs(0), &[id("c")]), Room::Later(None));
     }
 
     #[test]
@@ -242,14 +281,15 @@ mod tests {
             (Moderation, None, Some(0)),
         ] {
             let mut ring = ring(&[("a", None)]);
-            ring.suffer(&id("a"), class, retry_after, UnixMs(1000));
-            let ready_from =
-                [0, 1000, 5000, 45_000, 3_600_000].into_iter().find(|after| ring.room(UnixMs(1000 + after), &[]) == Room::Now);
+            ring.suffer(&id("a"), "film", class, retry_after, UnixMs(1000));
+            let ready_from = [0, 1000, 5000, 45_000, 3_600_000]
+                .into_iter()
+                .find(|after| ring.room(None, UnixMs(1000 + after), &[]) == Room::Now);
             assert_eq!(ready_from, rest_ms, "{class:?}");
             match rest_ms {
-                None => assert_eq!(ring.room(UnixMs(i64::MAX), &[]), Room::Never),
+                None => assert_eq!(ring.room(None, UnixMs(i64::MAX), &[]), Room::Never),
                 Some(0) => {}
-                Some(ms) => assert_eq!(ring.room(UnixMs(1000), &[]), Room::Later(Some(UnixMs(1000 + ms)))),
+                Some(ms) => assert_eq!(ring.room(None, UnixMs(1000), &[]), Room::Later(Some(UnixMs(1000 + ms)))),
             }
         }
     }
@@ -257,16 +297,16 @@ mod tests {
     #[test]
     fn a_longer_rest_is_not_made_shorter_and_a_disabled_key_does_not_come_back_by_resting() {
         let mut ring = ring(&[("a", None)]);
-        ring.suffer(&id("a"), FailureClass::Quota, None, UnixMs(0));
-        ring.suffer(&id("a"), FailureClass::RateLimit, None, UnixMs(0));
-        assert_eq!(ring.room(UnixMs(0), &[]), Room::Later(Some(UnixMs(3_600_000))));
-        ring.suffer(&id("a"), FailureClass::Authentication, None, UnixMs(0));
-        ring.suffer(&id("a"), FailureClass::RateLimit, None, UnixMs(0));
-        assert_eq!(ring.room(UnixMs(i64::MAX), &[]), Room::Never);
+        ring.suffer(&id("a"), "film", FailureClass::Quota, None, UnixMs(0));
+        ring.suffer(&id("a"), "film", FailureClass::RateLimit, None, UnixMs(0));
+        assert_eq!(ring.room(None, UnixMs(0), &[]), Room::Later(Some(UnixMs(3_600_000))));
+        ring.suffer(&id("a"), "film", FailureClass::Authentication, None, UnixMs(0));
+        ring.suffer(&id("a"), "film", FailureClass::RateLimit, None, UnixMs(0));
+        assert_eq!(ring.room(None, UnixMs(i64::MAX), &[]), Room::Never);
         assert!(ring.switch(&id("a"), true));
         assert_eq!(taken(&mut ring, 0), "a");
         ring.switch(&id("a"), false);
-        ring.suffer(&id("a"), FailureClass::Authentication, None, UnixMs(0));
+        ring.suffer(&id("a"), "film", FailureClass::Authentication, None, UnixMs(0));
         assert_eq!(ring.states().next().unwrap().health, KeyHealth::SwitchedOff, "the administrator's word stays");
         assert!(!ring.switch(&id("b"), true));
     }
@@ -274,10 +314,10 @@ mod tests {
     #[test]
     fn a_changed_key_is_ready_and_a_removed_one_finishes_its_tasks() {
         let mut ring = ring(&[("a", Some(1)), ("b", Some(1))]);
-        ring.suffer(&id("a"), FailureClass::Authentication, None, UnixMs(0));
+        ring.suffer(&id("a"), "film", FailureClass::Authentication, None, UnixMs(0));
         assert_eq!(taken(&mut ring, 0), "b");
         ring.replace(vec![facts("a", Some(1))]);
-        assert_eq!(ring.room(UnixMs(0), &[]), Room::Never, "the same key is still disabled");
+        assert_eq!(ring.room(None, UnixMs(0), &[]), Room::Never, "the same key is still disabled");
         assert_eq!(ring.out(), 1, "a task still holds the removed one");
         ring.replace(vec![KeyFacts { fingerprint: Sha256Digest::of(b"new"), ..facts("a", Some(1)) }]);
         assert_eq!(taken(&mut ring, 0), "a");
@@ -288,22 +328,81 @@ mod tests {
         assert!(!ring.hold(&id("b")), "nobody holds it any more");
         // One that comes back knows who holds it.
         let mut ring = self::ring(&[("a", Some(1))]);
-        ring.take(UnixMs(0), &[]);
+        ring.take("film", UnixMs(0), &[]);
         ring.replace(vec![]);
         ring.replace(vec![facts("a", Some(1))]);
         assert_eq!(taken(&mut ring, 0), "none");
     }
 
+    /// What the key suffered with `film`; its state; from when on it is used for `film`; whether it is for another model.
+    type Row = (&'static [(FailureClass, Option<u32>)], KeyHealth, Option<i64>, Room);
+
+    #[test]
+    fn a_model_that_an_account_may_not_use_rests_with_its_key_and_others_go_on() {
+        use FailureClass::{Authentication, Permission, Quota, RateLimit};
+        const HOUR_MS: i64 = 3_600_000;
+        let rows: [Row; 6] = [
+            (&[(Permission, None)], KeyHealth::Ready, Some(HOUR_MS), Room::Now),
+            (&[(Permission, Some(5))], KeyHealth::Ready, Some(5000), Room::Now),
+            (&[(Permission, None), (Permission, Some(5))], KeyHealth::Ready, Some(HOUR_MS), Room::Now),
+            (
+                &[(Permission, None), (RateLimit, None)],
+                KeyHealth::Resting { until: UnixMs(45_000), class: RateLimit },
+                Some(HOUR_MS),
+                Room::Later(Some(UnixMs(45_000))),
+            ),
+            (
+                &[(Permission, Some(5)), (Quota, None)],
+                KeyHealth::Resting { until: UnixMs(HOUR_MS), class: Quota },
+                Some(HOUR_MS),
+                Room::Later(Some(UnixMs(HOUR_MS))),
+            ),
+            (&[(Permission, None), (Authentication, None)], KeyHealth::Disabled { class: Authentication }, None, Room::Never),
+        ];
+        for (suffered, health, used_from_ms, of_other) in rows {
+            let mut ring = ring(&[("a", None)]);
+            for (class, retry_after) in suffered {
+                ring.suffer(&id("a"), "film", *class, *retry_after, UnixMs(0));
+            }
+            assert_eq!(ring.states().next().unwrap().health, health, "{suffered:?}");
+            let rooms = (ring.room(Some("film"), UnixMs(0), &[]), ring.room(Some("other"), UnixMs(0), &[]));
+            assert_eq!(rooms, (Room::Never, of_other), "{suffered:?}");
+            let is_used = |ms: i64| ring.room(Some("film"), UnixMs(ms), &[]) == Room::Now;
+            let later = used_from_ms.unwrap_or(i64::MAX);
+            assert_eq!((is_used(later - 1), is_used(later)), (false, used_from_ms.is_some()), "{suffered:?}");
+            assert_eq!(ring.room(None, UnixMs(0), &[]), of_other, "{suffered:?}");
+            assert_eq!(ring.take("film", UnixMs(0), &[]), None, "{suffered:?}");
+            assert_eq!(ring.take("other", UnixMs(0), &[]).is_some(), of_other == Room::Now, "{suffered:?}");
+        }
+        // The rest ends, is not counted for ever, and goes with an administrator's word.
+        let mut ring = ring(&[("a", None)]);
+        let models = |ring: &KeyRing, now| -> Vec<String> {
+            ring.states().flat_map(|state| state.model_rests(UnixMs(now))).map(|rest| rest.model.clone()).collect()
+        };
+        ring.suffer(&id("a"), "film", Permission, None, UnixMs(0));
+        assert_eq!((models(&ring, 0), models(&ring, HOUR_MS)), (vec!["film".to_owned()], vec![]));
+        assert!(ring.take("film", UnixMs(HOUR_MS), &[]).is_some());
+        ring.suffer(&id("a"), "other", Permission, None, UnixMs(HOUR_MS));
+        assert_eq!(ring.keys[0].model_rests.len(), 1);
+        ring.replace(vec![facts("a", Some(1))]);
+        assert_eq!(models(&ring, HOUR_MS), ["other"], "the same key");
+        assert!(ring.switch(&id("a"), true));
+        assert_eq!(models(&ring, HOUR_MS), Vec::<String>::new());
+        ring.suffer(&id("a"), "other", Permission, None, UnixMs(HOUR_MS));
+        ring.replace(vec![KeyFacts { fingerprint: Sha256Digest::of(b"new"), ..facts("a", None) }]);
+        assert_eq!(models(&ring, HOUR_MS), Vec::<String>::new(), "another key");
+    }
+
     #[test]
     fn the_earliest_end_of_a_rest_is_told() {
         let mut ring = ring(&[("a", None), ("b", None), ("c", Some(1))]);
-        ring.suffer(&id("a"), FailureClass::Quota, None, UnixMs(0));
-        ring.suffer(&id("b"), FailureClass::RateLimit, None, UnixMs(0));
-        assert_eq!(ring.room(UnixMs(0), &[]), Room::Now);
+        ring.suffer(&id("a"), "film", FailureClass::Quota, None, UnixMs(0));
+        ring.suffer(&id("b"), "film", FailureClass::RateLimit, None, UnixMs(0));
+        assert_eq!(ring.room(None, UnixMs(0), &[]), Room::Now);
         assert_eq!(taken(&mut ring, 0), "c");
-        assert_eq!(ring.room(UnixMs(0), &[]), Room::Later(Some(UnixMs(45_000))));
+        assert_eq!(ring.room(None, UnixMs(0), &[]), Room::Later(Some(UnixMs(45_000))));
         assert_eq!(taken(&mut ring, 45_000), "b");
-        assert_eq!(KeyRing::default().room(UnixMs(0), &[]), Room::Never);
+        assert_eq!(KeyRing::default().room(None, UnixMs(0), &[]), Room::Never);
     }
 
     #[derive(Clone, Debug)]
@@ -337,8 +436,8 @@ mod tests {
             for step in steps {
                 match step {
                     Step::Take => {
-                        let had_room = ring.room(UnixMs(now), &[]) == Room::Now;
-                        let taken = ring.take(UnixMs(now), &[]);
+                        let had_room = ring.room(Some("film"), UnixMs(now), &[]) == Room::Now;
+                        let taken = ring.take("film", UnixMs(now), &[]);
                         prop_assert_eq!(taken.is_some(), had_room);
                         if let Some(taken) = taken {
                             let position = names.iter().position(|name| *name == taken.as_str()).unwrap();
@@ -349,7 +448,7 @@ mod tests {
                     }
                     Step::GiveBack(index) if index < held.len() => ring.give_back(&held.swap_remove(index)),
                     Step::GiveBack(_) => {}
-                    Step::Suffer(key, class) => ring.suffer(&id(names[key]), class, None, UnixMs(now)),
+                    Step::Suffer(key, class) => ring.suffer(&id(names[key]), "film", class, None, UnixMs(now)),
                     Step::Replace(new) => {
                         limits = new;
                         ring.replace(of(&limits));

@@ -41,6 +41,8 @@ mod told;
 pub use accounts::{OpenError, ProviderSetupError, ReadDeclaration};
 pub use callbacks::CallbackAddresses;
 pub use executor::{KeyStatus, ProviderHealth, ProviderStatus, RemoteExecutor, RemoteParts};
+pub use failures::class_word;
+pub use keys::ModelRest;
 pub use offer::{OfferedModel, Priced};
 pub use probe::{Probe, ProbeResult};
 pub use told::ToldError;

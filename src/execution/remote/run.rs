@@ -181,7 +181,7 @@ impl<'a> Run<'a> {
             }
             let now = self.inner.now();
             let changed = self.inner.room_changed();
-            let (lease, trial) = match self.station.admit(now, &tried) {
+            let (lease, trial) = match self.station.admit(&self.work.request.provider_model, now, &tried) {
                 Admission::Yes(lease, trial) if creates < MOST_CREATES => (lease, trial),
                 Admission::Later(until)
                     if match &last {
@@ -250,7 +250,7 @@ impl<'a> Run<'a> {
     fn is_final(&self, call: &NewCall, lease: &AccountLease, trial: Trial, failure: &ProviderFailure) -> bool {
         let now = self.inner.now();
         trial.failed(failure.class, now);
-        self.station.suffer(&lease.account.key, failure, now);
+        self.station.suffer(&lease.account.key, &call.model, failure, now);
         tracing::warn!(
             job.id = %self.work.job.id, provider = %self.work.request.provider, key = %lease.account.key, call = %call.id,
             class = class_word(failure.class), code = failure.code, message = failure.message,
@@ -338,7 +338,9 @@ impl<'a> Run<'a> {
 
     /// The end of a task that no key could send.
     fn given_up(&self, last: Option<&ProviderFailure>) -> RemoteEnding {
-        let Some(failure) = last else { return unavailable(self.work, "no key of this server can be used at the moment") };
+        let Some(failure) = last else {
+            return unavailable(self.work, "no key of this server can be used for the model at the moment");
+        };
         let error = job_error(&self.work.request.provider, failure);
         RemoteEnding::Failed { error, cost_micros: 0 }
     }

@@ -171,20 +171,20 @@ impl Station {
         if !state.settings.entry.is_enabled || state.is_switched_off {
             return Room::Never;
         }
-        match (state.ring.room(now, &[]), state.breaker.state(now)) {
+        match (state.ring.room(None, now, &[]), state.breaker.state(now)) {
             (Room::Now, BreakerState::Open { until }) => Room::Later(Some(until)),
             (Room::Now, _) if !state.breaker.would_admit(now) => Room::Later(None),
             (room, _) => room,
         }
     }
 
-    /// Lets a create go out with the next account that is none of `except`, or says why not.
-    pub(super) fn admit(self: &Arc<Self>, now: UnixMs, except: &[AccountKeyId]) -> Admission {
+    /// Lets a create for a model go out with the next account that is none of `except`, or says why not.
+    pub(super) fn admit(self: &Arc<Self>, model: &str, now: UnixMs, except: &[AccountKeyId]) -> Admission {
         let mut state = self.state.lock();
         if !state.settings.entry.is_enabled || state.is_switched_off {
             return Admission::Never;
         }
-        match state.ring.room(now, except) {
+        match state.ring.room(Some(model), now, except) {
             Room::Now => {}
             Room::Later(until) => return Admission::Later(until),
             Room::Never => return Admission::Never,
@@ -196,7 +196,7 @@ impl Station {
             });
         }
         let settings = state.settings.clone();
-        let Some(key) = state.ring.take(now, except) else { return Admission::Later(None) };
+        let Some(key) = state.ring.take(model, now, except) else { return Admission::Later(None) };
         let Some(account) = settings.accounts.iter().find(|account| account.key == key).cloned() else {
             state.ring.give_back(&key);
             return Admission::Never;
@@ -217,9 +217,9 @@ impl Station {
         is_held.then(|| AccountLease { station: self.clone(), account, settings })
     }
 
-    /// What a failure does to a key.
-    pub(super) fn suffer(&self, key: &AccountKeyId, failure: &ProviderFailure, now: UnixMs) {
-        self.state.lock().ring.suffer(key, failure.class, failure.retry_after_seconds, now);
+    /// What a failure with a model does to a key.
+    pub(super) fn suffer(&self, key: &AccountKeyId, model: &str, failure: &ProviderFailure, now: UnixMs) {
+        self.state.lock().ring.suffer(key, model, failure.class, failure.retry_after_seconds, now);
     }
 
     /// A task of a model gave its results after so many milliseconds.

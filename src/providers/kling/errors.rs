@@ -6,9 +6,9 @@ use FailureClass::{Authentication, Billing, InvalidRequest, Moderation, Permissi
 /// The class of a code other than 0. With HTTP 429 come rates, but also an empty account and addresses that are not on its list.
 pub(super) fn class_of_code(code: i64) -> Option<FailureClass> {
     Some(match code {
-        1000..=1004 => Authentication,
-        // The account is not in order, may not use this, or may not be used from here.
-        1100 | 1103 | 1304 => Permission,
+        // Also: the account is not in order, or may not be used from here.
+        1000..=1004 | 1100 | 1304 => Authentication,
+        1103 => Permission,
         1101 | 1102 => Billing,
         1200..=1203 => InvalidRequest,
         1300 | 1301 => Moderation,

@@ -208,7 +208,7 @@ fn a_create_is_followed_by_its_task_id() {
 /// Every code, with its status and its class for a poll.
 const CODES: &[(u16, &[i64], FailureClass)] = &[
     (401, &[1000, 1001, 1002, 1003, 1004], Authentication),
-    (429, &[1100, 1304], Permission),
+    (429, &[1100, 1304], Authentication),
     (403, &[1103], Permission),
     (429, &[1101, 1102], Billing),
     (400, &[1200, 1201], InvalidRequest),

@@ -7,9 +7,9 @@ use FailureClass::{Authentication, Billing, Duplicate, InvalidRequest, Moderatio
 /// mends: the code counts before the status.
 pub(super) fn class_of_code(code: &str) -> Option<FailureClass> {
     Some(match code {
-        "1000" | "1001" | "1002" | "1003" | "1004" | "1005" => Authentication,
-        // The account is locked, abnormal, or not verified.
-        "1110" | "1111" | "1112" | "1120" | "1121" | "1220" => Permission,
+        // Also: the account is locked, abnormal, or not verified.
+        "1000" | "1001" | "1002" | "1003" | "1004" | "1005" | "1110" | "1111" | "1112" | "1120" | "1121" => Authentication,
+        "1220" => Permission,
         "1113" => Billing,
         "1302" | "1303" | "1305" | "1312" => RateLimit,
         "1304" | "1308" | "1309" | "1310" | "1311" | "1313" => Quota,

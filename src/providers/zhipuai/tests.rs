@@ -286,7 +286,7 @@ fn a_failed_task_says_why_where_it_does(#[case] body: Value, #[case] class: Fail
 /// Every code of the documents, with its status and its class for a poll.
 const CODES: &[(u16, &[u32], FailureClass)] = &[
     (401, &[1000, 1001, 1002, 1003, 1004, 1005], WrongKey),
-    (400, &[1110, 1111, 1112, 1120, 1121], Permission),
+    (400, &[1110, 1111, 1112, 1120, 1121], WrongKey),
     (429, &[1113], Billing),
     (429, &[1302, 1303, 1305, 1312], RateLimit),
     (429, &[1304, 1308, 1309, 1310, 1311, 1313], Quota),

@@ -11,7 +11,7 @@ use crate::api::error::{ApiError, ErrorKind, Problem};
 use crate::api::extract::QueryParameters;
 use crate::api::state::ApiState;
 use crate::domain::{AccountKeyId, Micros, ProviderId, UnixMs};
-use crate::execution::remote::{KeyStatus, ProviderStatus};
+use crate::execution::remote::{KeyStatus, ModelRest, ProviderStatus, class_word};
 use crate::ledger::{CallFilter, CallState, CostSum, ProviderCall, SumBy, grouped};
 
 /// Milliseconds of the spend that is shown where nothing else is asked for: thirty days.
@@ -59,10 +59,29 @@ pub(in crate::api) struct ProviderKeyDocument {
     until: Option<String>,
     /// The class of the failure that it rests or is disabled for.
     reason: Option<String>,
+    /// The models that it is not used for at the moment; for others it is.
+    resting_models: Vec<RestingModelDocument>,
     /// Tasks that hold it.
     in_flight: u32,
     /// Most tasks at once.
     max_concurrent: Option<u32>,
+}
+
+/// A model that a key of a provider is not used for.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::api) struct RestingModelDocument {
+    /// The model, as the provider calls it.
+    model: String,
+    /// Until when, RFC 3339.
+    until: String,
+    /// The class of the failure.
+    reason: String,
+}
+
+impl From<ModelRest> for RestingModelDocument {
+    fn from(rest: ModelRest) -> Self {
+        Self { model: rest.model, until: rest.until.to_string(), reason: class_word(rest.class).to_owned() }
+    }
 }
 
 impl From<KeyStatus> for ProviderKeyDocument {
@@ -72,6 +91,7 @@ impl From<KeyStatus> for ProviderKeyDocument {
             state: key.state.to_owned(),
             until: key.until.map(|until| until.to_string()),
             reason: key.reason.map(str::to_owned),
+            resting_models: key.model_rests.into_iter().map(Into::into).collect(),
             in_flight: key.in_flight,
             max_concurrent: key.max_concurrent,
         }
