@@ -1,10 +1,10 @@
-//! When a delivery is sent, and sent again. Pure: time and chance are passed in.
+//! When a delivery is sent, and sent again, and whose is next. Pure: time and chance are passed in.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::store::Due;
-use crate::domain::DeliveryId;
+use super::store::{Due, DueBounds};
+use crate::domain::{DeliveryId, UserId};
 
 /// Pauses between the tries of a delivery; after the last one it is given up.
 pub const PAUSES: [Duration; 6] = [
@@ -24,8 +24,12 @@ const GONE: u16 = 410;
 
 /// Deliveries that are under way at a time.
 pub const MOST_AT_A_TIME: usize = 32;
-/// Those to one host: a receiver that hangs keeps no others waiting.
-pub const MOST_PER_HOST: usize = 4;
+/// Those of one user.
+pub const MOST_PER_USER: usize = 8;
+/// Those to one host, whoever's.
+pub const MOST_PER_HOST: usize = 16;
+/// Those of one user to one host: a receiver that hangs keeps neither its owner's others waiting nor anybody else's.
+pub const MOST_PER_USER_AND_HOST: usize = 4;
 
 /// What became of a try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,25 +72,88 @@ pub fn verdict(tries: u32, tried: Tried, chance: f64) -> Verdict {
     Verdict::Again(pause.mul_f64(1.0 + SPREAD * chance).max(retry_after))
 }
 
-/// Those of `due`, which is in the order in which they should go, that may go now, while `running` are under way by host.
-pub(super) fn choose(due: Vec<Due>, running: &HashMap<String, usize>) -> Vec<DeliveryId> {
-    let mut by_host = running.clone();
-    let mut room = MOST_AT_A_TIME.saturating_sub(running.values().sum());
-    let mut chosen = Vec::new();
-    for Due { id, host } in due {
-        let of_host = by_host.entry(host).or_default();
-        if room > 0 && *of_host < MOST_PER_HOST {
-            *of_host += 1;
-            room -= 1;
-            chosen.push(id);
+/// How many deliveries are under way, by user and host; never more than [`MOST_AT_A_TIME`].
+#[derive(Clone, Debug, Default)]
+pub(super) struct UnderWay {
+    counts: HashMap<(UserId, String), usize>,
+}
+
+impl UnderWay {
+    fn count(&self, is_counted: impl Fn(&UserId, &str) -> bool) -> usize {
+        self.counts.iter().filter(|((user, host), _)| is_counted(user, host)).map(|(_, count)| count).sum()
+    }
+
+    fn free(&self) -> usize {
+        MOST_AT_A_TIME.saturating_sub(self.count(|_, _| true))
+    }
+
+    fn of_user(&self, user: &UserId) -> usize {
+        self.count(|of, _| of == user)
+    }
+
+    fn of_host(&self, host: &str) -> usize {
+        self.count(|_, to| to == host)
+    }
+
+    /// Whether a user may have one more under way. The fewer places are left, the fewer a user may have already, so that there is one for
+    /// whoever has none.
+    fn user_has_place(&self, user: &UserId) -> bool {
+        let count = self.of_user(user);
+        count < MOST_PER_USER && count < self.free()
+    }
+
+    fn has_place(&self, user: &UserId, host: &str) -> bool {
+        let of_both = self.count(|of, to| of == user && to == host);
+        self.user_has_place(user) && self.of_host(host) < MOST_PER_HOST && of_both < MOST_PER_USER_AND_HOST
+    }
+
+    /// One begins.
+    pub(super) fn begin(&mut self, user: UserId, host: String) {
+        *self.counts.entry((user, host)).or_default() += 1;
+    }
+
+    /// One has ended.
+    pub(super) fn end(&mut self, user: &UserId, host: &str) {
+        let key = (user.clone(), host.to_owned());
+        if let Some(count) = self.counts.get_mut(&key) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.counts.remove(&key);
+            }
         }
     }
-    chosen
+
+    /// What may be due for those who have a place; none where nobody has.
+    pub(super) fn bounds(&self) -> Option<DueBounds> {
+        let hosts = self.counts.keys().map(|(_, host)| host).filter(|host| self.of_host(host) >= MOST_PER_HOST);
+        let users = self.counts.keys().map(|(user, _)| user).filter(|user| !self.user_has_place(user));
+        (self.free() > 0).then(|| DueBounds {
+            per_user_and_host: MOST_PER_USER_AND_HOST,
+            per_user: MOST_PER_USER,
+            limit: 2 * MOST_AT_A_TIME,
+            except_hosts: hosts.cloned().collect(),
+            except_users: users.cloned().collect(),
+        })
+    }
+}
+
+/// Those of `due`, which is in the order in which they should go, that may go now: first those of users who have the fewest under way.
+pub(super) fn choose(mut due: Vec<Due>, under_way: &UnderWay) -> Vec<DeliveryId> {
+    let (mut under_way, mut chosen) = (under_way.clone(), Vec::new());
+    loop {
+        let may_go = due.iter().enumerate().filter(|(_, due)| under_way.has_place(&due.user, &due.host));
+        let next = may_go.min_by_key(|(position, due)| (under_way.of_user(&due.user), *position));
+        let Some((position, _)) = next else { return chosen };
+        let Due { id, user, host } = due.remove(position);
+        under_way.begin(user, host);
+        chosen.push(id);
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use rstest::rstest;
 
     use super::*;
     use crate::domain::{CallbackEvent, JobId};
@@ -148,36 +215,87 @@ mod tests {
         assert_eq!(asked(7, 1), None);
     }
 
-    fn due(host: &str) -> Due {
-        Due { id: DeliveryId { job: JobId::generate(), event: CallbackEvent::Completed }, host: host.to_owned() }
+    fn due(user: &str, host: &str) -> Due {
+        let id = DeliveryId { job: JobId::generate(), event: CallbackEvent::Completed };
+        Due { id, user: user.parse().unwrap(), host: host.to_owned() }
+    }
+
+    fn under_way(counts: &[(&str, &str, usize)]) -> UnderWay {
+        let mut under_way = UnderWay::default();
+        for (user, host, count) in counts {
+            (0..*count).for_each(|_| under_way.begin(user.parse().unwrap(), (*host).to_owned()));
+        }
+        under_way
+    }
+
+    /// How many of each user, and to which host, are chosen of twenty that wait for each of these.
+    fn chosen(waiting: &[(&str, &str)], under_way: &UnderWay) -> Vec<usize> {
+        let queue: Vec<Due> = waiting.iter().flat_map(|(user, host)| (0..20).map(|_| due(user, host))).collect();
+        let ids: Vec<DeliveryId> = queue.iter().map(|due| due.id).collect();
+        let chosen = choose(queue, under_way);
+        ids.chunks(20).map(|of_one| of_one.iter().filter(|id| chosen.contains(*id)).count()).collect()
+    }
+
+    #[rstest]
+    #[case::one_host(&[("a", "dead"), ("a", "well")], &[], &[4, 4])]
+    #[case::one_user(&[("a", "w"), ("a", "x"), ("a", "y")], &[], &[4, 4, 0])]
+    #[case::the_same_host(&[("a", "dead"), ("b", "dead")], &[("a", "dead", 4)], &[0, 4])]
+    #[case::a_host_of_many(&[("e", "dead"), ("e", "well")], &[("a", "dead", 4), ("b", "dead", 4), ("c", "dead", 4), ("d", "dead", 4)], &[0, 4])]
+    #[case::few_are_left(&[("d", "x"), ("e", "x"), ("f", "x"), ("g", "x")], &[("a", "w", 8), ("b", "w", 8), ("c", "y", 8)], &[2, 2, 2, 1])]
+    #[case::the_last(&[("a", "x"), ("b", "x")], &[("a", "w", 8), ("c", "w", 8), ("d", "y", 8), ("e", "y", 7)], &[0, 1])]
+    #[case::none(&[("f", "x")], &[("a", "w", 8), ("c", "w", 8), ("d", "y", 8), ("e", "y", 8)], &[0])]
+    fn users_and_hosts_have_their_shares(
+        #[case] waiting: &[(&str, &str)],
+        #[case] before: &[(&str, &str, usize)],
+        #[case] expected: &[usize],
+    ) {
+        let before = under_way(before);
+        assert_eq!(chosen(waiting, &before), expected);
+        assert_eq!(before.bounds().is_some(), before.free() > 0);
     }
 
     #[test]
-    fn a_host_takes_no_more_than_its_share() {
-        let queue: Vec<Due> = (0..40).map(|_| due("slow")).chain([due("quick")]).collect();
-        let quick = queue[40].id;
-        let chosen = choose(queue.clone(), &HashMap::new());
-        assert_eq!(chosen.len(), MOST_PER_HOST + 1);
-        assert_eq!(chosen.last(), Some(&quick));
-        let busy = HashMap::from([("slow".to_owned(), MOST_PER_HOST)]);
-        assert_eq!(choose(queue, &busy), [quick]);
+    fn who_has_no_place_is_not_looked_for() {
+        let mut under_way =
+            under_way(&[("a", "w", 4), ("a", "x", 4), ("b", "w", 4), ("c", "w", 4), ("d", "w", 4), ("e", "y", 3)]);
+        let bounds = under_way.bounds().unwrap();
+        let users: Vec<&str> = bounds.except_users.iter().map(UserId::as_str).collect();
+        assert!(users.iter().all(|user| *user == "a") && !users.is_empty(), "{users:?}");
+        assert!(bounds.except_hosts.iter().all(|host| host == "w") && !bounds.except_hosts.is_empty());
+        under_way.end(&"a".parse().unwrap(), "w");
+        under_way.end(&"nobody".parse().unwrap(), "w");
+        let bounds = under_way.bounds().unwrap();
+        assert_eq!((bounds.except_users, bounds.except_hosts), (vec![], vec![]));
     }
 
     proptest! {
         #[test]
-        fn no_bound_is_passed(
-            hosts in prop::collection::vec(0_u8..20, 0..200), running in prop::collection::hash_map("[a-t]", 0_usize..6, 0..20),
+        fn no_bound_is_passed_and_nobody_is_left_without(
+            waiting in prop::collection::vec((0_u8..12, 0_u8..6), 0..64),
+            before in prop::collection::vec((0_u8..12, 0_u8..6), 0..40),
         ) {
-            let before: usize = running.values().sum();
-            let queue: Vec<Due> = hosts.iter().map(|host| due(&char::from(b'a' + host).to_string())).collect();
-            let names: HashMap<DeliveryId, String> = queue.iter().map(|due| (due.id, due.host.clone())).collect();
+            let name = |number: u8| char::from(b'a' + number).to_string();
+            let mut running = UnderWay::default();
+            for (user, host) in before {
+                let (user, host): (UserId, String) = (name(user).parse().unwrap(), name(host));
+                if running.has_place(&user, &host) {
+                    running.begin(user, host);
+                }
+            }
+            let queue: Vec<Due> = waiting.iter().map(|(user, host)| due(&name(*user), &name(*host))).collect();
+            let of: HashMap<DeliveryId, (UserId, String)> =
+                queue.iter().map(|due| (due.id, (due.user.clone(), due.host.clone()))).collect();
+            let had_place = running.free() > 0 && queue.iter().any(|due| running.of_user(&due.user) == 0 && running.of_host(&due.host) < MOST_PER_HOST);
             let chosen = choose(queue, &running);
-            prop_assert!(chosen.is_empty() || before + chosen.len() <= MOST_AT_A_TIME);
-            for (host, count) in chosen.iter().fold(HashMap::<&str, usize>::new(), |mut counts, id| {
-                *counts.entry(&names[id]).or_default() += 1;
-                counts
-            }) {
-                prop_assert!(count + running.get(host).copied().unwrap_or(0) <= MOST_PER_HOST);
+            prop_assert!(!had_place || !chosen.is_empty(), "whoever has none under way gets a place while there is one");
+            for id in chosen {
+                let (user, host) = of[&id].clone();
+                running.begin(user, host);
+            }
+            prop_assert!(running.count(|_, _| true) <= MOST_AT_A_TIME);
+            for ((user, host), count) in &running.counts {
+                prop_assert!(*count <= MOST_PER_USER_AND_HOST);
+                prop_assert!(running.of_user(user) <= MOST_PER_USER && running.of_host(host) <= MOST_PER_HOST);
             }
         }
 

@@ -1,6 +1,5 @@
 //! Sends what is due: looks, claims, posts, writes down.
 
-use std::collections::HashMap;
 use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,10 +11,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::body::body;
-use super::schedule::{self, MOST_AT_A_TIME, MOST_PER_HOST, Tried, Verdict};
+use super::schedule::{self, Tried, UnderWay, Verdict};
 use super::service::WebhookParts;
 use super::store::{Delivery, DeliveryState, Settlement, WebhookStoreError};
-use crate::domain::UnixMs;
+use crate::domain::{UnixMs, UserId};
 use crate::jobs::store::StoreError;
 use crate::net::retry::Failure;
 use crate::net::webhook_signature::{ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER};
@@ -42,8 +41,8 @@ pub(super) struct Shared {
     pub(super) cut_off: CancellationToken,
     /// The sender, and each delivery that is under way.
     pub(super) tasks: TaskTracker,
-    /// Deliveries under way, by host.
-    running: Mutex<HashMap<String, usize>>,
+    /// The deliveries that are under way.
+    under_way: Mutex<UnderWay>,
 }
 
 impl Shared {
@@ -54,7 +53,7 @@ impl Shared {
             stop: CancellationToken::new(),
             cut_off: CancellationToken::new(),
             tasks: TaskTracker::new(),
-            running: Mutex::default(),
+            under_way: Mutex::default(),
         }
     }
 }
@@ -88,17 +87,18 @@ impl Sender {
     /// Begins to send what is due, as far as there is room.
     async fn send_due(&self) -> Result<(), WebhookStoreError> {
         let parts = &self.shared.parts;
-        let due = parts.store.due(parts.clock.now(), MOST_PER_HOST, 2 * MOST_AT_A_TIME).await?;
+        let Some(bounds) = self.shared.under_way.lock().bounds() else { return Ok(()) };
+        let due = parts.store.due(parts.clock.now(), &bounds).await?;
         if due.is_empty() || !parts.store.lead().await? {
             return Ok(());
         }
-        let chosen = schedule::choose(due, &self.shared.running.lock());
+        let chosen = schedule::choose(due, &self.shared.under_way.lock());
         if chosen.is_empty() || self.shared.stop.is_cancelled() {
             return Ok(());
         }
         let now = parts.clock.now();
         for delivery in parts.store.claim(&chosen, now, UnixMs(now.0.saturating_add(CLAIM_MS))).await? {
-            let place = Place::take(&self.shared, &delivery.host);
+            let place = Place::take(&self.shared, &delivery);
             let shared = self.shared.clone();
             self.shared.tasks.spawn(async move {
                 tokio::select! {
@@ -115,26 +115,21 @@ impl Sender {
 /// A place among those that are under way; what waited for it is looked for when it is given back.
 struct Place {
     shared: Arc<Shared>,
+    user: UserId,
     host: String,
 }
 
 impl Place {
-    fn take(shared: &Arc<Shared>, host: &str) -> Self {
-        *shared.running.lock().entry(host.to_owned()).or_default() += 1;
-        Self { shared: shared.clone(), host: host.to_owned() }
+    fn take(shared: &Arc<Shared>, delivery: &Delivery) -> Self {
+        let (user, host) = (delivery.user.clone(), delivery.host.clone());
+        shared.under_way.lock().begin(user.clone(), host.clone());
+        Self { shared: shared.clone(), user, host }
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut running = self.shared.running.lock();
-        if let Some(count) = running.get_mut(&self.host) {
-            *count -= 1;
-            if *count == 0 {
-                running.remove(&self.host);
-            }
-        }
-        drop(running);
+        self.shared.under_way.lock().end(&self.user, &self.host);
         self.shared.wake.notify_one();
     }
 }

@@ -9,7 +9,7 @@ use super::body::JobOutputs;
 use super::secret::WebhookSecrets;
 use super::sender::{Sender, Shared};
 use super::store::{Delivery, DeliveryFilter, WebhookStore, WebhookStoreError};
-use crate::domain::{Clock, DeliveryId, JobObserver, Principal};
+use crate::domain::{Clock, DeliveryId, JobObserver, Principal, ProjectId};
 use crate::jobs::store::JobStore;
 use crate::net::egress::Egress;
 
@@ -44,6 +44,9 @@ pub enum WebhookError {
     /// No such delivery, or not the caller's.
     #[error("there is no callback {0}")]
     NotFound(DeliveryId),
+    /// The caller's key is bound to a project.
+    #[error("this key is bound to project '{0}', and the secret is its user's; ask with a key that is bound to no project")]
+    BoundKey(ProjectId),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] WebhookStoreError),
@@ -74,9 +77,12 @@ impl Webhooks {
         }
     }
 
-    /// The caller's secret.
-    pub fn secret_of(&self, principal: &Principal) -> SecretString {
-        self.shared.parts.secrets.text_of(&principal.user)
+    /// The caller's secret. It is the user's, so that it is shown to no key that is bound to a project.
+    pub fn secret_of(&self, principal: &Principal) -> Result<SecretString, WebhookError> {
+        match &principal.project {
+            None => Ok(self.shared.parts.secrets.text_of(&principal.user)),
+            Some(project) => Err(WebhookError::BoundKey(project.clone())),
+        }
     }
 
     /// The deliveries that the caller may see and `filter` lets through, newest jobs first, after `before` in that order if given.

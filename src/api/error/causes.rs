@@ -88,6 +88,7 @@ impl From<WebhookError> for ApiError {
     fn from(error: WebhookError) -> Self {
         match error {
             WebhookError::NotFound(_) => Self::new(ErrorKind::DeliveryNotFound, error.to_string()),
+            WebhookError::BoundKey(_) => Self::new(ErrorKind::Forbidden, error.to_string()),
             WebhookError::Store(_) => Self::internal(error),
         }
     }

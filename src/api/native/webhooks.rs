@@ -120,16 +120,20 @@ pub(in crate::api) struct TaskDeliveryPage {
 /// Get your callbacks' secret
 ///
 /// Callbacks are signed as Standard Webhooks has it; receivers should check that. The secret is yours alone, and changes with the server's
-/// `SECRET_KEY`.
+/// `SECRET_KEY`. A key that is bound to a project is not told.
 #[utoipa::path(
     get, path = "/api/v1/webhooks/secret", tag = "webhooks",
-    responses((status = 200, description = "The secret", body = WebhookSecretDocument))
+    responses(
+        (status = 200, description = "The secret", body = WebhookSecretDocument),
+        (status = 403, description = "The key is bound to a project", body = Problem, content_type = "application/problem+json"),
+    )
 )]
 pub(in crate::api) async fn get_webhook_secret(
     State(state): State<ApiState>,
     Caller(principal): Caller,
-) -> Json<WebhookSecretDocument> {
-    Json(WebhookSecretDocument { secret: state.webhooks.secret_of(&principal).expose_secret().to_owned() })
+) -> Result<Json<WebhookSecretDocument>, ApiError> {
+    let secret = state.webhooks.secret_of(&principal)?;
+    Ok(Json(WebhookSecretDocument { secret: secret.expose_secret().to_owned() }))
 }
 
 /// List your callbacks

@@ -114,6 +114,10 @@ impl Stores {
     }
 }
 
+fn bounds(per_user_and_host: usize, limit: usize) -> DueBounds {
+    DueBounds { per_user_and_host, per_user: 100, limit, ..DueBounds::default() }
+}
+
 fn completed() -> Outcome {
     Outcome::Completed(JobResult { artifacts: Vec::new(), manifest: serde_json::Value::Null })
 }
@@ -181,14 +185,14 @@ async fn a_due_delivery_is_claimed_once_and_settled_by_its_claim(#[values(Adapte
     let Some(stores) = empty(adapter).await else { return };
     let id = stores.completed("ann", "a").await;
     let store = &stores.webhooks;
-    assert_eq!(store.due(UnixMs(ENDED.0 - 1), 4, 10).await.unwrap(), []);
-    assert_eq!(store.due(NOW, 4, 10).await.unwrap(), [Due { id, host: "a".to_owned() }]);
+    assert_eq!(store.due(UnixMs(ENDED.0 - 1), &bounds(4, 10)).await.unwrap(), []);
+    assert_eq!(store.due(NOW, &bounds(4, 10)).await.unwrap(), [Due { id, user: "ann".parse().unwrap(), host: "a".to_owned() }]);
     let claimed = store.claim(&[id], NOW, LATER).await.unwrap().remove(0);
     assert_eq!((claimed.attempts, claimed.tries, claimed.due, claimed.state), (1, 1, LATER, DeliveryState::Pending));
     assert_eq!((claimed.user.as_str(), claimed.project.as_ref().unwrap().as_str()), ("ann", "film"));
     assert_eq!((claimed.created, claimed.base_url.as_deref()), (ENDED, Some("http://server")));
     assert!(store.claim(&[id], NOW, LATER).await.unwrap().is_empty(), "claimed once");
-    assert_eq!(store.due(NOW, 4, 10).await.unwrap(), []);
+    assert_eq!(store.due(NOW, &bounds(4, 10)).await.unwrap(), []);
 
     // Whoever claimed it has died, or took too long.
     let again = store.claim(&[id], LATER, UnixMs(30_000)).await.unwrap().remove(0);
@@ -214,13 +218,37 @@ async fn hosts_take_turns(#[values(Adapter::Sqlite, Adapter::Postgres)] adapter:
         stores.completed("ann", host).await;
     }
     let hosts = async |per_host: usize, limit: usize| {
-        let due = stores.webhooks.due(NOW, per_host, limit).await.unwrap();
+        let due = stores.webhooks.due(NOW, &bounds(per_host, limit)).await.unwrap();
         due.into_iter().map(|due| due.host).collect::<Vec<_>>()
     };
     let first: Vec<String> = hosts(2, 2).await;
     assert!(first.contains(&"quick".to_owned()), "{first:?}");
     assert_eq!(hosts(2, 10).await.len(), 3);
     assert_eq!(hosts(100, 10).await.len(), 6);
+}
+
+#[rstest]
+#[tokio::test]
+async fn users_take_turns_whatever_waits_for_one_of_them(#[values(Adapter::Sqlite, Adapter::Postgres)] adapter: Adapter) {
+    let Some(stores) = empty(adapter).await else { return };
+    for host in ["a", "a", "a", "b", "c"] {
+        stores.completed("ann", host).await;
+    }
+    for user in ["bob", "eve"] {
+        stores.completed(user, "a").await;
+    }
+    let due = async |bounds: DueBounds| {
+        let due = stores.webhooks.due(NOW, &bounds).await.unwrap();
+        due.into_iter().map(|due| format!("{} {}", due.user, due.host)).collect::<Vec<_>>()
+    };
+    assert_eq!(due(bounds(4, 3)).await, ["ann a", "bob a", "eve a"], "each user's first");
+    assert_eq!(due(bounds(4, 10)).await, ["ann a", "bob a", "eve a", "ann b", "ann c", "ann a", "ann a"]);
+    let fewer = DueBounds { per_user: 2, ..bounds(4, 10) };
+    assert_eq!(due(fewer).await, ["ann a", "bob a", "eve a", "ann b"]);
+    let others = DueBounds { except_hosts: vec!["a".to_owned(), "c".to_owned()], ..bounds(4, 10) };
+    assert_eq!(due(others).await, ["ann b"]);
+    let others = DueBounds { except_users: vec!["ann".parse().unwrap(), "eve".parse().unwrap()], ..bounds(4, 10) };
+    assert_eq!(due(others).await, ["bob a"]);
 }
 
 #[rstest]
@@ -252,7 +280,7 @@ async fn what_was_given_up_is_sent_once_more_by_hand(#[values(Adapter::Sqlite, A
     let id = stores.completed("ann", "a").await;
     let claimed = stores.webhooks.claim(&[id], NOW, LATER).await.unwrap().remove(0);
     assert!(stores.webhooks.settle(&settlement(&claimed, DeliveryState::Failed, NOW), NOW).await.unwrap());
-    assert_eq!(stores.webhooks.due(LATER, 4, 10).await.unwrap(), []);
+    assert_eq!(stores.webhooks.due(LATER, &bounds(4, 10)).await.unwrap(), []);
     let replayed = stores.webhooks.replay(id, LATER).await.unwrap().unwrap();
     assert_eq!((replayed.id, replayed.state, replayed.due), (id, DeliveryState::Pending, LATER));
     let again = stores.webhooks.claim(&[id], LATER, UnixMs(30_000)).await.unwrap().remove(0);
@@ -260,7 +288,10 @@ async fn what_was_given_up_is_sent_once_more_by_hand(#[values(Adapter::Sqlite, A
     // Asked for while a try is under way: what becomes of that one is not what becomes of the delivery.
     let replayed = stores.webhooks.replay(id, UnixMs(30_000)).await.unwrap().unwrap();
     assert!(!stores.webhooks.settle(&settlement(&again, DeliveryState::Delivered, LATER), LATER).await.unwrap());
-    assert_eq!((replayed.state, stores.webhooks.due(UnixMs(30_000), 4, 10).await.unwrap().len()), (DeliveryState::Pending, 1));
+    assert_eq!(
+        (replayed.state, stores.webhooks.due(UnixMs(30_000), &bounds(4, 10)).await.unwrap().len()),
+        (DeliveryState::Pending, 1)
+    );
     let nobody = DeliveryId { job: JobId::generate(), event: CallbackEvent::Failed };
     assert_eq!(stores.webhooks.replay(nobody, LATER).await.unwrap(), None);
 }

@@ -101,8 +101,25 @@ impl fmt::Debug for Delivery {
 pub struct Due {
     /// The delivery.
     pub id: DeliveryId,
+    /// Whose job it tells of.
+    pub user: UserId,
     /// The host that it goes to.
     pub host: String,
+}
+
+/// How many due deliveries are looked for, and of whom.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DueBounds {
+    /// At most so many of one user to one host.
+    pub per_user_and_host: usize,
+    /// At most so many of one user.
+    pub per_user: usize,
+    /// At most so many in all.
+    pub limit: usize,
+    /// None to these hosts.
+    pub except_hosts: Vec<String>,
+    /// None of these users.
+    pub except_users: Vec<UserId>,
 }
 
 /// What became of a try.
@@ -143,8 +160,8 @@ pub struct WebhookStoreError(#[source] pub Box<dyn std::error::Error + Send + Sy
 /// Deliveries.
 #[async_trait]
 pub trait WebhookStore: Send + Sync + fmt::Debug {
-    /// Those that are due, at most `per_host` of each host and `limit` in all: first the oldest of each host, then the second ones.
-    async fn due(&self, now: UnixMs, per_host: usize, limit: usize) -> Result<Vec<Due>, WebhookStoreError>;
+    /// Those that are due, within bounds: first each user's first, then the second ones; a user's in turns of its hosts, the oldest first.
+    async fn due(&self, now: UnixMs, bounds: &DueBounds) -> Result<Vec<Due>, WebhookStoreError>;
 
     /// Takes those of `ids` that are still due, and gives them. Each counts as a try; unless it is settled, it is due again at `until`.
     async fn claim(&self, ids: &[DeliveryId], now: UnixMs, until: UnixMs) -> Result<Vec<Delivery>, WebhookStoreError>;

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use super::rows::{DeliveryRow, bound, delivery_columns, due, due_query, readable, replay_query, settle_query};
-use super::{Delivery, DeliveryFilter, DeliveryState, Due, Settlement, WebhookStore, WebhookStoreError};
+use super::{Delivery, DeliveryFilter, DeliveryState, Due, DueBounds, Settlement, WebhookStore, WebhookStoreError};
 use crate::database::{PostgresDatabase, in_time};
 use crate::domain::{DeliveryId, ProjectId, UnixMs, UserId};
 
@@ -40,9 +40,16 @@ const LIST: &str = concat!(
 
 #[async_trait]
 impl WebhookStore for PostgresWebhookStore {
-    async fn due(&self, now: UnixMs, per_host: usize, limit: usize) -> Result<Vec<Due>, WebhookStoreError> {
-        let look =
-            sqlx::query_as(due_query!()).bind(now.0).bind(bound(per_host)).bind(bound(limit)).fetch_all(self.database.pool());
+    async fn due(&self, now: UnixMs, bounds: &DueBounds) -> Result<Vec<Due>, WebhookStoreError> {
+        let users: Vec<&str> = bounds.except_users.iter().map(UserId::as_str).collect();
+        let look = sqlx::query_as(due_query!("host <> ALL($5)", "user_id <> ALL($6)"))
+            .bind(now.0)
+            .bind(bound(bounds.per_user_and_host))
+            .bind(bound(bounds.per_user))
+            .bind(bound(bounds.limit))
+            .bind(&bounds.except_hosts)
+            .bind(users)
+            .fetch_all(self.database.pool());
         Ok(due(in_time(look).await?))
     }
 

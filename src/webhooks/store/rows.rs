@@ -23,14 +23,25 @@ macro_rules! delivery_columns {
          http_status, error"
     };
 }
-/// The due deliveries at `$1`, at most `$2` of a host and `$3` in all.
+/// The due deliveries at `$1`, at most `$2` of a user to a host, `$3` of a user and `$4` in all; `$other_hosts` and `$other_users` are
+/// conditions on what is left out.
 macro_rules! due_query {
-    () => {
-        "SELECT id, host FROM (
-             SELECT id, host, due_ms, row_number() OVER (PARTITION BY host ORDER BY due_ms, id) AS place
-             FROM webhook_deliveries WHERE state = 'pending' AND due_ms <= $1
-         ) AS due
-         WHERE place <= $2 ORDER BY place, due_ms, id LIMIT $3"
+    ($other_hosts:literal, $other_users:literal) => {
+        concat!(
+            "SELECT id, user_id, host FROM (
+                 SELECT id, user_id, host, due_ms, row_number() OVER (PARTITION BY user_id ORDER BY place, due_ms, id) AS place_of_user
+                 FROM (
+                     SELECT id, user_id, host, due_ms, row_number() OVER (PARTITION BY user_id, host ORDER BY due_ms, id) AS place
+                     FROM webhook_deliveries WHERE state = 'pending' AND due_ms <= $1 AND ",
+            $other_hosts,
+            " AND ",
+            $other_users,
+            "
+                 ) AS of_hosts
+                 WHERE place <= $2
+             ) AS of_users
+             WHERE place_of_user <= $3 ORDER BY place_of_user, due_ms, id LIMIT $4"
+        )
     };
 }
 /// Writes down what became of the try `$2` of the delivery `$1`.
@@ -117,11 +128,13 @@ pub(super) fn readable<T>(rows: impl IntoIterator<Item = Result<T, WebhookStoreE
 }
 
 /// Due deliveries from their columns.
-pub(super) fn due(rows: Vec<(String, String)>) -> Vec<Due> {
-    readable(rows.into_iter().map(|(id, host)| {
-        let id = id.parse().map_err(|error: crate::domain::IdError| WebhookStoreError(error.into()))?;
-        Ok(Due { id, host })
-    }))
+pub(super) fn due(rows: Vec<(String, String, String)>) -> Vec<Due> {
+    let unreadable = |error: crate::domain::IdError| WebhookStoreError(error.into());
+    readable(
+        rows.into_iter().map(|(id, user, host)| {
+            Ok(Due { id: id.parse().map_err(unreadable)?, user: user.parse().map_err(unreadable)?, host })
+        }),
+    )
 }
 
 /// A bound as the databases take it.

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use super::rows::{DeliveryRow, bound, delivery_columns, due, due_query, readable, replay_query, settle_query};
-use super::{Delivery, DeliveryFilter, DeliveryState, Due, Settlement, WebhookStore, WebhookStoreError};
+use super::{Delivery, DeliveryFilter, DeliveryState, Due, DueBounds, Settlement, WebhookStore, WebhookStoreError};
 use crate::database::SqliteDatabase;
 use crate::domain::{DeliveryId, ProjectId, UnixMs, UserId};
 
@@ -19,6 +19,8 @@ impl SqliteWebhookStore {
         Self { database }
     }
 }
+
+const DUE: &str = due_query!("host NOT IN (SELECT value FROM json_each($5))", "user_id NOT IN (SELECT value FROM json_each($6))");
 
 const CLAIM: &str = concat!(
     "UPDATE webhook_deliveries SET attempts = attempts + 1, tries = tries + 1, due_ms = ?2, updated_ms = ?1
@@ -37,11 +39,15 @@ const LIST: &str = concat!(
 
 #[async_trait]
 impl WebhookStore for SqliteWebhookStore {
-    async fn due(&self, now: UnixMs, per_host: usize, limit: usize) -> Result<Vec<Due>, WebhookStoreError> {
-        let rows = sqlx::query_as(due_query!())
+    async fn due(&self, now: UnixMs, bounds: &DueBounds) -> Result<Vec<Due>, WebhookStoreError> {
+        let list = |names: Vec<&str>| serde_json::to_string(&names).map_err(|error| WebhookStoreError(error.into()));
+        let rows = sqlx::query_as(DUE)
             .bind(now.0)
-            .bind(bound(per_host))
-            .bind(bound(limit))
+            .bind(bound(bounds.per_user_and_host))
+            .bind(bound(bounds.per_user))
+            .bind(bound(bounds.limit))
+            .bind(list(bounds.except_hosts.iter().map(String::as_str).collect())?)
+            .bind(list(bounds.except_users.iter().map(UserId::as_str).collect())?)
             .fetch_all(self.database.read())
             .await?;
         Ok(due(rows))

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::http::{Method, StatusCode};
-use framewright::domain::Clock;
+use framewright::domain::{Clock, ProjectPolicy, TenantPolicies};
 use framewright::execution::FakeFailure;
 use framewright::net::webhook_signature::WebhookSecret;
 use framewright::webhooks::challenge;
@@ -257,6 +257,71 @@ async fn nobody_sees_others_callbacks() {
     assert_eq!(all["deliveries"].as_array().unwrap().len(), 1);
     let secrets = (list(&bob, "/api/v1/webhooks/secret").await.json(), server.get("/api/v1/webhooks/secret").await.json());
     assert_ne!(secrets.0, secrets.1);
+}
+
+#[tokio::test]
+async fn a_key_of_a_project_reaches_no_further_than_its_project() {
+    let projects = ["film", "other"].map(|project| (project.parse().unwrap(), ProjectPolicy::default()));
+    let policies = TenantPolicies { projects: projects.into(), ..TenantPolicies::default() };
+    let server = TestServer::start_with(Options { policies, ..options() }).await;
+    let receiver = Outside::start(FRIEND, |_, _| Reply::ok("")).await;
+    let (within, elsewhere) = (server.key_of("anna", Some("film")).await, server.key_of("anna", Some("other")).await);
+    let unbound = server.key_of("anna", None).await;
+    let mut deliveries = Vec::new();
+    for key in [&within, &unbound] {
+        let body = request(&receiver.url("/"), &["accepted"]);
+        let accepted = server.send_as(key, Method::POST, "/api/v1/images/generate", Some(&body)).await.json();
+        let task = accepted["task_id"].as_str().unwrap().to_owned();
+        deliveries.push(format!("msg_{}_accepted", &task[4..]));
+    }
+    receiver.wait_for(2).await;
+    let replay = async |key: &str, delivery: &str| {
+        let path = format!("/api/v1/webhooks/deliveries/{delivery}/replay");
+        server.send_as(key, Method::POST, &path, None).await.status
+    };
+    let seen = async |key: &str| {
+        let listed = server.send_as(key, Method::GET, "/api/v1/webhooks/deliveries", None).await.json();
+        let ids = listed["deliveries"].as_array().unwrap().iter().map(|delivery| delivery["delivery_id"].clone());
+        ids.map(|id| id.as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let (of_project, of_user) = (deliveries[0].as_str(), deliveries[1].as_str());
+    for (key, expected) in [
+        (&within, [(of_project, StatusCode::ACCEPTED), (of_user, StatusCode::NOT_FOUND)]),
+        (&elsewhere, [(of_project, StatusCode::NOT_FOUND), (of_user, StatusCode::NOT_FOUND)]),
+        (&unbound, [(of_project, StatusCode::ACCEPTED), (of_user, StatusCode::ACCEPTED)]),
+    ] {
+        let mut visible: Vec<&str> =
+            expected.iter().filter(|(_, status)| *status == StatusCode::ACCEPTED).map(|(id, _)| *id).collect();
+        visible.reverse();
+        assert_eq!(seen(key).await, visible);
+        for (delivery, status) in expected {
+            assert_eq!(replay(key, delivery).await, status, "{delivery}");
+        }
+    }
+    // The secret signs for all of the user's.
+    let secret = async |key: &str| server.send_as(key, Method::GET, "/api/v1/webhooks/secret", None).await;
+    let refused = secret(&within).await;
+    assert_eq!((refused.status, &refused.json()["code"]), (StatusCode::FORBIDDEN, &json!("forbidden")), "{}", refused.text());
+    assert!(refused.json()["detail"].as_str().unwrap().contains("bound to project 'film'") && !refused.text().contains("whsec_"));
+    assert_eq!(secret(&unbound).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_dead_receiver_of_one_user_holds_up_nobody_else() {
+    let dead = Outside::start(FRIEND, |_, request| if request.path == "/dead" { Reply::Silence } else { Reply::ok("") }).await;
+    let server = TestServer::start_with(Options { has_device: false, ..options() }).await;
+    for _ in 0..12 {
+        server.submit(&request(&dead.url("/dead"), &["accepted"])).await;
+    }
+    dead.wait_for(4).await;
+    // To the same host, of another user.
+    let bob = server.key_of("bob", None).await;
+    let body = request(&dead.url("/well"), &["accepted"]);
+    let answer = server.send_as(&bob, Method::POST, "/api/v1/images/generate", Some(&body)).await;
+    assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.text());
+    let paths: Vec<String> = dead.wait_for(5).await.into_iter().map(|message| message.path).collect();
+    assert_eq!(paths, ["/dead", "/dead", "/dead", "/dead", "/well"]);
+    server.stop().await;
 }
 
 #[rstest]
