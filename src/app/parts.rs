@@ -110,6 +110,7 @@ impl Parts {
             clock: clock.clone(),
             observer: metrics.clone(),
             outputs: Arc::new(CallbackOutputs::new(links.clone())),
+            minimax_words: config.callbacks.minimax_status,
         });
         let settings = ApiSettings {
             public_url: config.server.public_url.clone(),

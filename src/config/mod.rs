@@ -4,6 +4,7 @@
 //! it is handed its part of [`Config`]. Keys that this version cannot honour are refused, or reported in [`Config::notices`].
 
 mod auth;
+mod callbacks;
 mod compute;
 mod database;
 mod devices;
@@ -36,6 +37,7 @@ use serde::Deserialize;
 use crate::domain::DeviceName;
 
 pub use auth::AuthConfig;
+pub use callbacks::CallbacksConfig;
 pub use compute::{ComputeConfig, ComputePrecision, CpuKernels};
 pub use database::{DatabaseConfig, DatabaseLocation};
 pub use devices::{FakeConfig, Machine, PoolConfig, Workers};
@@ -93,6 +95,8 @@ pub struct Config {
     pub storage: StorageConfig,
     /// What may be called on a user's behalf.
     pub egress: EgressConfig,
+    /// How callbacks speak.
+    pub callbacks: CallbacksConfig,
     /// Where jobs and keys are kept.
     pub database: DatabaseConfig,
     /// Signs links; made and kept in the data directory when absent.
@@ -153,6 +157,7 @@ struct ConfigFile {
     defaults: models::DefaultsSection,
     models_dir: Option<PathBuf>,
     egress: egress::EgressSection,
+    callbacks: CallbacksConfig,
     retention_days: Option<number::Whole<1, 36_500>>,
     queue_limit: Option<number::Whole<1, 10_000_000>>,
     time_zone: zone::Zone,
@@ -209,6 +214,7 @@ impl Config {
             video: file.video.resolve()?,
             storage: file.storage.resolve(&data_dir),
             egress,
+            callbacks: file.callbacks,
             database: file.database.resolve(environment.database_url.as_ref(), &data_dir)?,
             secret_key: environment.secret_key,
             log: file.log.resolve(environment.log),

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::Deserialize;
+
 use super::ids::{IdError, JobId};
 use super::job::JobState;
 
@@ -76,6 +78,17 @@ impl CallbackFormat {
             Self::Minimax => "minimax",
         }
     }
+}
+
+/// Which words MiniMax's dialect has for states in callbacks. Those of its query begin with capitals; its own callbacks have other ones.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MinimaxWords {
+    /// The query's: `Processing`, `Success`, `Fail`.
+    #[default]
+    Query,
+    /// Those of MiniMax's own callbacks: `processing`, `success`, `failed`.
+    LowerCase,
 }
 
 /// Where a job calls back.

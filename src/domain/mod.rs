@@ -33,7 +33,7 @@ pub mod told_model;
 pub mod video_codec;
 
 pub use batch::{BatchKey, rows};
-pub use callback::{Callback, CallbackEvent, CallbackFormat, DeliveryId};
+pub use callback::{Callback, CallbackEvent, CallbackFormat, DeliveryId, MinimaxWords};
 pub use clock::{Clock, SystemClock, UnixMs};
 pub use device::{DeviceName, DeviceNameError};
 pub use digest::Sha256Digest;

@@ -5,7 +5,7 @@ use std::fmt;
 use serde_json::{Value, json};
 
 use super::store::Delivery;
-use crate::domain::{CallbackEvent, CallbackFormat, ErrorCode, FileId, Job, JobState, UnixMs};
+use crate::domain::{CallbackEvent, CallbackFormat, ErrorCode, FileId, Job, JobState, MinimaxWords, UnixMs};
 
 /// MiniMax's code of a success.
 const MINIMAX_SUCCESS: u16 = 0;
@@ -19,7 +19,7 @@ pub trait JobOutputs: Send + Sync + fmt::Debug {
 }
 
 /// The body of a delivery, of a job as it stands. A job that has gone on since is told as it was then.
-pub fn body(delivery: &Delivery, job: &Job, outputs: &dyn JobOutputs, now: UnixMs) -> Value {
+pub fn body(delivery: &Delivery, job: &Job, outputs: &dyn JobOutputs, words: MinimaxWords, now: UnixMs) -> Value {
     match delivery.format {
         CallbackFormat::Standard => {
             let is_completed = delivery.id.event == CallbackEvent::Completed;
@@ -27,7 +27,7 @@ pub fn body(delivery: &Delivery, job: &Job, outputs: &dyn JobOutputs, now: UnixM
             let outputs = base_url.map(|base_url| outputs.outputs(job, base_url, now));
             standard(delivery, job, outputs.as_deref())
         }
-        CallbackFormat::Minimax => minimax(job, delivery.id.event),
+        CallbackFormat::Minimax => minimax(job, delivery.id.event, words),
     }
 }
 
@@ -51,8 +51,8 @@ fn standard(delivery: &Delivery, job: &Job, outputs: Option<&[Value]>) -> Value 
     })
 }
 
-/// MiniMax's words: those of its query, which has no cancelled tasks.
-fn minimax(job: &Job, event: CallbackEvent) -> Value {
+/// MiniMax's words, which have no cancelled tasks.
+fn minimax(job: &Job, event: CallbackEvent, words: MinimaxWords) -> Value {
     let (code, message) = match event {
         CallbackEvent::Failed => {
             job.error.as_ref().map_or((MINIMAX_UNKNOWN, "failed"), |error| (minimax_code(error.code), error.message.as_str()))
@@ -62,7 +62,10 @@ fn minimax(job: &Job, event: CallbackEvent) -> Value {
     };
     json!({
         "task_id": job.id.to_string(),
-        "status": minimax_status(event.state()),
+        "status": match words {
+            MinimaxWords::Query => minimax_status(event.state()),
+            MinimaxWords::LowerCase => lower_case_status(event.state()),
+        },
         "file_id": if event == CallbackEvent::Completed { FileId::of(job.id).to_string() } else { String::new() },
         "base_resp": { "status_code": code, "status_msg": message },
     })
@@ -87,7 +90,17 @@ const fn minimax_code(code: ErrorCode) -> u16 {
     }
 }
 
-/// MiniMax's word for a state.
+/// The word for a state in MiniMax's own callbacks.
+const fn lower_case_status(state: JobState) -> &'static str {
+    match state {
+        JobState::Queued => "queueing",
+        JobState::Running => "processing",
+        JobState::Completed => "success",
+        JobState::Failed | JobState::Cancelled => "failed",
+    }
+}
+
+/// The word for a state in MiniMax's query.
 pub const fn minimax_status(state: JobState) -> &'static str {
     match state {
         JobState::Queued => "Queueing",
@@ -133,6 +146,10 @@ mod tests {
     }
 
     fn told(job: &Job, event: CallbackEvent, format: CallbackFormat) -> Value {
+        told_in(job, event, format, MinimaxWords::Query)
+    }
+
+    fn told_in(job: &Job, event: CallbackEvent, format: CallbackFormat, words: MinimaxWords) -> Value {
         let delivery = Delivery {
             id: DeliveryId { job: job.id, event },
             user: job.user.clone(),
@@ -151,7 +168,7 @@ mod tests {
             http_status: None,
             error: None,
         };
-        body(&delivery, job, &Links, UnixMs(5))
+        body(&delivery, job, &Links, words, UnixMs(5))
     }
 
     #[test]
@@ -174,17 +191,21 @@ mod tests {
     }
 
     #[test]
-    fn minimax_words_are_those_of_its_query() {
+    fn minimax_words_are_those_of_its_query_or_of_its_own_callbacks() {
         let job = job();
-        for (event, status, code, has_file) in [
-            (CallbackEvent::Accepted, "Queueing", 0, false),
-            (CallbackEvent::Started, "Processing", 0, false),
-            (CallbackEvent::Completed, "Success", 0, true),
-            (CallbackEvent::Failed, "Fail", 1008, false),
-            (CallbackEvent::Cancelled, "Fail", 1000, false),
+        for (event, status, lower_case, code, has_file) in [
+            (CallbackEvent::Accepted, "Queueing", "queueing", 0, false),
+            (CallbackEvent::Started, "Processing", "processing", 0, false),
+            (CallbackEvent::Completed, "Success", "success", 0, true),
+            (CallbackEvent::Failed, "Fail", "failed", 1008, false),
+            (CallbackEvent::Cancelled, "Fail", "failed", 1000, false),
         ] {
             let body = told(&job, event, CallbackFormat::Minimax);
             assert_eq!((&body["status"], &body["base_resp"]["status_code"]), (&json!(status), &json!(code)), "{body}");
+            let mut lower = told_in(&job, event, CallbackFormat::Minimax, MinimaxWords::LowerCase);
+            assert_eq!(lower["status"], lower_case, "{lower}");
+            lower["status"] = json!(status);
+            assert_eq!(lower, body, "nothing else differs");
             assert_eq!(body["file_id"] == json!(FileId::of(job.id).to_string()), has_file, "{body}");
             assert_eq!(body.as_object().unwrap().len(), 4, "{body}");
         }

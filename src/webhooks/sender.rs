@@ -217,7 +217,7 @@ async fn attempt(parts: &WebhookParts, delivery: &Delivery) -> Result<Report, St
         Err(refusal) => return Ok(Report::refused(&refusal)),
     };
     let now = parts.clock.now();
-    let json = Bytes::from(body(delivery, &job, &*parts.outputs, now).to_string());
+    let json = Bytes::from(body(delivery, &job, &*parts.outputs, parts.minimax_words, now).to_string());
     let Some(headers) = headers(parts, delivery, &json, now) else {
         return Ok(Report::refused(&"the message cannot be signed"));
     };

@@ -9,7 +9,7 @@ use super::body::JobOutputs;
 use super::secret::WebhookSecrets;
 use super::sender::{Sender, Shared};
 use super::store::{Delivery, DeliveryFilter, WebhookStore, WebhookStoreError};
-use crate::domain::{Clock, DeliveryId, JobObserver, Principal, ProjectId};
+use crate::domain::{Clock, DeliveryId, JobObserver, MinimaxWords, Principal, ProjectId};
 use crate::jobs::store::JobStore;
 use crate::net::egress::Egress;
 
@@ -30,6 +30,8 @@ pub struct WebhookParts {
     pub observer: Arc<dyn JobObserver>,
     /// Who shows what a job left.
     pub outputs: Arc<dyn JobOutputs>,
+    /// The states' words in callbacks that speak as MiniMax does.
+    pub minimax_words: MinimaxWords,
 }
 
 /// Callbacks: looked at, sent again, and sent. Cheap to clone.

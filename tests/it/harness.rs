@@ -15,7 +15,8 @@ use framewright::api::{ApiSettings, ApiState, LinkSigner, TokenVerifier, router}
 use framewright::app::shares::TenantShares;
 use framewright::database::Database;
 use framewright::domain::{
-    Clock, DeviceName, ImageRequest, InstalledNetworks, JobId, JobState, Principal, ProviderSettings, TenantPolicies, UnixMs,
+    Clock, DeviceName, ImageRequest, InstalledNetworks, JobId, JobState, MinimaxWords, Principal, ProviderSettings,
+    TenantPolicies, UnixMs,
 };
 use framewright::execution::film::FilmTools;
 use framewright::execution::remote::{CallbackAddresses, RemoteExecutor, RemoteParts};
@@ -115,6 +116,8 @@ pub(crate) struct Options {
     pub(crate) providers: ProviderSettings,
     /// Names that stand for several models.
     pub(crate) routes: Vec<Route>,
+    /// The states' words in MiniMax's callbacks.
+    pub(crate) minimax_words: MinimaxWords,
 }
 
 impl Default for Options {
@@ -131,6 +134,7 @@ impl Default for Options {
             directory: None,
             providers: ProviderSettings::default(),
             routes: Vec::new(),
+            minimax_words: MinimaxWords::default(),
             settings: ApiSettings {
                 public_url: None,
                 auth_enabled: true,
@@ -211,6 +215,7 @@ impl TestServer {
             clock: clock.clone(),
             observer: metrics.clone(),
             outputs: Arc::new(CallbackOutputs::new(links.clone())),
+            minimax_words: options.minimax_words,
         });
         let state = ApiState {
             jobs,

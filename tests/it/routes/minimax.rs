@@ -5,7 +5,8 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::{Method, Request, StatusCode};
 use framewright::domain::{
-    AccountKey, Limits, PollSettings, ProviderEntry, ProviderKind, ProviderSettings, Quotas, TenantPolicies, TenantPolicy,
+    AccountKey, Limits, MinimaxWords, PollSettings, ProviderEntry, ProviderKind, ProviderSettings, Quotas, TenantPolicies,
+    TenantPolicy,
 };
 use insta::assert_json_snapshot;
 use rstest::rstest;
@@ -242,9 +243,17 @@ async fn a_cancelled_film_has_failed() {
     assert_eq!((&film["status"], &film["base_resp"]["status_code"]), (&json!("Fail"), &json!(1000)), "{film:#}");
 }
 
+#[rstest]
+#[case(MinimaxWords::Query, "Processing", "Success")]
+#[case(MinimaxWords::LowerCase, "processing", "success")]
 #[tokio::test]
-async fn whoever_gives_back_the_challenge_is_told_how_it_goes() {
-    let server = TestServer::start_with(Options { egress: egress(&[&format!("{FRIEND}/32")]), ..Options::default() }).await;
+async fn whoever_gives_back_the_challenge_is_told_how_it_goes(
+    #[case] minimax_words: MinimaxWords,
+    #[case] running: &str,
+    #[case] completed: &str,
+) {
+    let options = Options { egress: egress(&[&format!("{FRIEND}/32")]), minimax_words, ..Options::default() };
+    let server = TestServer::start_with(options).await;
     let receiver = Outside::start(FRIEND, |_, received| match received.path.as_str() {
         "/deaf" => Reply::ok(json!({"challenge": "another"}).to_string()),
         _ => Reply::ok(received.body.clone()),
@@ -268,8 +277,9 @@ async fn whoever_gives_back_the_challenge_is_told_how_it_goes() {
         "{told:#?}"
     );
     let of = |status: &str| updates.iter().find(|update| update["status"] == status).unwrap_or_else(|| panic!("{told:#?}"));
-    assert_eq!(of("Processing")["file_id"], "");
-    assert_eq!(of("Success")["file_id"], film["file_id"]);
+    assert_eq!(of(running)["file_id"], "");
+    assert_eq!(of(completed)["file_id"], film["file_id"]);
+    assert_eq!(film["status"], "Success", "the query has its own words");
 }
 
 /// A server that has MiniMax for a provider. It is looked at once in ten minutes, unless it calls.
