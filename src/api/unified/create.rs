@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 
 use super::document::{UnifiedAnswer, UnifiedStatus, UnifiedTask};
 use super::parameters::{TaskParameters, in_unified_words};
+use crate::api::callback::CallbackOrder;
 use crate::api::completion::Waiting;
 use crate::api::error::{ApiError, ErrorKind, UnifiedError};
 use crate::api::extract::{BaseUrl, Caller, JsonBody};
@@ -37,6 +38,11 @@ pub(in crate::api) struct CreateTaskRequest {
     parameters: TaskParameters,
     /// Whether to answer at once, or when the task has ended; absent: at once.
     is_async: Option<bool>,
+    /// A link that is told, by POST, what becomes of the task: signed as Standard Webhooks has it, and sent again until it is taken.
+    #[schema(example = "https://example.com/hook")]
+    callback_url: Option<String>,
+    /// What it is told: `accepted`, `started`, `completed`, `failed`, `cancelled`; absent: the last three.
+    callback_events: Option<Vec<String>>,
 }
 
 /// Ask for a unified task
@@ -67,7 +73,8 @@ pub(in crate::api) async fn create_task(
     IdempotencyKey(idempotency_key): IdempotencyKey,
     JsonBody(request): JsonBody<CreateTaskRequest>,
 ) -> Result<Response, ApiError> {
-    let CreateTaskRequest { model, provider, parameters, is_async } = request;
+    let CreateTaskRequest { model, provider, parameters, is_async, callback_url, callback_events } = request;
+    let callback = CallbackOrder { url: callback_url, events: callback_events }.checked(&state, &base_url)?;
     let model = model.ok_or_else(|| ApiError::about(ErrorKind::MissingField, "model", "is missing"))?;
     let kind = kind_of(&state, &principal, provider.as_deref(), &model).await?;
     let commission = Commission::to_provider(&state, &principal, None, kind, provider.as_deref(), Some(model)).await?;
@@ -78,11 +85,13 @@ pub(in crate::api) async fn create_task(
         ModelKind::Video => {
             let mut order = parameters.into_film(&commission)?;
             order.idempotency_key = idempotency_key;
+            order.callback = callback;
             commission.fill_in_film(&state, order).await
         }
         ModelKind::Image => {
             let mut submission = parameters.into_pictures(&commission.model.limits)?;
             submission.idempotency_key = idempotency_key;
+            submission.callback = callback;
             commission.fill_in(&state, submission).await
         }
     };

@@ -12,6 +12,7 @@ use tower::ServiceExt;
 use super::images::picture_base64;
 use super::stable;
 use crate::harness::{Answer, Options, TestServer, egress};
+use crate::outside::{FRIEND, Outside, Reply};
 use crate::providers::{AliyunCloud, Mock};
 
 const TASKS: &str = "/api/v1/tasks";
@@ -91,6 +92,24 @@ async fn a_failure_that_was_waited_for_names_its_task() {
     assert_eq!((&results["error_code"], &document["message"]), (&json!("invalid_request"), &results["error"]), "{document:#}");
     let looked = server.get(&format!("{TASKS}/{}/result", results["task_id"].as_str().unwrap())).await.json();
     assert_eq!((&looked["success"], &looked["message"]), (&json!(true), &results["error"]), "{looked:#}");
+}
+
+#[rstest]
+#[case::film(film())]
+#[case::pictures(json!({"model": "demo-sdxl", "parameters": {"prompt": "a star", "size": "128x128"}}))]
+#[tokio::test]
+async fn a_link_is_told_how_a_task_ended(#[case] mut body: Value) {
+    let receiver = Outside::start(FRIEND, |_, _| Reply::ok("")).await;
+    let server = TestServer::start_with(Options { egress: egress(&[&format!("{FRIEND}/32")]), ..Options::default() }).await;
+    body["callback_url"] = json!(receiver.url("/hook"));
+    let accepted = server.post(TASKS, &body).await;
+    assert_eq!(accepted.status, StatusCode::OK, "{}", accepted.text());
+    let task = accepted.json()["results"]["task_id"].clone();
+    let told = receiver.wait_for(1).await.remove(0).json();
+    assert_eq!((&told["type"], &told["data"]["task_id"]), (&json!("task.completed"), &task), "{told:#}");
+    body["callback_url"] = json!("http://127.0.0.1/");
+    let refused = server.post(TASKS, &body).await;
+    assert_eq!((refused.status, &refused.json()["field"]), (StatusCode::UNPROCESSABLE_ENTITY, &json!("callback_url")));
 }
 
 #[tokio::test]
