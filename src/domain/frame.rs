@@ -74,7 +74,7 @@ impl fmt::Display for Tier {
 }
 
 /// An aspect ratio as it is written, so `4:3` and not `8:6`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct Ratio {
     /// Before the colon.
     pub width: u32,
@@ -113,6 +113,11 @@ impl PixelSize {
     /// Pixels in all.
     pub const fn pixels(self) -> u64 {
         self.width as u64 * self.height as u64
+    }
+
+    /// Whether it has exactly this shape.
+    pub const fn has_shape(self, ratio: Ratio) -> bool {
+        self.width as u64 * ratio.height as u64 == self.height as u64 * ratio.width as u64
     }
 
     /// The shorter side, pixels.

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::Serialize;
 
 use super::named_size::size_for_aspect;
-use crate::domain::{ImageRequest, ModelDescription, ModelLimits};
+use crate::domain::{ImageRequest, ModelDescription, ModelLimits, Ratio};
 
 /// What was asked, before defaults and checks. Numbers are wide enough to hold any lie, so that the refusal can quote the range.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -18,6 +18,9 @@ pub struct ImageParameters {
     pub width: Option<i128>,
     /// Pixels down.
     pub height: Option<i128>,
+    /// The shape that was asked for, where width and height were made of it: providers are told it in their place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shape: Option<Ratio>,
     /// Sampler steps.
     pub num_inference_steps: Option<i128>,
     /// Classifier-free guidance.

@@ -52,7 +52,10 @@ pub fn image_to_remote(parameters: &ImageParameters, model: &RemoteModel) -> Res
     Ok(RemoteRequest {
         prompt: parameters.prompt.clone(),
         negative_prompt: parameters.negative_prompt.clone(),
-        frame: frame(parameters.width, parameters.height, None)?,
+        frame: match parameters.shape {
+            Some(shape) => Some(Frame::Ratio(shape)),
+            None => frame(parameters.width, parameters.height, None)?,
+        },
         seed: seed(parameters.seed)?,
         count: whole("num_images", parameters.num_images.unwrap_or(1), MOST_PICTURES)?,
         ..nothing_asked(model, JobKind::Image)

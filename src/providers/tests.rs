@@ -267,6 +267,18 @@ fn every_length_of_the_table_is_sent_and_no_other() {
 }
 
 #[test]
+fn what_is_sent_unasked_can_be_asked_for() {
+    every_mode(|provider, model, mode| {
+        let request = smallest(mode);
+        let first = validate(model, &request).unwrap();
+        let told = GenerationRequest { frame: first.frame.told(), seconds: first.expected_seconds, ..request.clone() };
+        let second = validate(model, &told).unwrap();
+        assert_eq!((second.frame, second.seconds, second.expected_seconds), (first.frame, first.seconds, first.expected_seconds));
+        assert_eq!(shown(&written(provider, model.name, &told)), shown(&written(provider, model.name, &request)));
+    });
+}
+
+#[test]
 fn every_size_tier_and_ratio_of_the_table_is_possible_and_no_other() {
     every_mode(|provider, model, mode| {
         let mut request = smallest(mode);

@@ -10,6 +10,9 @@ const MOST_LINK_BYTES: usize = 4096;
 /// Most characters of a value that a message repeats.
 const MOST_VALUE_CHARACTERS: usize = 60;
 
+/// What is made of a shape by a model whose own usual size nobody told.
+const USUAL_SIZE: PixelSize = PixelSize::new(1280, 720);
+
 /// What a model cannot be asked for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: '{value}' is not possible with {model}; allowed: {allowed}")]
@@ -42,6 +45,19 @@ pub enum FrameChoice {
     Size(PixelSize),
     /// A tier, a ratio, both or neither.
     TierAndRatio(Option<Tier>, Option<Ratio>),
+}
+
+impl FrameChoice {
+    /// The same as a request says it; none where nothing is sent.
+    pub const fn told(self) -> Option<Frame> {
+        match self {
+            Self::Untold | Self::TierAndRatio(None, None) => None,
+            Self::Size(size) => Some(Frame::Size(size)),
+            Self::TierAndRatio(Some(tier), None) => Some(Frame::Tier(tier)),
+            Self::TierAndRatio(None, Some(ratio)) => Some(Frame::Ratio(ratio)),
+            Self::TierAndRatio(Some(tier), Some(ratio)) => Some(Frame::TierAndRatio(tier, ratio)),
+        }
+    }
 }
 
 /// A request that keeps a mode's rules, with what follows from them.
@@ -219,7 +235,7 @@ impl Check<'_> {
                             rows.iter().any(|row| row.size == size) || custom.is_some_and(|custom| custom.contains(size));
                         listed.then_some(size)
                     }
-                    Some(frame) => row_of(rows, default, frame),
+                    Some(frame) => row_of(rows, default, frame).or_else(|| custom?.of_shape(frame, default)),
                 };
                 match (chosen, asked) {
                     (Some(size), _) => Ok(FrameChoice::Size(size)),
@@ -240,7 +256,14 @@ impl Check<'_> {
                     Some(Frame::Tier(tier)) => Some((Some(tier), default_ratio)),
                     Some(Frame::Ratio(ratio)) => Some((default_tier, Some(ratio))),
                     Some(Frame::TierAndRatio(tier, ratio)) => Some((Some(tier), Some(ratio))),
-                    Some(Frame::Size(size)) => rows.iter().find(|row| row.size == size).map(|row| (row.tier, Some(row.ratio))),
+                    Some(Frame::Size(size)) => match rows.iter().find(|row| row.size == size) {
+                        Some(row) => Some((row.tier, Some(row.ratio))),
+                        // Where there are only shapes, the size is the model's own.
+                        None if tiers.is_empty() => {
+                            ratios.iter().find(|ratio| size.has_shape(**ratio)).map(|ratio| (default_tier, Some(*ratio)))
+                        }
+                        None => None,
+                    },
                 };
                 let possible = found.filter(|(tier, ratio)| {
                     tier.is_none_or(|tier| tiers.contains(&tier)) && ratio.is_none_or(|ratio| ratios.contains(&ratio))
@@ -369,6 +392,22 @@ impl CustomSizes {
             && size.width.is_multiple_of(self.multiple)
             && size.height.is_multiple_of(self.multiple)
             && size.pixels() <= self.most_pixels
+    }
+
+    /// The size of a shape, with about as many pixels as the usual one; none where it does not keep the rules. Shapes beyond 3:1 are asked
+    /// for in pixels, since models that bound shapes bound them there.
+    fn of_shape(&self, frame: Frame, usual: Option<PixelSize>) -> Option<PixelSize> {
+        let Frame::Ratio(Ratio { width: across, height: down }) = frame else { return None };
+        if across.max(down) > across.min(down).saturating_mul(3) {
+            return None;
+        }
+        let pixels = usual.unwrap_or(USUAL_SIZE).pixels().min(self.most_pixels) as f64;
+        let multiple = f64::from(self.multiple.max(1));
+        let side = |of: u32, by: u32| {
+            let exact = (pixels * f64::from(of) / f64::from(by)).sqrt();
+            ((exact / multiple).round() * multiple) as u32
+        };
+        Some(PixelSize::new(side(across, down), side(down, across))).filter(|size| self.contains(*size))
     }
 }
 

@@ -155,6 +155,7 @@ impl GenerateImageRequest {
                 negative_prompt: self.negative_prompt,
                 width: self.width.map(|number| number.0),
                 height: self.height.map(|number| number.0),
+                shape: None,
                 num_inference_steps: self.num_inference_steps.map(|number| number.0),
                 guidance_scale: self.guidance_scale,
                 seed: self.seed.map(|number| number.0),

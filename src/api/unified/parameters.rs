@@ -177,7 +177,12 @@ impl TaskParameters {
         let options = self.options();
         let prompt = self.prompt.filter(|prompt| !prompt.is_empty());
         let prompt = prompt.ok_or_else(|| ApiError::about(ErrorKind::MissingField, "prompt", "is missing"))?;
-        let size = match frame(self.size, self.resolution, self.aspect_ratio)? {
+        let asked = frame(self.size, self.resolution, self.aspect_ratio)?;
+        let shape = match asked {
+            Some(Frame::Ratio(ratio)) => Some(ratio),
+            _ => None,
+        };
+        let size = match asked {
             None => None,
             Some(Frame::Size(size)) => Some((size.width, size.height)),
             Some(Frame::Ratio(ratio)) => Some(size_for_aspect(limits, f64::from(ratio.width), f64::from(ratio.height))),
@@ -191,6 +196,7 @@ impl TaskParameters {
             negative_prompt: self.negative_prompt,
             width: size.map(|(width, _)| width.into()),
             height: size.map(|(_, height)| height.into()),
+            shape,
             seed: self.seed.map(|seed| seed.0),
             num_images: self.n.map(|number| number.whole("n")).transpose()?,
             ..ImageParameters::default()

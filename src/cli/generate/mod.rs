@@ -131,6 +131,7 @@ fn parameters(arguments: &ImageArguments, sources: &Sources) -> ImageParameters 
         negative_prompt: arguments.negative_prompt.clone(),
         width: arguments.width,
         height: arguments.height,
+        shape: None,
         num_inference_steps: arguments.steps,
         guidance_scale: arguments.guidance_scale,
         seed: arguments.seed,

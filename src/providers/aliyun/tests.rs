@@ -231,7 +231,8 @@ fn picture_sizes_are_free_within_bounds() {
         ("1441x1024", false),
         ("1280x720", true),
         ("1:1", true),
-        ("16:9", false),
+        ("16:9", true),
+        ("3:1", false),
     ] {
         let request =
             GenerationRequest { frame: Some(frame.parse().unwrap()), ..GenerationRequest::new(GenerationKind::TextToImage, "x") };

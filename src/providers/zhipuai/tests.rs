@@ -209,6 +209,17 @@ fn custom_picture_sizes_are_multiples_of_sixteen() {
 }
 
 #[test]
+fn a_shape_that_is_not_listed_becomes_a_size_that_is_allowed() {
+    for (shape, size) in [("3:2", Some("1248x832")), ("5:2", Some("1616x640")), ("5:1", None)] {
+        let request =
+            GenerationRequest { frame: Some(shape.parse().unwrap()), ..GenerationRequest::new(GenerationKind::TextToImage, "x") };
+        let call = create(&zhipuai(), "cogview-4", &request, &CreateOptions::default(), NOW);
+        let sent = call.ok().map(|call| call.json().unwrap()["size"].as_str().unwrap().to_owned());
+        assert_eq!(sent.as_deref(), size, "{shape}");
+    }
+}
+
+#[test]
 fn a_task_is_polled_by_its_id_and_never_by_our_own() {
     let body =
         json!({ "model": "cogvideox-2", "id": "8868902201637896192", "request_id": "654321", "task_status": "PROCESSING" });

@@ -3,15 +3,16 @@
 use axum::http::StatusCode;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use framewright::domain::{ProviderKind, ProviderSettings};
+use framewright::domain::{AccountKey, ProviderEntry, ProviderKind, ProviderSettings};
 use framewright::media::decode::decode_image;
 use framewright::media::encode::encode_jpeg;
 use rstest::rstest;
+use secrecy::SecretString;
 use serde_json::{Value, json};
 
 use super::remote::entry;
 use crate::harness::{Options, TestServer, egress};
-use crate::providers::{Answer, Mock, ZhipuaiCloud};
+use crate::providers::{Answer, Mock, StabilityCloud, ZhipuaiCloud, form_fields, secret_of_key};
 
 const PNG: &[u8] = b"\x89PNG";
 const JPEG: &[u8] = b"\xFF\xD8";
@@ -120,4 +121,53 @@ async fn the_web_uis_clients_are_offered_models_of_this_server_alone() {
     assert!(cloud.recorded("create").is_empty());
     let tasks = server.get("/api/v1/tasks").await.json();
     assert_eq!(tasks["tasks"], json!([]));
+}
+
+/// A server whose one provider knows shapes and no sizes.
+async fn shapes() -> (Mock, TestServer) {
+    let cloud = Mock::start(StabilityCloud).await;
+    let key = AccountKey { id: "a".parse().unwrap(), secret: SecretString::from(secret_of_key("a")), max_concurrent: None };
+    let entry = ProviderEntry { keys: vec![key], ..entry(ProviderKind::Stability, &cloud, "0.01") };
+    let providers = ProviderSettings { currency: "EUR".to_owned(), providers: [("stability".parse().unwrap(), entry)].into() };
+    let server = TestServer::start_with(Options { providers, egress: egress(&["127.0.0.1/32"]), ..Options::default() }).await;
+    (cloud, server)
+}
+
+#[rstest]
+#[case::a_shape("/v1/images/generations", json!({"size": "16:9"}), "16:9")]
+#[case::an_odd_shape("/v1/images/generations", json!({"size": "21:9"}), "21:9")]
+#[case::a_size("/v1/images/generations", json!({"size": "1024x1024"}), "1:1")]
+#[case::sides("/api/v1/images/generate", json!({"width": 1280, "height": 720}), "16:9")]
+#[case::a_ratio("/api/v1/tasks", json!({"aspect_ratio": "9:16"}), "9:16")]
+#[case::size_of_a_task("/api/v1/tasks", json!({"size": "832*1248"}), "2:3")]
+#[tokio::test]
+async fn a_model_that_knows_shapes_alone_is_told_one(#[case] path: &str, #[case] fields: Value, #[case] ratio: &str) {
+    let (cloud, server) = shapes().await;
+    let mut body = json!({"prompt": "a kite"});
+    body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+    let body = if path == "/api/v1/tasks" {
+        json!({"model": "stable-image-core", "parameters": body})
+    } else {
+        body["model"] = json!("stable-image-core");
+        body
+    };
+    let answer = server.post(path, &body).await;
+    assert!(answer.status.is_success(), "{}", answer.text());
+    cloud.wait_for("create", 1).await;
+    let sent = form_fields(&cloud.recorded("create")[0]).unwrap();
+    assert!(sent.contains(&("aspect_ratio".to_owned(), ratio.to_owned())), "{sent:?}");
+}
+
+#[rstest]
+#[case::a_size("/v1/images/generations", json!({"size": "1000x700"}), "1000x700")]
+#[case::a_shape("/v1/images/generations", json!({"size": "7:1"}), "7:1")]
+#[tokio::test]
+async fn other_shapes_are_refused_with_those_that_there_are(#[case] path: &str, #[case] mut body: Value, #[case] shown: &str) {
+    let (cloud, server) = shapes().await;
+    (body["model"], body["prompt"]) = (json!("stable-image-core"), json!("a kite"));
+    let answer = server.post(path, &body).await;
+    assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{}", answer.text());
+    let words = format!("size '{shown}' is not possible with stable-image-core; allowed: 16:9, 1:1, 21:9");
+    assert!(answer.text().contains(&words), "{}", answer.text());
+    assert!(cloud.recorded("create").is_empty());
 }

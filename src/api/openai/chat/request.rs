@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use crate::api::error::{ApiError, ErrorKind};
 use crate::api::film_submission::{FilmOrder, OrderedFile};
 use crate::api::openai::form_value::Number;
-use crate::api::openai::images::order::{asked_pixels, checked_count};
+use crate::api::openai::images::order::{AskedPixels, asked_pixels, checked_count};
 use crate::api::submission::Submission;
 use crate::api::whole_number::WholeNumber;
 use crate::domain::ModelLimits;
@@ -178,12 +178,13 @@ impl Wish {
                 return Err(ApiError::about(ErrorKind::UnsupportedField, field, "has a meaning only with a model of films"));
             }
         }
-        let pixels = asked_pixels(request.size.as_deref(), limits)?;
+        let AskedPixels { width, height, shape } = asked_pixels(request.size.as_deref(), limits)?;
         let parameters = ImageParameters {
             prompt,
             negative_prompt: request.negative_prompt,
-            width: pixels.map(|(width, _)| width),
-            height: pixels.map(|(_, height)| height),
+            width,
+            height,
+            shape,
             num_inference_steps: request.num_inference_steps.map(|number| number.0),
             guidance_scale: request.guidance_scale,
             seed: request.seed.map(|number| number.0),

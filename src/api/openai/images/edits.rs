@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use super::answer::answer;
 use super::delivery::{AskedDelivery, Delivery, Operation, one_of};
-use super::order::{asked_pixels, checked_count, checked_prompt, in_openai_words};
+use super::order::{AskedPixels, asked_pixels, checked_count, checked_prompt, in_openai_words};
 use super::response::{ImageEvent, ImagesResponse};
 use crate::api::error::{ApiError, ErrorKind, OpenAiErrorEnvelope};
 use crate::api::extract::{BaseUrl, Caller, JsonBody};
@@ -204,12 +204,13 @@ impl EditImagesRequest {
             stream: self.stream.is_some_and(|stream| stream.0),
         };
         let delivery = delivery.checked()?;
-        let pixels = asked_pixels(self.size.as_deref(), limits)?;
+        let AskedPixels { width, height, shape } = asked_pixels(self.size.as_deref(), limits)?;
         let parameters = ImageParameters {
             prompt: checked_prompt(self.prompt)?,
             negative_prompt: self.negative_prompt,
-            width: pixels.map(|(width, _)| width),
-            height: pixels.map(|(_, height)| height),
+            width,
+            height,
+            shape,
             num_inference_steps: self.num_inference_steps.map(|number| number.0),
             guidance_scale: self.guidance_scale.map(|number| number.0),
             seed: self.seed.map(|number| number.0),

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use super::answer::{answer, with_task_id};
 use super::delivery::{AskedDelivery, Delivery, Operation, one_of};
-use super::order::{asked_pixels, checked_count, checked_prompt, in_openai_words, unsupported};
+use super::order::{AskedPixels, asked_pixels, checked_count, checked_prompt, in_openai_words, unsupported};
 use super::response::ImagesResponse;
 use crate::api::error::{ApiError, OpenAiErrorEnvelope};
 use crate::api::extract::{BaseUrl, Caller, JsonBody};
@@ -157,12 +157,13 @@ impl CreateImagesRequest {
     /// Checks what a model has no say in, and names the rest in neutral words.
     fn into_order(self, limits: &ModelLimits) -> Result<(ImageParameters, Delivery), ApiError> {
         let delivery = self.delivery()?;
-        let pixels = asked_pixels(self.size.as_deref(), limits)?;
+        let AskedPixels { width, height, shape } = asked_pixels(self.size.as_deref(), limits)?;
         let parameters = ImageParameters {
             prompt: checked_prompt(self.prompt)?,
             negative_prompt: self.negative_prompt,
-            width: pixels.map(|(width, _)| width),
-            height: pixels.map(|(_, height)| height),
+            width,
+            height,
+            shape,
             num_inference_steps: self.num_inference_steps.map(|number| number.0),
             guidance_scale: self.guidance_scale,
             seed: self.seed.map(|number| number.0),

@@ -1,21 +1,36 @@
 //! What the three requests for pictures have in common: size, number, and the names of fields.
 
 use crate::api::error::{ApiError, ErrorKind};
-use crate::domain::ModelLimits;
+use crate::domain::{Frame, ModelLimits, Ratio};
 use crate::models::named_size::{NamedSize, size_for_aspect};
 
 /// Most pictures of one request, whatever the model allows.
 const MAX_PICTURES: i128 = 10;
 
-/// Width and height that `size` asks for; `None` leaves them to the model, or to the picture that is begun with.
-pub(in crate::api::openai) fn asked_pixels(size: Option<&str>, limits: &ModelLimits) -> Result<Option<(i128, i128)>, ApiError> {
+/// What `size` asks for. Nothing leaves it to the model, or to the picture that is begun with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::api::openai) struct AskedPixels {
+    /// Pixels across.
+    pub(in crate::api::openai) width: Option<i128>,
+    /// Pixels down.
+    pub(in crate::api::openai) height: Option<i128>,
+    /// The shape that they were made of.
+    pub(in crate::api::openai) shape: Option<Ratio>,
+}
+
+/// Width and height that `size` asks for.
+pub(in crate::api::openai) fn asked_pixels(size: Option<&str>, limits: &ModelLimits) -> Result<AskedPixels, ApiError> {
     let text = size.unwrap_or("auto");
     match NamedSize::read(text) {
-        Some(NamedSize::Auto) => Ok(None),
-        Some(NamedSize::Pixels(width, height)) => Ok(Some((width, height))),
+        Some(NamedSize::Auto) => Ok(AskedPixels::default()),
+        Some(NamedSize::Pixels(width, height)) => Ok(AskedPixels { width: Some(width), height: Some(height), shape: None }),
         Some(NamedSize::Aspect(across, down)) => {
             let (width, height) = size_for_aspect(limits, across, down);
-            Ok(Some((width.into(), height.into())))
+            let shape = match text.parse() {
+                Ok(Frame::Ratio(shape)) => Some(shape),
+                _ => None,
+            };
+            Ok(AskedPixels { width: Some(width.into()), height: Some(height.into()), shape })
         }
         Some(NamedSize::ShortSide(_) | NamedSize::Shaped(..)) | None => {
             let shown: String = text.chars().take(32).collect();

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use super::answer::answer;
 use super::delivery::AskedDelivery;
-use super::order::{asked_pixels, checked_count, in_openai_words};
+use super::order::{AskedPixels, asked_pixels, checked_count, in_openai_words};
 use super::response::ImagesResponse;
 use crate::api::error::{ApiError, ErrorKind, OpenAiErrorEnvelope};
 use crate::api::extract::{BaseUrl, Caller};
@@ -116,13 +116,14 @@ pub(in crate::api) async fn vary_image(
 
 impl VaryImageRequest {
     fn into_parameters(self, limits: &ModelLimits) -> Result<ImageParameters, ApiError> {
-        let pixels = asked_pixels(self.size.as_deref(), limits)?;
+        let AskedPixels { width, height, shape } = asked_pixels(self.size.as_deref(), limits)?;
         // Where there is one step, it must be done.
         let steps = self.num_inference_steps.map_or(limits.default_steps.into(), |number| number.0);
         let least = 1.0 / steps.max(1) as f64;
         Ok(ImageParameters {
-            width: pixels.map(|(width, _)| width),
-            height: pixels.map(|(_, height)| height),
+            width,
+            height,
+            shape,
             num_inference_steps: self.num_inference_steps.map(|number| number.0),
             seed: self.seed.map(|number| number.0),
             num_images: checked_count(self.n.map(|number| number.0), limits)?,
