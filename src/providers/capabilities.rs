@@ -200,6 +200,17 @@ pub enum FrameRule {
     },
 }
 
+impl FrameRule {
+    /// Whether a tier can be asked for.
+    pub fn has_tier(&self, tier: Tier) -> bool {
+        match self {
+            Self::Untold => false,
+            Self::Sizes { rows, .. } => rows.iter().any(|row| row.tier == Some(tier)),
+            Self::Tiers { tiers, .. } | Self::TiersAndRatios { tiers, .. } => tiers.contains(&tier),
+        }
+    }
+}
+
 /// Sizes that may be chosen freely.
 #[derive(Clone, Copy, Debug)]
 pub struct CustomSizes {

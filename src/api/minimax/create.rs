@@ -60,9 +60,9 @@ pub(in crate::api) async fn create_video_generation(
     let callback_url = request.callback_url.take();
     let mut ignored = request.of_providers_alone();
     ignored.extend(group.group_id.map(|_| GROUP_ID));
-    let mut order = request.into_order()?;
-    order.idempotency_key = idempotency_key;
     let commission = Commission::new(&state, &principal, None, ModelKind::Video, model).await?;
+    let mut order = request.into_order(&commission.target)?;
+    order.idempotency_key = idempotency_key;
     let mut filled = commission.fill_in_film(&state, order).await.map_err(in_minimax_words)?;
     // Its receiver is challenged for films that can be made.
     if let Some(url) = callback_url {

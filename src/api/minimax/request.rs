@@ -6,6 +6,7 @@ use utoipa::ToSchema;
 
 use crate::api::error::{ApiError, ErrorKind};
 use crate::api::film_submission::{FilmOrder, OrderedFile};
+use crate::api::target::Target;
 use crate::api::whole_number::WholeNumber;
 use crate::domain::{RemoteOptions, Tier};
 use crate::models::film_parameters::{FilmParameters, SceneParameters};
@@ -15,8 +16,8 @@ use crate::models::film_size::AskedSize;
 const MOST_PROMPT_CHARACTERS: usize = 2000;
 /// How long a film of this server is that names no duration, seconds.
 const DEFAULT_SECONDS: f64 = 6.0;
-/// The resolutions that MiniMax names.
-const TIERS: [Tier; 4] = [Tier::P512, Tier::P720, Tier::P768, Tier::P1080];
+/// The resolutions that models of this server make.
+const OWN_TIERS: [Tier; 4] = [Tier::P512, Tier::P720, Tier::P768, Tier::P1080];
 
 /// MiniMax's fields.
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -35,7 +36,7 @@ pub(in crate::api) struct VideoGenerationRequest {
     /// Seconds; absent: 6.
     #[schema(value_type = Option<u32>, example = 6)]
     duration: Option<WholeNumber>,
-    /// `512P`, `720P`, `768P` or `1080P`, the short side; absent: the model's own.
+    /// `512P`, `720P`, `768P` or `1080P`, the short side, or what else the model makes, such as `2K`; absent: the model's own.
     #[schema(example = "768P")]
     resolution: Option<String>,
     /// The picture that the film begins with: a link or a data URL.
@@ -75,7 +76,7 @@ impl VideoGenerationRequest {
     }
 
     /// The film that it asks for; the model and the callback stay behind.
-    pub(super) fn into_order(self) -> Result<FilmOrder, ApiError> {
+    pub(super) fn into_order(self, target: &Target) -> Result<FilmOrder, ApiError> {
         let references = self.subject_reference.map_or_else(|| Ok(Vec::new()), pictures_of)?;
         let has_picture = self.first_frame_image.is_some() || self.last_frame_image.is_some() || !references.is_empty();
         let characters = self.prompt.as_deref().map_or(0, |prompt| prompt.chars().count());
@@ -91,7 +92,7 @@ impl VideoGenerationRequest {
             duration: self.duration.map(|seconds| seconds.0 as f64),
             ..SceneParameters::default()
         };
-        let resolution = self.resolution.as_deref().map(tier).transpose()?;
+        let resolution = self.resolution.as_deref().map(|text| tier(text, target)).transpose()?;
         let parameters = FilmParameters {
             scenes: vec![scene],
             size: AskedSize { resolution: resolution.map(|tier| tier.name().to_owned()), ..AskedSize::default() },
@@ -115,11 +116,26 @@ impl VideoGenerationRequest {
     }
 }
 
-fn tier(text: &str) -> Result<Tier, ApiError> {
-    TIERS.into_iter().find(|tier| tier.name().eq_ignore_ascii_case(text.trim())).ok_or_else(|| {
+fn tier(text: &str, target: &Target) -> Result<Tier, ApiError> {
+    let tiers = tiers_of(target);
+    tiers.iter().copied().find(|tier| tier.name().eq_ignore_ascii_case(text.trim())).ok_or_else(|| {
         let shown: String = text.chars().take(32).collect();
-        ApiError::invalid("resolution", format!("is '{shown}'; allowed: {}", TIERS.map(Tier::name).join(", ")))
+        let allowed: Vec<&str> = tiers.iter().map(|tier| tier.name()).collect();
+        let allowed = if allowed.is_empty() { "none: the model decides".to_owned() } else { allowed.join(", ") };
+        ApiError::invalid("resolution", format!("is '{shown}'; allowed: {allowed}"))
     })
+}
+
+/// The tiers that a model can be asked for in some mode; which of them in the mode that is asked for is its table's business. Of a route all,
+/// since each of its targets is asked.
+fn tiers_of(target: &Target) -> Vec<Tier> {
+    match target {
+        Target::Local => OWN_TIERS.to_vec(),
+        Target::Route(_) => Tier::ALL.to_vec(),
+        Target::Offered(model) => {
+            Tier::ALL.into_iter().filter(|tier| model.modes.iter().any(|mode| mode.frame.has_tier(*tier))).collect()
+        }
+    }
 }
 
 fn pictures_of(subjects: Vec<SubjectReference>) -> Result<Vec<OrderedFile>, ApiError> {
@@ -167,7 +183,7 @@ mod tests {
     use super::*;
 
     fn order(body: Value) -> Result<FilmOrder, ApiError> {
-        serde_json::from_value::<VideoGenerationRequest>(body).unwrap().into_order()
+        serde_json::from_value::<VideoGenerationRequest>(body).unwrap().into_order(&Target::Local)
     }
 
     #[test]

@@ -69,14 +69,42 @@ impl<'de> Deserialize<'de> for YesOrNo {
     }
 }
 
-/// A picture that a request names: exactly one of the two.
+/// A picture that a request names: a data URL or a link, or an object with exactly one of the two.
 #[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "Value")]
 pub(in crate::api) struct PictureReference {
     /// A data URL or a link.
     image_url: Option<String>,
     /// Not supported: this server keeps no files of clients.
     file_id: Option<String>,
+}
+
+impl TryFrom<Value> for PictureReference {
+    type Error = &'static str;
+
+    fn try_from(value: Value) -> Result<Self, Self::Error> {
+        // The words behind the comma are what the answer says.
+        const EXPECTED: &str = "invalid value, expected a data URL, a link, or {\"image_url\": one of these}";
+        let fields = match value {
+            Value::String(url) => return Ok(Self { image_url: Some(url), file_id: None }),
+            Value::Object(fields) => fields,
+            _ => return Err(EXPECTED),
+        };
+        let mut reference = Self { image_url: None, file_id: None };
+        for (name, value) in fields {
+            let field = match name.as_str() {
+                "image_url" => &mut reference.image_url,
+                "file_id" => &mut reference.file_id,
+                _ => return Err(EXPECTED),
+            };
+            *field = match value {
+                Value::String(text) => Some(text),
+                Value::Null => None,
+                _ => return Err(EXPECTED),
+            };
+        }
+        Ok(reference)
+    }
 }
 
 impl PictureReference {
@@ -85,7 +113,7 @@ impl PictureReference {
         if let Self { image_url: Some(url), file_id: None } = self {
             return Ok(OrderedFile::Text(url));
         }
-        let problem = "must be a file in a form, or {\"image_url\": a data URL or a link}; this server keeps no files of clients";
+        let problem = "must be a file in a form, a data URL, a link, or {\"image_url\": one of these}; this server keeps no files of clients";
         Err(ApiError::about(ErrorKind::UnsupportedField, field, problem))
     }
 }
@@ -106,6 +134,31 @@ mod tests {
     #[case("1", None)]
     fn yes_and_no(#[case] json: &str, #[case] expected: Option<bool>) {
         assert_eq!(serde_json::from_str::<YesOrNo>(json).ok().map(|value| value.0), expected);
+    }
+
+    #[rstest]
+    #[case(r#""https://host/a.png""#, Ok(Some("https://host/a.png")))]
+    #[case(r#"{"image_url": "data:image/png;base64,AQID"}"#, Ok(Some("data:image/png;base64,AQID")))]
+    #[case(r#"{"image_url": "https://host/a.png", "file_id": null}"#, Ok(Some("https://host/a.png")))]
+    #[case(r#"{"file_id": "file_1"}"#, Ok(None))]
+    #[case("{}", Ok(None))]
+    #[case(r#"{"image_url": {"url": "https://host/a.png"}}"#, Err(()))]
+    #[case(r#"{"url": "https://host/a.png"}"#, Err(()))]
+    #[case("7", Err(()))]
+    #[case(r#"["https://host/a.png"]"#, Err(()))]
+    fn pictures(#[case] json: &str, #[case] expected: Result<Option<&str>, ()>) {
+        let read = serde_json::from_str::<PictureReference>(json);
+        if let Err(error) = &read {
+            assert!(error.to_string().contains("expected a data URL, a link, or {\"image_url\": one of these}"), "{error}");
+        }
+        let url = read.map(|reference| reference.file("input_reference").ok());
+        let url = url.map(|file| {
+            file.map(|file| match file {
+                OrderedFile::Text(url) => url,
+                OrderedFile::Bytes(_) => panic!("a text became a file"),
+            })
+        });
+        assert_eq!(url.as_ref().map(Option::as_deref).map_err(|_| ()), expected);
     }
 
     #[rstest]

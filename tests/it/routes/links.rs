@@ -71,8 +71,14 @@ async fn scenes_and_sound_may_be_links() {
     assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.text());
     let answer = server.post("/v1/videos", &json!({"prompt": "x", "input_reference": {"image_url": outside.url("/3")}})).await;
     assert!(answer.status.is_success(), "{}", answer.text());
+    let link = outside.url("/4");
+    let answer = server.post("/v1/videos", &json!({"prompt": "x", "input_reference": link})).await;
+    assert!(answer.status.is_success(), "{}", answer.text());
+    let form = server.form("/v1/videos", &[("prompt", "x"), ("input_reference", &link)], &[]);
+    let answer = server.send(form).await;
+    assert!(answer.status.is_success(), "{}", answer.text());
     let paths: Vec<String> = outside.received().into_iter().map(|request| request.path).collect();
-    assert_eq!(paths, ["/1", "/2", "/sound", "/3"]);
+    assert_eq!(paths, ["/1", "/2", "/sound", "/3", "/4", "/4"]);
 }
 
 #[rstest]

@@ -371,8 +371,19 @@ async fn what_moderation_refuses_is_1026() {
     assert_eq!((&film["status"], &film["base_resp"]["status_code"]), (&json!("Fail"), &json!(1026)), "{film:#}");
 }
 
+#[tokio::test]
+async fn a_model_is_asked_for_its_own_resolutions() {
+    let cloud = Mock::start(MinimaxCloud).await;
+    let server = in_front_of(&cloud).await;
+    let task = created(&server, &json!({"model": "MiniMax-H3", "prompt": "a ship", "resolution": "2k"})).await;
+    let video = server.get(&format!("/v1/videos/{task}")).await.json();
+    assert_eq!((&video["size"], &video["model"]), (&json!("2K"), &json!("MiniMax-H3")), "{video:#}");
+}
+
 #[rstest]
 #[case(json!({"prompt": "x", "duration": 7}), "duration '7' is not possible with MiniMax-Hailuo-02; allowed: 6, 10")]
+#[case(json!({"prompt": "x", "resolution": "2K"}), "is '2K'; allowed: 512P, 768P, 1080P")]
+#[case(json!({"prompt": "x", "model": "MiniMax-H3", "resolution": "1080P"}), "is '1080P'; allowed: 768P, 2K")]
 #[case(json!({"prompt": "x", "duration": 10, "resolution": "1080P"}), "duration '10' is not possible with MiniMax-Hailuo-02; allowed: 6")]
 #[case(json!({"prompt": "x", "resolution": "512P"}), "resolution '512P' is not possible with MiniMax-Hailuo-02; allowed: 768P, 1080P")]
 #[case(json!({"prompt": "x", "last_frame_image": picture_base64(64, 64)}), "allowed")]
@@ -380,7 +391,9 @@ async fn what_moderation_refuses_is_1026() {
 async fn what_minimaxs_tables_refuse_is_2013(#[case] mut body: Value, #[case] words: &str) {
     let cloud = Mock::start(MinimaxCloud).await;
     let server = in_front_of(&cloud).await;
-    body["model"] = json!("MiniMax-Hailuo-02");
+    if body["model"].is_null() {
+        body["model"] = json!("MiniMax-Hailuo-02");
+    }
     let answer = server.post(CREATE, &body).await;
     assert_eq!((answer.status, code(&answer)), (StatusCode::OK, 2013), "{}", answer.text());
     assert!(message(&answer).contains(words), "{}", answer.text());

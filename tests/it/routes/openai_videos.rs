@@ -142,6 +142,7 @@ fn check_refusal(answer: &Answer, param: &str, words: &str) {
 #[case::model(json!({"prompt": "x", "model": "demo-sdxl"}), "model", "makes pictures, not films")]
 #[case::nothing(json!({}), "prompt", "needs a prompt or an image")]
 #[case::file_id(json!({"prompt": "x", "input_reference": {"file_id": "file_1"}}), "input_reference", "keeps no files")]
+#[case::reference(json!({"prompt": "x", "input_reference": 7}), "input_reference", "must be a data URL, a link, or {\"image_url\": one of these}")]
 #[case::unknown(json!({"prompt": "x", "lenght": 1}), "lenght", "unknown field")]
 #[tokio::test]
 async fn refusals_are_in_openais_words(#[case] body: Value, #[case] param: &str, #[case] words: &str) {

@@ -112,6 +112,27 @@ async fn by_default_only_ends_are_told() {
     assert_eq!((&last["type"], &last["data"]["retry_of"]), (&json!("task.completed"), &json!(waiting)), "a retry calls back too");
 }
 
+#[rstest]
+#[case::unified_film("/api/v1/tasks", json!({"model": "demo-svd", "parameters": {"prompt": "x"}}))]
+#[case::unified_picture("/api/v1/tasks", json!({"model": "demo-sdxl", "parameters": {"prompt": "x"}}))]
+#[case::openai("/v1/videos", json!({"prompt": "x"}))]
+#[tokio::test]
+async fn other_surfaces_call_back_too(#[case] path: &str, #[case] mut body: Value) {
+    let server = TestServer::start_with(Options { has_device: false, ..options() }).await;
+    let receiver = Outside::start(FRIEND, |_, _| Reply::ok("")).await;
+    body["callback_url"] = receiver.url("/").into();
+    let answer = server.post(path, &body).await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
+    let answer = answer.json();
+    let task = answer["id"].as_str().or(answer["results"]["task_id"].as_str()).unwrap().to_owned();
+    server.post(&format!("/api/v1/tasks/{task}/cancel"), &json!({})).await;
+    let message = receiver.wait_for(1).await.remove(0).json();
+    assert_eq!((&message["type"], &message["data"]["task_id"]), (&json!("task.cancelled"), &json!(task)), "{message:#}");
+    body["callback_url"] = "http://127.0.0.1/".into();
+    let refused = server.post(path, &body).await;
+    assert!(refused.status.is_client_error() && refused.text().contains("callback_url"), "{}", refused.text());
+}
+
 #[tokio::test]
 async fn what_fails_is_sent_again_with_the_same_id() {
     let server = TestServer::start_with(options()).await;

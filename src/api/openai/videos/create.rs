@@ -5,8 +5,9 @@ use axum::extract::State;
 
 use super::form::{CreateVideoRequest, VideoForm, in_openai_words};
 use super::object::VideoObject;
+use crate::api::callback::CallbackOrder;
 use crate::api::error::{ApiError, OpenAiErrorEnvelope};
-use crate::api::extract::Caller;
+use crate::api::extract::{BaseUrl, Caller};
 use crate::api::state::ApiState;
 use crate::api::submission::{Commission, IdempotencyKey};
 use crate::domain::ModelKind;
@@ -30,12 +31,15 @@ use crate::domain::ModelKind;
 pub(in crate::api) async fn create_video(
     State(state): State<ApiState>,
     Caller(principal): Caller,
+    BaseUrl(base_url): BaseUrl,
     IdempotencyKey(idempotency_key): IdempotencyKey,
     mut form: VideoForm,
 ) -> Result<Json<VideoObject>, ApiError> {
+    let callback = CallbackOrder { url: form.request.callback_url.take(), events: None }.checked(&state, &base_url)?;
     let commission = Commission::new(&state, &principal, None, ModelKind::Video, form.request.model.take()).await?;
     let mut order = form.into_order()?;
     order.idempotency_key = idempotency_key;
+    order.callback = callback;
     let filled = commission.fill_in_film(&state, order).await.map_err(in_openai_words)?;
     let job = commission.submit_filled(&state, filled).await.map_err(in_openai_words)?;
     Ok(Json(VideoObject::of_film(&job)?))

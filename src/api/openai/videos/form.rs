@@ -26,8 +26,8 @@ pub(in crate::api) struct CreateVideoRequest {
     pub(super) prompt: Option<String>,
     /// What it must not show.
     pub(super) negative_prompt: Option<String>,
-    /// The picture that it begins with: `{"image_url": "data:image/png;base64,…"}` or a link; in a form, a file.
-    #[schema(value_type = Option<Object>)]
+    /// The picture that it begins with: a data URL or a link, as it is or as `{"image_url": …}`; in a form, a file too.
+    #[schema(value_type = Option<Value>)]
     pub(super) input_reference: Option<PictureReference>,
     /// How long, a number or a text; absent: one clip, as the model makes it.
     #[schema(value_type = Option<String>, example = "4")]
@@ -58,6 +58,8 @@ pub(in crate::api) struct CreateVideoRequest {
     /// Frames that are decoded together.
     #[schema(value_type = Option<u32>)]
     pub(super) decode_chunk_size: Option<Number>,
+    /// A link that is told how it ended.
+    pub(super) callback_url: Option<String>,
     /// Accepted and not looked at.
     #[schema(value_type = Option<String>)]
     #[expect(dead_code, reason = "accepted so that clients which send it are served")]
