@@ -2,6 +2,7 @@
 
 use super::error::ApiError;
 use super::state::ApiState;
+use super::target::called;
 use super::tenancy::Tenancy;
 use crate::domain::{JobRequest, ModelDescription, ModelId, RemoteRequest, RoutedRequest};
 use crate::execution::remote::{OfferedModel, ProviderHealth};
@@ -15,10 +16,13 @@ pub(super) fn remote_model(offered: &OfferedModel, id: &ModelId) -> RemoteModel 
     RemoteModel { id: id.clone(), provider: offered.provider.clone(), name: offered.name.clone() }
 }
 
-/// A request to a provider, checked against its model's limits, with its price.
+/// A request to a provider, checked against its model's limits, with its price, and with what the provider will be told of length and size
+/// where nothing was asked for: clients are shown it, and policies count it.
 pub(super) fn priced(state: &ApiState, offered: &OfferedModel, mut request: RemoteRequest) -> Result<JobRequest, ApiError> {
     let priced = state.remote.validate(&offered.provider, offered.id.as_str(), &request)?;
     request.estimated_cost_micros = priced.estimated.get();
+    request.seconds = request.seconds.or(priced.expected_seconds);
+    request.frame = request.frame.or(priced.frame);
     Ok(request.into())
 }
 
@@ -84,14 +88,14 @@ impl Translation<'_> {
         match &target.provider {
             None => (self.local)(&state.models.describe(&target.model)?),
             Some(provider) => {
-                let found = offered.iter().find(|model| model.provider == *provider && model.id == target.model);
+                let found = called(offered, &target.model, |model| model.provider == *provider);
                 let missing = || {
                     ApiError::invalid(
                         "model",
                         format!("'{}' of provider '{provider}' is not offered at the moment", target.model),
                     )
                 };
-                self.offered(state, found.ok_or_else(missing)?)
+                self.offered(state, &found.ok_or_else(missing)?)
             }
         }
     }

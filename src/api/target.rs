@@ -37,7 +37,9 @@ pub(super) fn elsewhere(
     provider: Option<&ProviderId>,
     name: &ModelId,
 ) -> Option<(ModelDescription, Target)> {
-    let is_wanted = |model: &OfferedModel| model.id == *name && provider.is_none_or(|wanted| model.provider == *wanted);
+    let is_seen = |model: &OfferedModel| {
+        provider.is_none_or(|wanted| model.provider == *wanted) && sight.shows_of(&model.provider, &model.id)
+    };
     let offered = state.remote.describe();
     if provider.is_none()
         && let Some(route) = state.routes.find(name)
@@ -46,8 +48,15 @@ pub(super) fn elsewhere(
         let description = describe_route(state, &offered, &route)?;
         return Some((description, Target::Route(Box::new(route))));
     }
-    let model = offered.into_iter().find(|model| is_wanted(model) && sight.shows_of(&model.provider, &model.id))?;
+    let model = called(&offered, name, is_seen)?;
     Some((describe(&model), Target::Offered(Box::new(model))))
+}
+
+/// The model of a name among those that `is_meant` holds of: the one that lists show by it, else one that has it as another name.
+pub(super) fn called(offered: &[OfferedModel], name: &ModelId, is_meant: impl Fn(&OfferedModel) -> bool) -> Option<OfferedModel> {
+    let meant = || offered.iter().filter(|model| is_meant(model));
+    let listed = meant().find(|model| model.id == *name).cloned();
+    listed.or_else(|| meant().find_map(|model| model.by_alias(name.as_str())))
 }
 
 /// Every route, and every model of providers, that the caller may know of.
@@ -108,7 +117,7 @@ fn usual_size(mode: &Mode) -> Option<(u32, u32)> {
 /// A route in the words of its first target that is there.
 fn describe_route(state: &ApiState, offered: &[OfferedModel], route: &Route) -> Option<ModelDescription> {
     let of_target = |target: &crate::routes::RouteTarget| match &target.provider {
-        Some(provider) => offered.iter().find(|model| model.provider == *provider && model.id == target.model).map(describe),
+        Some(provider) => called(offered, &target.model, |model| model.provider == *provider).as_ref().map(describe),
         None => state.models.describe(&target.model).ok(),
     };
     let described = route.targets.iter().find_map(of_target)?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::download::{DownloadError, keep_all};
 use super::follow::results_again;
 use super::manifest::manifest;
-use super::offer::billed;
+use super::offer::{billed, priced_names};
 use super::price::{price_of, settle};
 use super::run::Run;
 use super::station::AccountLease;
@@ -59,7 +59,7 @@ pub(super) async fn deliver(
 
 /// What results cost. Where no price is configured any more, what was told.
 pub(super) fn cost(run: &Run<'_>, lease: &AccountLease, call: &NewCall, finished: &Finished, made: usize) -> Micros {
-    let price = price_of(&lease.settings.entry.prices, &call.model, run.checked.tier);
+    let price = price_of(&lease.settings.entry.prices, &priced_names(lease.settings.provider(), &call.model), run.checked.tier);
     if price.is_none() {
         return call.estimated;
     }

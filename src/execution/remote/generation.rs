@@ -86,7 +86,8 @@ pub fn picture(of: &RemotePicture, png: &[u8], rule: &PictureRule) -> Result<Pic
 pub fn check(model: &Model, request: &RemoteRequest) -> Result<Checked, RequestRefusal> {
     let sketch = sketch(request);
     let validated = validate(model, &sketch)?;
-    Ok(Checked { tier: tier_of(&validated, request.frame), expected_seconds: validated.expected_seconds })
+    let (tier, expected_seconds) = (tier_of(&validated, request.frame), validated.expected_seconds);
+    Ok(Checked { tier, expected_seconds, frame: validated.frame.told() })
 }
 
 /// What is known of a request that was checked.
@@ -96,6 +97,8 @@ pub struct Checked {
     pub tier: Option<Tier>,
     /// The length that is made, seconds, where it is known.
     pub expected_seconds: Option<u32>,
+    /// The size as the provider is told it; none where it is told nothing.
+    pub frame: Option<Frame>,
 }
 
 /// The tier of a size: as it is sent, as it was asked for, or the one whose short side it has.

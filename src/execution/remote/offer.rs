@@ -1,6 +1,6 @@
 //! What can be asked for: models with their limits, and what a request would cost.
 
-use crate::domain::{Micros, ModelId, Price, ProviderEntry, ProviderId, RemoteRequest};
+use crate::domain::{Frame, Micros, ModelId, Price, ProviderEntry, ProviderId, RemoteRequest};
 use crate::providers::capabilities::{Mode, Model};
 use crate::providers::{self, CreateOptions, Provider, RequestRefusal};
 
@@ -17,12 +17,22 @@ pub struct OfferedModel {
     pub provider: ProviderId,
     /// What the provider calls it.
     pub name: String,
+    /// Other names of the provider's for it. Requests may use them; lists show none.
+    pub aliases: &'static [&'static str],
     /// What it can be asked for.
     pub modes: Vec<Mode>,
     /// What it costs, the most exact price first.
     pub prices: Vec<Price>,
     /// The currency.
     pub currency: String,
+}
+
+impl OfferedModel {
+    /// The model as a request means it that uses one of its other names, by which the provider is asked. Clients and policies go on with the
+    /// name that lists show.
+    pub fn by_alias(&self, alias: &str) -> Option<Self> {
+        self.aliases.contains(&alias).then(|| Self { name: alias.to_owned(), ..self.clone() })
+    }
 }
 
 /// A request that a model can fulfil.
@@ -32,14 +42,18 @@ pub struct Priced {
     pub estimated: Micros,
     /// The length of the film, seconds, where it is known.
     pub expected_seconds: Option<u32>,
+    /// How large the result is as the provider is told; none where it is told nothing.
+    pub frame: Option<Frame>,
 }
 
 /// The models that an enabled provider offers: those of the allow-list, else all whose names clients can use.
 pub(super) fn models(id: &ProviderId, entry: &ProviderEntry, provider: &dyn Provider, currency: &str) -> Vec<OfferedModel> {
     let offered = |id_of_model: ModelId, name: &str, model: &Model| OfferedModel {
-        id: id_of_model,
         provider: id.clone(),
         name: name.to_owned(),
+        // A name of the operator's own stands for what it says and for nothing else.
+        aliases: if id_of_model.as_str() == model.name && name == model.name { model.aliases } else { &[] },
+        id: id_of_model,
         modes: model.modes.to_vec(),
         prices: entry.prices.iter().filter(|price| price.model.as_deref().is_none_or(|of| of == name)).cloned().collect(),
         currency: currency.to_owned(),
@@ -57,7 +71,11 @@ pub(super) fn name_of(entry: &ProviderEntry, provider: &dyn Provider, id: &str) 
     if entry.models.is_empty() {
         return providers::model(provider, id).map(|_| id.to_owned());
     }
-    entry.models.iter().find(|name| name.id.as_str() == id).map(|name| name.name.clone())
+    if let Some(name) = entry.models.iter().find(|name| name.id.as_str() == id) {
+        return Some(name.name.clone());
+    }
+    let model = providers::model(provider, id).filter(|model| model.aliases.contains(&id))?;
+    entry.models.iter().any(|name| name.id.as_str() == model.name && name.name == model.name).then(|| id.to_owned())
 }
 
 /// Checks a request for a model, by the provider's name of it.
@@ -77,13 +95,26 @@ pub(super) fn validate(
         // Some things only the account knows; with pictures they are seen when those are there.
         providers::create(provider, name, &generation::sketch(request), &CreateOptions::default(), now)?;
     }
-    Ok(priced(entry, name, request, checked))
+    Ok(priced(entry, Some(provider), name, request, checked))
+}
+
+/// The names under which a model may have its price: the one that the provider is told, and the one of its table.
+pub(super) fn priced_names<'a>(provider: Option<&'a dyn Provider>, name: &'a str) -> Vec<&'a str> {
+    let table = provider.and_then(|provider| providers::model(provider, name)).map(|model| model.name);
+    std::iter::once(name).chain(table.filter(|table| *table != name)).collect()
 }
 
 /// What a request costs.
-pub(super) fn priced(entry: &ProviderEntry, name: &str, request: &RemoteRequest, checked: Checked) -> Priced {
-    let price = price_of(&entry.prices, name, checked.tier);
-    Priced { estimated: estimate(price, &billed(request, checked)), expected_seconds: checked.expected_seconds }
+pub(super) fn priced(
+    entry: &ProviderEntry,
+    provider: Option<&dyn Provider>,
+    name: &str,
+    request: &RemoteRequest,
+    checked: Checked,
+) -> Priced {
+    let price = price_of(&entry.prices, &priced_names(provider, name), checked.tier);
+    let Checked { expected_seconds, frame, .. } = checked;
+    Priced { estimated: estimate(price, &billed(request, checked)), expected_seconds, frame }
 }
 
 /// What is billed of a request.

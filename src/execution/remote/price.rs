@@ -1,5 +1,7 @@
 //! What a request costs: before it is sent, and after. Pure.
 
+use std::cmp::Reverse;
+
 use crate::domain::{JobKind, Micros, Price, Tier};
 use crate::providers::Usage;
 
@@ -19,12 +21,16 @@ pub struct Billed {
     pub pictures: u32,
 }
 
-/// The price of a model in a tier: the most exact of those that fit, the first among equals.
-pub fn price_of<'a>(prices: &'a [Price], model: &str, tier: Option<Tier>) -> Option<&'a Price> {
+/// The price of a model in a tier: the most exact of those that fit, the first among equals. Of the model's `names`, the first is the most
+/// exact.
+pub fn price_of<'a>(prices: &'a [Price], names: &[&str], tier: Option<Tier>) -> Option<&'a Price> {
     let fits = |price: &&Price| {
-        price.model.as_deref().is_none_or(|name| name == model) && price.tier.is_none_or(|other| Some(other) == tier)
+        price.model.as_deref().is_none_or(|name| names.contains(&name)) && price.tier.is_none_or(|other| Some(other) == tier)
     };
-    let exactness = |price: &&Price| (price.model.is_some(), price.tier.is_some());
+    let exactness = |price: &&Price| {
+        let at = price.model.as_deref().and_then(|model| names.iter().position(|name| *name == model));
+        (at.map(Reverse), price.tier.is_some())
+    };
     prices.iter().filter(fits).rev().max_by_key(exactness)
 }
 
@@ -84,10 +90,15 @@ mod tests {
             ("b", Some(Tier::P720), "1"),
             ("b", None, "1"),
         ] {
-            let found = price_of(&prices, model, tier).map(|price| price.per_second.to_string());
+            let found = price_of(&prices, &[model], tier).map(|price| price.per_second.to_string());
             assert_eq!(found.as_deref(), Some(expected), "{model} {tier:?}");
         }
-        assert_eq!(price_of(&prices[2..], "b", None), None);
+        assert_eq!(price_of(&prices[2..], &["b"], None), None);
+        let of_names = |names: &[&str]| price_of(&prices, names, None).map(|price| price.per_second.to_string());
+        assert_eq!(of_names(&["b", "a"]).as_deref(), Some("3"), "another name's price goes before that of any model");
+        let both = [price(Some("a"), Some(Tier::P720), "6"), price(Some("b"), None, "7")];
+        let found = price_of(&both, &["b", "a"], Some(Tier::P720)).map(|price| price.per_second.to_string());
+        assert_eq!(found.as_deref(), Some("7"), "the name that is used goes before the other");
     }
 
     #[test]

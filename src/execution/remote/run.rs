@@ -69,7 +69,7 @@ impl<'a> Run<'a> {
             let tables = settings.provider().and_then(|provider| providers::model(provider, &work.request.provider_model));
             tables.map(|model| generation::check(model, &work.request))
         };
-        let unknown = Checked { tier: None, expected_seconds: work.request.seconds };
+        let unknown = Checked { tier: None, expected_seconds: work.request.seconds, frame: work.request.frame };
         let checked = model.and_then(Result::ok).unwrap_or(unknown);
         Self { inner, work, station, checked }
     }
@@ -297,7 +297,10 @@ impl<'a> Run<'a> {
         let request = &work.request;
         let estimated = match request.estimated_cost_micros {
             told if told > 0 => Micros::new(told),
-            _ => offer::priced(&lease.settings.entry, &request.provider_model, request, self.checked).estimated,
+            _ => {
+                let settings = &lease.settings;
+                offer::priced(&settings.entry, settings.provider(), &request.provider_model, request, self.checked).estimated
+            }
         };
         NewCall {
             id,

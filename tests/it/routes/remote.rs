@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use axum::http::{Method, StatusCode};
 use framewright::database::Database;
 use framewright::domain::{
-    AccountKey, JobState, Limits, ModelId, PollSettings, Price, ProviderEntry, ProviderKind, ProviderSettings, TenantPolicies,
-    TenantPolicy,
+    AccountKey, JobState, Limits, ModelId, OfferedName, PollSettings, Price, ProviderEntry, ProviderKind, ProviderSettings,
+    TenantPolicies, TenantPolicy, ToldModel,
 };
 use framewright::jobs;
 use framewright::ledger::{CallFilter, CallState, ProviderCall};
@@ -118,10 +118,48 @@ async fn a_provider_makes_a_film_as_this_server_would() {
     assert_eq!(video.status, StatusCode::OK, "{}", video.text());
     let id = video.json()["id"].as_str().unwrap().to_owned();
     server.wait(&id).await;
+    // What nobody asked for is shown as the provider is told it.
+    let unsaid = server.post("/v1/videos", &json!({"model": "MiniMax-Hailuo-02", "prompt": "a ship"})).await.json();
+    assert_eq!((&unsaid["seconds"], &unsaid["size"]), (&json!("6"), &json!("768P")), "{unsaid:#}");
+    server.wait(unsaid["id"].as_str().unwrap()).await;
+    let sent = minimax.recorded("create").pop().unwrap().json();
+    assert_eq!((&sent["duration"], &sent["resolution"]), (&json!(6), &json!("768P")), "{sent:#}");
     let video = server.get(&format!("/v1/videos/{id}")).await.json();
     assert_eq!((&video["status"], &video["model"]), (&json!("completed"), &json!("MiniMax-Hailuo-02")), "{video:#}");
     let content = server.get(&format!("/v1/videos/{id}/content")).await;
     assert_eq!((content.status, content.header("content-type")), (StatusCode::OK, "video/mp4"));
+}
+
+#[tokio::test]
+async fn a_model_answers_to_its_other_names_as_long_as_it_is_offered() {
+    let (minimax, aliyun) = (Mock::start(MinimaxCloud).await, Mock::start(AliyunCloud).await);
+    let mut settings = providers(&minimax, &aliyun);
+    let named = |name: &str| OfferedName { id: name.parse().unwrap(), name: name.to_owned(), told: ToldModel::default() };
+    let aliyun_entry = settings.providers.get_mut(&"aliyun".parse().unwrap()).unwrap();
+    aliyun_entry.models = vec![named("wanx2.1-t2v-turbo")];
+    aliyun_entry.prices.push(Price {
+        model: Some("wanx2.1-t2v-turbo".to_owned()),
+        per_second: "0.1".parse().unwrap(),
+        ..Price::default()
+    });
+    let server = TestServer::start_with(Options {
+        providers: settings,
+        routes: vec![Route { targets: vec![target(Some("aliyun"), "wan2.1-t2v-turbo")], ..route(Strategy::Fallback) }],
+        egress: egress(&["127.0.0.1/32"]),
+        ..Options::default()
+    })
+    .await;
+    let listed = server.get("/api/v1/models").await.text();
+    assert!(listed.contains("\"wanx2.1-t2v-turbo\"") && !listed.contains("\"wan2.1-t2v-turbo\""), "{listed}");
+    for model in ["wan2.1-t2v-turbo", "best-video"] {
+        let body = json!({"model": model, "scenes": [{"id": "one", "prompt": "a ship"}]});
+        let task = made(&server, &body).await;
+        assert_eq!(task["result"]["manifest"]["cost"]["amount"], "0.5", "the price is the model's: {task:#}");
+        let sent = aliyun.recorded("create").pop().unwrap().json();
+        assert_eq!(sent["model"], "wanx2.1-t2v-turbo", "the name that this region has");
+    }
+    let unlisted = server.post("/v1/videos", &json!({"model": "wan2.1-t2v-plus", "prompt": "x"})).await;
+    assert_eq!(unlisted.status, StatusCode::NOT_FOUND, "{}", unlisted.text());
 }
 
 #[rstest]
