@@ -46,9 +46,11 @@ impl Server {
         self.send(self.client.get(self.at(path))).await
     }
 
-    /// The answer to a GET of a link that the server gave.
-    pub(super) async fn get_url(&self, url: &str) -> anyhow::Result<(StatusCode, Vec<u8>)> {
-        self.send(self.client.get(url)).await
+    /// The answer to a GET of a link of the API that the server gave. It is opened where the server was reached, which may not be where it
+    /// is seen from elsewhere; and the key goes nowhere else.
+    pub(super) async fn get_link(&self, link: &str) -> anyhow::Result<(StatusCode, Vec<u8>)> {
+        let path = path_of(link).context("the server gave a link that is none of its API")?;
+        self.send(self.client.get(self.at(path))).await
     }
 
     /// The answer to a POST of JSON to a path of the API.
@@ -92,6 +94,11 @@ impl Server {
     }
 }
 
+/// The path of the API in a link, with its query and without what stands before it.
+fn path_of(link: &str) -> Option<&str> {
+    link.find("/api/v1/").map(|start| &link[start + 1..])
+}
+
 /// The server's own words, which are one line, or its status.
 pub(super) fn describe(status: StatusCode, answer: &[u8]) -> String {
     let body: Value = serde_json::from_slice(answer).unwrap_or_default();
@@ -115,6 +122,13 @@ mod tests {
         let at = |url: &str| Server::new(url, None).unwrap().at("api/v1/models");
         assert_eq!(at("http://127.0.0.1:8000"), "http://127.0.0.1:8000/api/v1/models");
         assert_eq!(at("https://example.org/pictures/"), "https://example.org/pictures/api/v1/models");
+        for link in [
+            "http://inside:8000/api/v1/tasks/job_1/result/0?signature=x",
+            "https://example.org/p/api/v1/tasks/job_1/result/0?signature=x",
+        ] {
+            assert_eq!(path_of(link), Some("api/v1/tasks/job_1/result/0?signature=x"));
+        }
+        assert_eq!(path_of("https://example.org/elsewhere"), None);
         assert!(Server::new("ftp://x", None).is_err() && Server::new("127.0.0.1:8000", None).is_err());
     }
 }

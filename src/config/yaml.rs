@@ -43,19 +43,22 @@ const MOST_WORD_CHARACTERS: usize = 32;
 /// Digits that a key may have.
 const MOST_WORD_DIGITS: usize = 2;
 
-/// The message with nothing between backticks but what can be a key or a choice: a secret may stand where a key should.
+/// The message with nothing between the first and the last backtick but what can be a key or a choice: a secret may stand where a key
+/// should, and have backticks itself.
 fn without_secrets(reason: &str) -> String {
     let is_word = |text: &str| {
         let digits = text.chars().filter(char::is_ascii_digit).count();
         let has_only = text.chars().all(|character| character.is_ascii_alphanumeric() || character == '_');
         has_only && digits <= MOST_WORD_DIGITS && text.len() <= MOST_WORD_CHARACTERS
     };
-    let parts = reason.split('`').enumerate().map(|(index, part)| match index % 2 {
-        0 => part.to_owned(),
-        _ if is_word(part) => format!("`{part}`"),
-        _ => format!("of {} characters, not shown since it may be a secret", part.chars().count()),
-    });
-    parts.collect()
+    match (reason.find('`'), reason.rfind('`')) {
+        (Some(first), Some(last)) if first < last && !is_word(&reason[first + 1..last]) => {
+            let characters = reason[first + 1..last].chars().count();
+            let hidden = format!("of {characters} characters, not shown since it may be a secret");
+            format!("{}{hidden}{}", &reason[..first], &reason[last + 1..])
+        }
+        _ => reason.to_owned(),
+    }
 }
 
 /// The key whose value stands at a position: the word before the last colon to the left of it. Values are never repeated in
@@ -105,7 +108,7 @@ mod tests {
 
     #[test]
     fn what_may_be_a_secret_is_not_repeated() {
-        for secret in ["sk-abcdefghijklm", "0123456789abcdef", "letters_that_go_on_and_on_and_on_to_no_end"] {
+        for secret in ["sk-abcdefghijklm", "0123456789abcdef", "letters_that_go_on_and_on_and_on_to_no_end", "sk-ab`cdefghij"] {
             for text in [format!("{secret}: 1\n"), format!("count: {secret}\n"), format!("count: [{secret}]\n")] {
                 let message = parse::<Sample>(Path::new("a.yaml"), &text).unwrap_err().to_string();
                 assert!(!message.contains(secret) && message.starts_with("a.yaml:1:"), "{message}");

@@ -68,7 +68,7 @@ pub(super) async fn generate(server: &Server, request: &Request, output: &Output
     }
     let task = follow(server, &accepted(&answer).or_fail()?, &progress).await.or_fail()?;
     for (index, url) in output_urls(&task).or_fail()?.iter().enumerate() {
-        let (status, png) = server.get_url(url).await.or_fail()?;
+        let (status, png) = server.get_link(url).await.or_fail()?;
         if !status.is_success() {
             return Err(refusal(status, &png));
         }

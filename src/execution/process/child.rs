@@ -26,16 +26,28 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// The variables that a device, and what it loads, may need: where things are, and how GPUs, threads and the log behave. Nothing else is
 /// handed on: a server's environment holds its secrets, and its operator names those of providers' keys as he likes.
-const NEEDED_VARIABLES: [&str; 7] = ["HOME", "LANG", "PATH", "TMPDIR", "TZ", "USER", "XDG_CACHE_HOME"];
-/// How the names of others of them begin.
-const NEEDED_BEGINNINGS: [&str; 12] =
-    ["CUDA_", "FRAMEWRIGHT_", "GLIBC_", "LC_", "LD_", "LLVM_", "MALLOC_", "NVIDIA_", "NV_", "OMP_", "RAYON_", "RUST_"];
+const NEEDED_VARIABLES: [&str; 10] = [
+    "HOME",
+    "LANG",
+    "NVIDIA_DRIVER_CAPABILITIES",
+    "NVIDIA_TF32_OVERRIDE",
+    "NVIDIA_VISIBLE_DEVICES",
+    "PATH",
+    "TMPDIR",
+    "TZ",
+    "USER",
+    "XDG_CACHE_HOME",
+];
+/// How the names of others of them begin. `NVIDIA_` is none: a service of that name has keys.
+const NEEDED_BEGINNINGS: [&str; 10] =
+    ["CUDA_", "FRAMEWRIGHT_", "GLIBC_", "LC_", "LD_", "LLVM_", "MALLOC_", "OMP_", "RAYON_", "RUST_"];
 
 /// Whether a device may see a variable.
 fn is_needed(name: &OsStr) -> bool {
     // What is no text is none of these.
     let Some(name) = name.to_str() else { return false };
-    NEEDED_VARIABLES.contains(&name) || NEEDED_BEGINNINGS.iter().any(|beginning| name.starts_with(beginning))
+    let may_be_secret = ["KEY", "TOKEN", "SECRET", "PASSWORD"].iter().any(|word| name.contains(word));
+    NEEDED_VARIABLES.contains(&name) || (!may_be_secret && NEEDED_BEGINNINGS.iter().any(|beginning| name.starts_with(beginning)))
 }
 
 #[expect(clippy::disallowed_methods, reason = "it is passed on and not read; settings are read in src/config")]
@@ -191,6 +203,22 @@ impl FrameReader {
                 Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(None),
                 Err(error) => return Err(error.into()),
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_sees_what_it_needs() {
+        for name in ["PATH", "CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH", "RAYON_NUM_THREADS", "NVIDIA_VISIBLE_DEVICES"] {
+            assert!(is_needed(OsStr::new(name)), "{name}");
+        }
+        for name in ["MINIMAX_API_KEY", "DATABASE_URL", "NVIDIA_API_KEY", "RUST_REGISTRY_TOKEN", "WHAT_OPENS_THE_HOUSE", "PATHS"]
+        {
+            assert!(!is_needed(OsStr::new(name)), "{name}");
         }
     }
 }

@@ -6,8 +6,8 @@ use crate::domain::UnixMs;
 const MOST_FAILURES: u32 = 5;
 /// The first pause, milliseconds; it doubles with every trial that fails.
 const FIRST_PAUSE_MS: i64 = 30_000;
-/// The longest pause, milliseconds.
-const LONGEST_PAUSE_MS: i64 = 10 * 60_000;
+/// The longest pause, milliseconds: a trial is one task's create, and somebody waits for the provider to be well again.
+const LONGEST_PAUSE_MS: i64 = 2 * 60_000;
 
 /// Whether calls go out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,6 +11,7 @@ use crate::api::error::{ApiError, ErrorKind, Problem};
 use crate::api::extract::QueryParameters;
 use crate::api::state::ApiState;
 use crate::domain::{AccountKeyId, Micros, ProviderId, UnixMs};
+use crate::execution::remote::breaker::BreakerState;
 use crate::execution::remote::{KeyStatus, ModelRest, ProviderStatus, class_word};
 use crate::ledger::{CallFilter, CallState, CostSum, ProviderCall, SumBy, grouped};
 
@@ -38,6 +39,8 @@ pub(in crate::api) struct ProviderDocument {
     kind: String,
     /// `ready`, `busy`, `failing`, `no_keys` or `off`.
     health: String,
+    /// While it is failing: when it is tried again, RFC 3339. `enable` has it tried at once.
+    retry_at: Option<String>,
     /// Its keys, by their names.
     keys: Vec<ProviderKeyDocument>,
     /// Tasks that run there.
@@ -100,12 +103,17 @@ impl From<KeyStatus> for ProviderKeyDocument {
 
 impl ProviderDocument {
     fn new(status: ProviderStatus, state: &ApiState) -> Self {
+        let retry_at = match status.breaker {
+            BreakerState::Open { until } => Some(until.to_string()),
+            BreakerState::Closed | BreakerState::HalfOpen => None,
+        };
         let models = state.remote.describe().into_iter().filter(|model| model.provider == status.provider);
         Self {
             models: models.map(|model| model.id.to_string()).collect(),
             name: status.provider.to_string(),
             kind: status.kind.to_owned(),
             health: status.health.as_str().to_owned(),
+            retry_at,
             keys: status.keys.into_iter().map(Into::into).collect(),
             in_flight: status.in_flight,
             median_seconds: status.latencies_ms.into_iter().map(|(model, ms)| (model, ms as f64 / 1000.0)).collect(),

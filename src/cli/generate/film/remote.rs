@@ -29,7 +29,7 @@ pub(super) async fn generate(
     }
     let task = follow(server, &accepted(&answer).or_fail()?, &progress).await.or_fail()?;
     if let Some(url) = output_urls(&task).or_fail()?.first() {
-        let (status, film) = server.get_url(url).await.or_fail()?;
+        let (status, film) = server.get_link(url).await.or_fail()?;
         if !status.is_success() {
             return Err(refusal_naming(status, &film, flag_of));
         }
