@@ -33,7 +33,7 @@ use crate::domain::{BatchKey, DeviceName, ErrorCode, ImageRequest, JobError, Mod
 pub use fake::{FakeControl, FakeFailure};
 pub use options::{DeviceError, ExecutorOptions, WorkerKind};
 pub use process::ProcessExecutor;
-pub use remote_work::{AbandonedCall, RemoteEnding, RemoteExecution, RemoteWork, TaskHold, WaitingWork, WoundUp};
+pub use remote_work::{AbandonedCall, RemoteEnding, RemoteExecution, RemoteWork, TaskHold, WaitingWork};
 pub use thread::ThreadExecutor;
 
 /// Opens an executor for each device of a list; the second of a name is called `name#2`. Worker processes start in the background, and

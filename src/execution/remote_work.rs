@@ -96,15 +96,6 @@ pub struct AbandonedCall {
     pub call: ProviderCall,
 }
 
-/// What became of an abandoned call.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WoundUp {
-    /// What all calls of its task cost together, millionths of the currency that providers bill in.
-    pub cost_micros: i64,
-    /// How it ended.
-    pub ending: CallEnding,
-}
-
 /// Whoever speaks with providers.
 #[async_trait]
 pub trait RemoteExecution: Send + Sync + fmt::Debug {
@@ -124,10 +115,10 @@ pub trait RemoteExecution: Send + Sync + fmt::Debug {
     /// Takes calls that are open though their tasks have ended: a few, and no other server gets them for a while.
     async fn abandoned(&self) -> Vec<AbandonedCall>;
 
-    /// Cancels a call at its provider, as far as that can be, and says what it costs; nothing where that cannot be said yet. `work` is the
-    /// task that it was made for, where that is still there. [`Self::settle`] is to follow, once the job is charged.
-    async fn wind_up(&self, call: &AbandonedCall, work: Option<&RemoteWork>) -> Option<WoundUp>;
+    /// Cancels a call at its provider, as far as that can be, and says how it ended; nothing where that cannot be said yet. `work` is the
+    /// task that it was made for, where that is still there. Whoever asks writes it down, with the charge.
+    async fn wind_up(&self, call: &AbandonedCall, work: Option<&RemoteWork>) -> Option<CallEnding>;
 
-    /// Writes down how a call ended.
-    async fn settle(&self, call: &AbandonedCall, wound_up: &WoundUp);
+    /// Notes that such a call has ended so.
+    fn settled(&self, call: &AbandonedCall, ending: &CallEnding);
 }

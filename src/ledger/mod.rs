@@ -10,4 +10,5 @@ mod sums;
 
 pub use call::{AbandonedFilter, CallEnding, CallFilter, CallState, KeptAnswer, NewCall, ProviderCall, TaskHold};
 pub use store::{Ledger, LedgerError, PostgresLedger, SqliteLedger, open};
+pub(crate) use store::{end_in_postgres, end_in_sqlite};
 pub use sums::{CostSum, SumBy, grouped};

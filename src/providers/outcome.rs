@@ -50,7 +50,10 @@ pub enum Polled {
     /// It failed.
     Failed(ProviderFailure),
     /// It was cancelled.
-    Cancelled,
+    Cancelled {
+        /// It had begun, and is billed all the same.
+        is_billed: bool,
+    },
 }
 
 /// Most characters of a word that nobody knows.
@@ -185,7 +188,7 @@ impl RemoteResult {
 pub enum Cancellation {
     /// The task will not run and is not billed.
     Cancelled,
-    /// It runs already, or has ended: it goes on and is billed.
+    /// It runs already, or has ended: it is billed, whether it goes on or not.
     TooLate,
     /// It had ended, and its result is gone.
     Removed,

@@ -98,8 +98,13 @@ pub trait Provider: Send + Sync {
     /// billed all the same.
     fn cancel(&self, task: &RemoteTask, known: Known, now: UnixMs) -> Option<WireRequest>;
 
-    /// Reads the answer to a cancellation. Fails with [`ProviderFailure`].
-    fn read_cancelled(&self, task: &RemoteTask, response: &WireResponse<'_>) -> Result<Cancellation, ProviderFailure>;
+    /// Reads the answer to a cancellation of a task of which so much was known. Fails with [`ProviderFailure`].
+    fn read_cancelled(
+        &self,
+        task: &RemoteTask,
+        known: Known,
+        response: &WireResponse<'_>,
+    ) -> Result<Cancellation, ProviderFailure>;
 }
 
 /// The model of a name among a provider's.

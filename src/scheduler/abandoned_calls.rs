@@ -26,12 +26,13 @@ pub(super) async fn wind_up(shared: &Shared) -> u64 {
     count.count() as u64
 }
 
-/// The job is charged before the call is settled: a call that is open is found again, and the same charge once more changes nothing.
+/// The call ends and its job is charged at once, or neither: a call that is open is found again.
 async fn wind_up_one(shared: &Shared, remote: &dyn RemoteExecution, call: &AbandonedCall) -> Result<bool, StoreError> {
     let work = work_of(shared, call).await?;
-    let Some(wound_up) = remote.wind_up(call, work.as_ref()).await else { return Ok(false) };
-    shared.parts.runner.store().charge_late(call.job, call.task, wound_up.cost_micros).await?;
-    remote.settle(call, &wound_up).await;
+    let Some(ending) = remote.wind_up(call, work.as_ref()).await else { return Ok(false) };
+    if shared.parts.runner.store().settle_late(&call.call.call, &ending, shared.clock().now()).await? {
+        remote.settled(call, &ending);
+    }
     if let Some(work) = work {
         work.attempt.delete_answer(&shared.parts.storage).await;
     }

@@ -158,6 +158,9 @@ async fn run(shared: &Arc<Shared>, remote: &dyn RemoteExecution, task: &Arc<Runn
     }
     if conclude(shared, task, conclusion, spent, begun.elapsed()).await {
         attempt(task).delete_answer(&shared.parts.storage).await;
+    } else if let Err(error) = shared.parts.runner.store().charge_late(task.fence.job, task.fence.task).await {
+        // Where somebody else has ended the task meanwhile, a call that ended here is charged nowhere else.
+        tracing::error!(job.id = %task.job.id, error = &error as &dyn Error, "Job {}: what it cost is not charged: {error}", task.job.id);
     }
 }
 

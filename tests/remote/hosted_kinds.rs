@@ -159,7 +159,7 @@ async fn an_account_without_money_gives_way_to_the_next_one(#[case] subject: Sub
 #[case::replicate_waits(Replicate, "starting", 1, 0)]
 #[case::replicate_runs(Replicate, "processing", 2, 500_000)]
 #[case::fal_waits(Fal, "IN_QUEUE", 1, 0)]
-#[case::fal_runs(Fal, "IN_PROGRESS", 2, 0)]
+#[case::fal_runs(Fal, "IN_PROGRESS", 2, 500_000)]
 #[case::runway_is_throttled(Runway, "THROTTLED", 1, 0)]
 #[case::runway_waits(Runway, "PENDING", 2, 0)]
 #[case::runway_runs(Runway, "RUNNING", 3, 0)]

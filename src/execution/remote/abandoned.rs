@@ -12,8 +12,8 @@ use super::run::Run;
 use super::sending::CREATE_TIME;
 use super::station::AccountLease;
 use crate::domain::{Micros, UnixMs};
-use crate::execution::{AbandonedCall, RemoteWork, WoundUp};
-use crate::ledger::{AbandonedFilter, CallEnding, CallFilter, CallState, LedgerError, ProviderCall};
+use crate::execution::{AbandonedCall, RemoteWork};
+use crate::ledger::{AbandonedFilter, CallEnding, CallState, LedgerError, ProviderCall};
 use crate::providers::{FailureClass, Finished, Known, Polled, ProviderFailure, Underway};
 
 /// Calls that are taken in one turn.
@@ -24,8 +24,6 @@ const TAKEN_FOR: Duration = Duration::from_mins(5);
 const UNANSWERED_AFTER: Duration = Duration::from_secs(3 * CREATE_TIME.as_secs() + 60);
 /// How long a call waits for a server that knows its provider, or for its key to come back.
 const STRANGE_AFTER: Duration = Duration::from_hours(24);
-/// Calls of a job that are added up.
-const MOST_CALLS_OF_JOB: u32 = 1000;
 
 fn before(now: UnixMs, age: Duration) -> UnixMs {
     UnixMs(now.0.saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX)))
@@ -45,36 +43,18 @@ pub(super) async fn take(inner: &Inner) -> Result<Vec<AbandonedCall>, LedgerErro
     Ok(taken.into_iter().map(|call| AbandonedCall { task: call.call.task, job: call.call.job, call }).collect())
 }
 
-/// Sees to one, and says what it and the others of its task cost; nothing where that cannot be said yet.
-pub(super) async fn wind_up(
-    inner: &Inner,
-    abandoned: &AbandonedCall,
-    work: Option<&RemoteWork>,
-) -> Result<Option<WoundUp>, LedgerError> {
-    let call = &abandoned.call;
-    let Some(ending) = ended(inner, call, work).await else { return Ok(None) };
-    let of_job = CallFilter { job: Some(abandoned.job), ..CallFilter::default() };
-    let calls = inner.parts.ledger.page(&of_job, None, MOST_CALLS_OF_JOB).await?;
-    let others = calls.iter().filter(|other| other.call.task == abandoned.task && other.call.id != call.call.id);
-    let cost = others.filter_map(|other| other.settled).fold(ending.settled, Micros::plus);
-    Ok(Some(WoundUp { cost_micros: cost.get(), ending }))
+/// Tells that a call is settled.
+pub(super) fn settled(inner: &Inner, abandoned: &AbandonedCall, ending: &CallEnding) {
+    let call = &abandoned.call.call;
+    inner.parts.observer.provider_settled(&call.provider, ending.settled.get());
+    tracing::info!(
+        job.id = %call.job, provider = %call.provider, call = %call.id, cost = %ending.settled, state = ending.state.as_str(),
+        "Job {}: its call to {}, which nobody follows any more, is settled", call.job, call.provider
+    );
 }
 
-/// Writes down how it ended.
-pub(super) async fn settle(inner: &Inner, abandoned: &AbandonedCall, wound_up: &WoundUp) -> Result<(), LedgerError> {
-    let (call, ending) = (&abandoned.call.call, &wound_up.ending);
-    if inner.parts.ledger.end(call.id, ending, inner.now()).await? {
-        inner.parts.observer.provider_settled(&call.provider, ending.settled.get());
-        tracing::info!(
-            job.id = %call.job, provider = %call.provider, call = %call.id, cost = %ending.settled, state = ending.state.as_str(),
-            "Job {}: its call to {}, which nobody follows any more, is settled", call.job, call.provider
-        );
-    }
-    Ok(())
-}
-
-/// How a call ends; nothing where another look may tell.
-async fn ended(inner: &Inner, call: &ProviderCall, work: Option<&RemoteWork>) -> Option<CallEnding> {
+/// Sees to one, and says how it ends; nothing where another look may tell.
+pub(super) async fn wind_up(inner: &Inner, call: &ProviderCall, work: Option<&RemoteWork>) -> Option<CallEnding> {
     let unknown = |why: &str| Some(ending(call, CallState::Unknown, call.call.estimated, Some(&lost(why))));
     let Some(work) = work else { return unknown("nothing is left of the job that it was for") };
     if call.remote_id.is_none() && call.answer.is_none() {
@@ -101,7 +81,10 @@ async fn ended(inner: &Inner, call: &ProviderCall, work: Option<&RemoteWork>) ->
             let cost = if bills_failures { call.call.estimated } else { Micros::ZERO };
             Some(ending(call, CallState::Failed, cost, Some(&failure)))
         }
-        Look::Answered(Polled::Cancelled) => Some(ending(call, CallState::Cancelled, Micros::ZERO, None)),
+        Look::Answered(Polled::Cancelled { is_billed }) => {
+            let cost = if is_billed { call.call.estimated } else { Micros::ZERO };
+            Some(ending(call, CallState::Cancelled, cost, None))
+        }
         Look::Answered(Polled::Underway { state, .. }) => {
             match cancelled(&run, &lease, &call.call, &task, Known { state, polls: 1 }).await {
                 Err(failure) if failure.class.may_read_again() && !is_overdue => None,
@@ -111,8 +94,12 @@ async fn ended(inner: &Inner, call: &ProviderCall, work: Option<&RemoteWork>) ->
                 }
             }
         }
-        Look::Again(_) if !is_overdue => None,
+        // A key that is being changed is turned away too, and a task may be known again in a while.
+        Look::Again(_) | Look::Refused(_) if !is_overdue => None,
         Look::Again(failure) | Look::Refused(failure) => {
+            // It may run on, and be billed. What cannot be looked at may be cancelled all the same.
+            let running = Known { state: Underway::Running, polls: 1 };
+            let _ = cancelled(&run, &lease, &call.call, &task, running).await;
             Some(ending(call, CallState::Unknown, call.call.estimated, Some(&failure)))
         }
     }

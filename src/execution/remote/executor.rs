@@ -22,8 +22,8 @@ use super::station::{Station, StationSettings};
 use crate::domain::{
     AccountKeyId, Clock, JobObserver, ProviderEntry, ProviderId, ProviderKind, ProviderSettings, RemoteRequest, UnixMs,
 };
-use crate::execution::{AbandonedCall, RemoteEnding, RemoteExecution, RemoteWork, WaitingWork, WoundUp};
-use crate::ledger::Ledger;
+use crate::execution::{AbandonedCall, RemoteEnding, RemoteExecution, RemoteWork, WaitingWork};
+use crate::ledger::{CallEnding, Ledger};
 use crate::net::egress::Egress;
 use crate::net::exchange::Exchange;
 use crate::providers::RequestRefusal;
@@ -307,18 +307,12 @@ impl RemoteExecution for RemoteExecutor {
         })
     }
 
-    async fn wind_up(&self, call: &AbandonedCall, work: Option<&RemoteWork>) -> Option<WoundUp> {
-        let wound_up = abandoned::wind_up(&self.inner, call, work).await;
-        wound_up.unwrap_or_else(|error| {
-            tracing::warn!(job.id = %call.job, error = &error as &dyn std::error::Error, "Job {}: {error}", call.job);
-            None
-        })
+    async fn wind_up(&self, call: &AbandonedCall, work: Option<&RemoteWork>) -> Option<CallEnding> {
+        abandoned::wind_up(&self.inner, &call.call, work).await
     }
 
-    async fn settle(&self, call: &AbandonedCall, wound_up: &WoundUp) {
-        if let Err(error) = abandoned::settle(&self.inner, call, wound_up).await {
-            tracing::warn!(job.id = %call.job, error = &error as &dyn std::error::Error, "Job {}: {error}", call.job);
-        }
+    fn settled(&self, call: &AbandonedCall, ending: &CallEnding) {
+        abandoned::settled(&self.inner, call, ending);
     }
 }
 

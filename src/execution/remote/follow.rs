@@ -75,7 +75,7 @@ pub(super) async fn follow(
                 return deliver(run, lease, call, Some(task), finished).await;
             }
             Look::Answered(Polled::Failed(failure)) => return failed(run, lease, call, &failure).await,
-            Look::Answered(Polled::Cancelled) => return cancelled_elsewhere(run, call).await,
+            Look::Answered(Polled::Cancelled { is_billed }) => return cancelled_elsewhere(run, call, is_billed).await,
             Look::Again(failure) => {
                 let asked_ms = failure.retry_after_seconds.unwrap_or(0).saturating_mul(1000);
                 pause_ms = pause_ms.max(asked_ms);
@@ -177,15 +177,16 @@ async fn failed(run: &Run<'_>, lease: &AccountLease, call: &NewCall, failure: &P
 }
 
 /// Somebody cancelled the task at the provider.
-async fn cancelled_elsewhere(run: &Run<'_>, call: &NewCall) -> RemoteEnding {
+async fn cancelled_elsewhere(run: &Run<'_>, call: &NewCall, is_billed: bool) -> RemoteEnding {
+    let cost = if is_billed { call.estimated } else { Micros::ZERO };
     if run.work.stop.is_cancelled() {
-        run.end(call.id, CallState::Cancelled, Micros::ZERO, None).await;
-        return RemoteEnding::Cancelled { cost_micros: 0 };
+        run.end(call.id, CallState::Cancelled, cost, None).await;
+        return RemoteEnding::Cancelled { cost_micros: cost.get() };
     }
     let failure = ProviderFailure::new(FailureClass::TaskFailed, "cancelled", "the task was cancelled at the provider");
-    run.end(call.id, CallState::Failed, Micros::ZERO, Some(&failure)).await;
+    run.end(call.id, CallState::Failed, cost, Some(&failure)).await;
     let error = job_error(&run.work.request.provider, &failure);
-    RemoteEnding::Failed { error, cost_micros: 0 }
+    RemoteEnding::Failed { error, cost_micros: cost.get() }
 }
 
 /// The task took too long. It may go on, and be billed.
@@ -223,7 +224,7 @@ pub(super) async fn cancelled(
 ) -> Result<Micros, ProviderFailure> {
     let provider = lease.provider();
     let Some(wire) = provider.cancel(task, known, run.inner.now()) else { return Ok(call.estimated) };
-    let answered = ask(run, &wire).await.and_then(|response| provider.read_cancelled(task, &response.wire()));
+    let answered = ask(run, &wire).await.and_then(|response| provider.read_cancelled(task, known, &response.wire()));
     match answered.map_err(|failure| lease.without_secrets(failure)) {
         Ok(Cancellation::Cancelled) => Ok(Micros::ZERO),
         Ok(Cancellation::TooLate | Cancellation::Removed) => Ok(call.estimated),

@@ -35,15 +35,12 @@ pub(super) struct Run<'a> {
     pub(super) checked: Checked,
 }
 
-/// Runs a task to its end. What it stored is removed again where it was not completed.
+/// Runs a task to its end. What this attempt stored is removed again where it was not completed; what came with an answer is the
+/// task's, and stays until its end is written down.
 pub(super) async fn run(inner: &Inner, work: &RemoteWork) -> RemoteEnding {
     let ending = run_to_end(inner, work).await;
     if !matches!(ending, RemoteEnding::Completed { .. }) {
         work.attempt.delete_files(&inner.parts.storage).await;
-    }
-    // Of a completed task they stay until that is written down.
-    if matches!(ending, RemoteEnding::Failed { .. } | RemoteEnding::Cancelled { .. }) {
-        work.attempt.delete_answer(&inner.parts.storage).await;
     }
     ending
 }

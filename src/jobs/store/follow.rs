@@ -11,10 +11,30 @@ use crate::quota;
 /// The columns of a [`TaskRow`], for a statement's text.
 macro_rules! task_columns {
     () => {
-        "id, position, state, spent"
+        concat!(
+            "id, position, state, spent, CASE WHEN lane = 'remote' AND spent IS NULL THEN (",
+            crate::jobs::store::follow::settled_of_task!("tasks.id"),
+            ") ELSE 0 END AS settled_micros"
+        )
     };
 }
 pub(super) use task_columns;
+
+/// What the calls to providers cost that have ended and were made for a task.
+macro_rules! settled_of_task {
+    ($task:literal) => {
+        concat!(
+            "SELECT CAST(COALESCE(SUM(provider_calls.settled_micros), 0) AS BIGINT) FROM provider_calls \
+             WHERE provider_calls.task_id = ",
+            $task,
+            " AND provider_calls.ended_ms IS NOT NULL"
+        )
+    };
+}
+pub(super) use settled_of_task;
+
+/// The same, of the task `$1`.
+pub(super) const SETTLED_OF_TASK: &str = settled_of_task!("$1");
 
 /// A task of a job, as far as the others depend on it.
 #[derive(Clone, Debug, sqlx::FromRow)]
@@ -23,6 +43,7 @@ pub(super) struct TaskRow {
     pub(super) position: i64,
     pub(super) state: String,
     pub(super) spent: Option<String>,
+    pub(super) settled_micros: i64,
 }
 
 #[derive(Clone, Debug)]
@@ -31,6 +52,8 @@ struct Task {
     position: i64,
     state: JobState,
     spent: Spent,
+    /// What it spent is known from its calls alone: nobody has written it down for the task.
+    is_unwritten: bool,
 }
 
 /// The tasks of a job that exist.
@@ -43,17 +66,21 @@ pub(super) struct Tasks {
 
 impl Tasks {
     pub(super) fn read(are_several: bool, rows: Vec<TaskRow>) -> Result<Self, StoreError> {
-        let read = |TaskRow { id, position, state, spent }: TaskRow| {
-            // What cannot be read is charged to nobody.
-            let spent = spent.and_then(|text| from_json(&text).ok()).unwrap_or_default();
-            Ok(Task { id, position, state: parse_state(&state)?, spent })
+        let read = |TaskRow { id, position, state, spent, settled_micros }: TaskRow| {
+            let (spent, is_unwritten) = match spent {
+                // What cannot be read is charged to nobody.
+                Some(text) => (from_json(&text).unwrap_or_default(), false),
+                // Whoever had the task may have died between the end of a call and its own.
+                None => (Spent { cost_micros: settled_micros, ..Spent::default() }, settled_micros != 0),
+            };
+            Ok(Task { id, position, state: parse_state(&state)?, spent, is_unwritten })
         };
         Ok(Self { are_several, tasks: rows.into_iter().map(read).collect::<Result<_, StoreError>>()? })
     }
 
     /// The only task of a job of one.
     pub(super) fn one(id: String, state: JobState, spent: Spent) -> Self {
-        Self { are_several: false, tasks: vec![Task { id, position: 0, state, spent }] }
+        Self { are_several: false, tasks: vec![Task { id, position: 0, state, spent, is_unwritten: false }] }
     }
 
     /// How many of them wait.
@@ -74,6 +101,11 @@ impl Tasks {
     /// Whether any waits or runs.
     pub(super) fn any_goes_on(&self) -> bool {
         self.waiting() > 0 || self.any_runs()
+    }
+
+    /// Those of which nobody has written down what they spent, with that.
+    pub(super) fn unwritten(&self) -> impl Iterator<Item = (&str, Spent)> {
+        self.tasks.iter().filter(|task| task.is_unwritten).map(|task| (task.id.as_str(), task.spent))
     }
 
     /// What they have taken so far.

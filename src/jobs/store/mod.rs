@@ -34,6 +34,7 @@ use crate::domain::{
 };
 
 use crate::database::Database;
+use crate::ledger::{CallEnding, NewCall};
 
 pub use postgres::PostgresJobStore;
 pub use sqlite::SqliteJobStore;
@@ -378,9 +379,13 @@ pub trait JobStore: Send + Sync + std::fmt::Debug {
     /// Those tasks of these jobs whose calls to providers have not ended, whether they have themselves or not.
     async fn open_calls(&self, jobs: &[JobId]) -> Result<HashSet<TaskId>, StoreError>;
 
-    /// Corrects what a task that has ended cost at providers, in all: it, its job and, if that has ended, its counters. The same once more
-    /// changes nothing; a task that is not there, or has not ended, is left alone.
-    async fn charge_late(&self, job: JobId, task: TaskId, cost_micros: i64) -> Result<(), StoreError>;
+    /// Has a task that has ended cost what its calls to providers cost that have ended: it, its job and, if that has ended, its counters.
+    /// The same once more changes nothing; a task that is not there, or has not ended, is left alone.
+    async fn charge_late(&self, job: JobId, task: TaskId) -> Result<(), StoreError>;
+
+    /// Ends a call and does as [`Self::charge_late`] with its task, all or nothing. `false` where the call had ended already: the first
+    /// ending stays.
+    async fn settle_late(&self, call: &NewCall, ending: &CallEnding, now: UnixMs) -> Result<bool, StoreError>;
 
     /// What these counters hold; counters that nothing was ever added to are left out.
     async fn usage(&self, counters: &[CounterKey]) -> Result<Vec<(CounterKey, i64)>, StoreError>;

@@ -112,9 +112,30 @@ async fn an_ended_call_cannot_be_changed_by_anybody(#[values(Adapter::Sqlite, Ad
     let call = call("ann", "aliyun", 5, 1);
     assert!(ledger.begin(&call, None).await.unwrap());
     ledger.end(call.id, &ending(CallState::Finished, 5), UnixMs(2)).await.unwrap();
-    assert!(test.execute("UPDATE provider_calls SET settled_micros = 0").await.is_err());
+    for change in [
+        "UPDATE provider_calls SET settled_micros = 0",
+        "UPDATE provider_calls SET answer = NULL, settled_micros = 0",
+        "UPDATE provider_calls SET answer = 'links'",
+        "UPDATE provider_calls SET tended_until_ms = 1",
+    ] {
+        assert!(test.execute(change).await.is_err(), "{change}");
+    }
     let left = ledger.last_of_task(call.task, &call.provider).await.unwrap().unwrap();
     assert_eq!(left.settled, Some(Micros::new(5)));
+}
+
+#[rstest]
+#[tokio::test]
+async fn an_answer_goes_with_a_call_that_gave_no_results(
+    #[values(Adapter::Sqlite, Adapter::Postgres)] adapter: Adapter,
+    #[values(CallState::Failed, CallState::Cancelled, CallState::Unknown)] state: CallState,
+) {
+    let Some((ledger, _test)) = empty(adapter).await else { return };
+    let call = call("ann", "aliyun", 5, 1);
+    assert!(ledger.begin(&call, None).await.unwrap());
+    assert!(ledger.answered(call.id, &KeptAnswer::new("links".to_owned()), UnixMs(2)).await.unwrap());
+    assert!(ledger.end(call.id, &ending(state, 5), UnixMs(3)).await.unwrap());
+    assert_eq!(ledger.last_of_task(call.task, &call.provider).await.unwrap().map(|call| call.answer), Some(None));
 }
 
 #[rstest]

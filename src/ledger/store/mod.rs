@@ -19,6 +19,7 @@ use crate::domain::{CallId, ProviderId, TaskId, UnixMs};
 
 pub use postgres::PostgresLedger;
 pub use sqlite::SqliteLedger;
+pub(crate) use {postgres::end as end_in_postgres, sqlite::end as end_in_sqlite};
 
 /// The ledger of a database.
 pub fn open(database: &Database) -> Arc<dyn Ledger> {

@@ -1,6 +1,7 @@
 //! The ledger in PostgreSQL. Every call is given up after a while: a database that vanished says nothing.
 
 use async_trait::async_trait;
+use sqlx::PgConnection;
 
 use super::super::call::{AbandonedFilter, CallEnding, CallFilter, KeptAnswer, NewCall, ProviderCall, TaskHold};
 use super::super::sums::CostSum;
@@ -25,6 +26,25 @@ impl PostgresLedger {
     pub fn new(database: PostgresDatabase) -> Self {
         Self { database }
     }
+}
+
+/// [`Ledger::end`], within a transaction.
+pub(crate) async fn end(
+    connection: &mut PgConnection,
+    id: CallId,
+    ending: &CallEnding,
+    now: UnixMs,
+) -> Result<bool, sqlx::Error> {
+    let (class, message) = ending.failure.clone().unzip();
+    let ended = sqlx::query(statements::END)
+        .bind(id.to_string())
+        .bind(ending.state.as_str())
+        .bind(ending.settled.get())
+        .bind(class)
+        .bind(message)
+        .bind(now.0)
+        .execute(connection);
+    Ok(ended.await?.rows_affected() == 1)
 }
 
 #[async_trait]
@@ -63,16 +83,8 @@ impl Ledger for PostgresLedger {
     }
 
     async fn end(&self, id: CallId, ending: &CallEnding, now: UnixMs) -> Result<bool, LedgerError> {
-        let (class, message) = ending.failure.clone().unzip();
-        let ended = sqlx::query(statements::END)
-            .bind(id.to_string())
-            .bind(ending.state.as_str())
-            .bind(ending.settled.get())
-            .bind(class)
-            .bind(message)
-            .bind(now.0)
-            .execute(self.database.pool());
-        Ok(in_time(ended).await?.rows_affected() == 1)
+        let ended = async { end(&mut *self.database.pool().acquire().await?, id, ending, now).await };
+        Ok(in_time(ended).await?)
     }
 
     async fn take_abandoned(&self, wanted: &AbandonedFilter, until: UnixMs, most: u32) -> Result<Vec<ProviderCall>, LedgerError> {

@@ -1,6 +1,7 @@
 //! The ledger in SQLite.
 
 use async_trait::async_trait;
+use sqlx::SqliteConnection;
 
 use super::super::call::{AbandonedFilter, CallEnding, CallFilter, KeptAnswer, NewCall, ProviderCall, TaskHold};
 use super::super::sums::CostSum;
@@ -25,6 +26,25 @@ impl SqliteLedger {
     pub fn new(database: SqliteDatabase) -> Self {
         Self { database }
     }
+}
+
+/// [`Ledger::end`], within a transaction.
+pub(crate) async fn end(
+    connection: &mut SqliteConnection,
+    id: CallId,
+    ending: &CallEnding,
+    now: UnixMs,
+) -> Result<bool, sqlx::Error> {
+    let (class, message) = ending.failure.clone().unzip();
+    let ended = sqlx::query(statements::END)
+        .bind(id.to_string())
+        .bind(ending.state.as_str())
+        .bind(ending.settled.get())
+        .bind(class)
+        .bind(message)
+        .bind(now.0)
+        .execute(connection);
+    Ok(ended.await?.rows_affected() == 1)
 }
 
 #[async_trait]
@@ -80,20 +100,7 @@ impl Ledger for SqliteLedger {
 
     async fn end(&self, id: CallId, ending: &CallEnding, now: UnixMs) -> Result<bool, LedgerError> {
         let ending = ending.clone();
-        self.database
-            .write(async move |connection| {
-                let (class, message) = ending.failure.unzip();
-                let ended = sqlx::query(statements::END)
-                    .bind(id.to_string())
-                    .bind(ending.state.as_str())
-                    .bind(ending.settled.get())
-                    .bind(class)
-                    .bind(message)
-                    .bind(now.0)
-                    .execute(connection);
-                Ok(ended.await?.rows_affected() == 1)
-            })
-            .await
+        self.database.write(async move |connection| Ok(end(connection, id, &ending, now).await?)).await
     }
 
     async fn take_abandoned(&self, wanted: &AbandonedFilter, until: UnixMs, most: u32) -> Result<Vec<ProviderCall>, LedgerError> {

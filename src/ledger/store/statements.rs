@@ -42,8 +42,9 @@ pub(super) const TAKEN: &str =
 pub(super) const ANSWERED: &str =
     "UPDATE provider_calls SET state = 'running', answer = $2, updated_ms = $3 WHERE id = $1 AND ended_ms IS NULL";
 
+/// What came with the answer is needed by whoever takes up a task whose results are still to be fetched, and by nobody else.
 pub(super) const END: &str = "UPDATE provider_calls \
-    SET state = $2, settled_micros = $3, failure_class = $4, failure_message = $5, updated_ms = $6, ended_ms = $6 \
+    SET state = $2, answer = CASE WHEN $2 = 'finished' THEN answer END, settled_micros = $3, failure_class = $4, failure_message = $5, updated_ms = $6, ended_ms = $6 \
     WHERE id = $1 AND ended_ms IS NULL";
 
 /// Takes abandoned calls, for adapters whose databases spell the list of providers (`$1`) in this way. `$2`: those begun before are taken

@@ -129,7 +129,12 @@ impl Provider for Aliyun {
         is_identifier(&task.id).then(|| self.call(Method::Post, &format!("/tasks/{}/cancel", task.id)))
     }
 
-    fn read_cancelled(&self, _task: &RemoteTask, response: &WireResponse<'_>) -> Result<Cancellation, ProviderFailure> {
+    fn read_cancelled(
+        &self,
+        _task: &RemoteTask,
+        _known: Known,
+        response: &WireResponse<'_>,
+    ) -> Result<Cancellation, ProviderFailure> {
         response::cancelled(response)
     }
 }

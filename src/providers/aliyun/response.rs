@@ -40,7 +40,7 @@ pub(super) fn polled(known: Known, response: &WireResponse<'_>) -> Result<Polled
         "RUNNING" => Polled::underway(Underway::Running),
         "SUCCEEDED" => finished(&body),
         "FAILED" => Polled::Failed(task_failure(output)),
-        "CANCELED" | "CANCELLED" => Polled::Cancelled,
+        "CANCELED" | "CANCELLED" => Polled::Cancelled { is_billed: false },
         // A task that was just made may not have come round yet.
         "UNKNOWN" if known.state == Underway::Queued && known.polls < UNKNOWN_POLLS => Polled::underway(known.state),
         "UNKNOWN" => Polled::Failed(ProviderFailure::new(

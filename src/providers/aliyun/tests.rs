@@ -318,7 +318,7 @@ fn words_of_tasks_that_have_not_ended(#[case] word: &str, #[case] state: Option<
 #[test]
 fn canceled_has_one_l_and_two_are_taken_too() {
     for word in ["CANCELED", "CANCELLED"] {
-        assert_eq!(polled(RUNNING, &json!({ "output": { "task_status": word } })), Ok(Polled::Cancelled));
+        assert_eq!(polled(RUNNING, &json!({ "output": { "task_status": word } })), Ok(Polled::Cancelled { is_billed: false }));
     }
 }
 
@@ -470,7 +470,9 @@ fn an_http_429_that_is_a_bill_is_no_rate_limit() {
 
 #[test]
 fn only_what_waits_can_be_cancelled() {
-    let read = |status, body: Value| aliyun().read_cancelled(&task("wan2.6-t2v"), &answered(status, body.to_string().as_bytes()));
+    let read = |status, body: Value| {
+        aliyun().read_cancelled(&task("wan2.6-t2v"), RUNNING, &answered(status, body.to_string().as_bytes()))
+    };
     assert_eq!(read(200, json!({ "request_id": "r" })), Ok(Cancellation::Cancelled));
     let late = json!({ "code": "UnsupportedOperation", "message": "Failed to cancel the task, please confirm if the task is in PENDING status." });
     assert_eq!(read(400, late), Ok(Cancellation::TooLate));

@@ -73,7 +73,7 @@ impl Reader<'_> {
         // A failed task names its reason where a failed call does.
         match state {
             Some(StateWord::Failed) if response.is_success() => return Ok(Polled::Failed(self.task_failure(&body))),
-            Some(StateWord::Cancelled) if response.is_success() => return Ok(Polled::Cancelled),
+            Some(StateWord::Cancelled) if response.is_success() => return Ok(Polled::Cancelled { is_billed: false }),
             _ => self.check(Call::Repeatable, response, &body)?,
         }
         match (state, word) {
@@ -81,7 +81,7 @@ impl Reader<'_> {
             (Some(StateWord::Running), _) => Ok(underway(section, Underway::Running, &body)),
             (Some(StateWord::Succeeded), _) => Ok(self.ended(section, &body)),
             (Some(StateWord::Failed), _) => Ok(Polled::Failed(self.task_failure(&body))),
-            (Some(StateWord::Cancelled), _) => Ok(Polled::Cancelled),
+            (Some(StateWord::Cancelled), _) => Ok(Polled::Cancelled { is_billed: false }),
             (None, Some(_)) => Ok(Polled::unknown(known.state, &section.status.read(&body, text).unwrap_or_default())),
             (None, None) if section.status.is_empty() => match self.ended(section, &body) {
                 Polled::Finished(finished) => Ok(Polled::Finished(finished)),

@@ -182,7 +182,12 @@ impl Provider for Declared {
         possible.then(|| self.plain_call(cancel, Method::Post, &self.task_scope(task), false)).flatten()
     }
 
-    fn read_cancelled(&self, task: &RemoteTask, response: &WireResponse<'_>) -> Result<Cancellation, ProviderFailure> {
+    fn read_cancelled(
+        &self,
+        task: &RemoteTask,
+        _known: Known,
+        response: &WireResponse<'_>,
+    ) -> Result<Cancellation, ProviderFailure> {
         let cancel = self.declaration.cancel();
         self.reader(kind_of_result(task.kind), cancel, false)
             .cancelled(cancel.and_then(|cancel| cancel.answer.as_ref()), response)

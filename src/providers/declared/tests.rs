@@ -131,7 +131,7 @@ fn a_film_goes_its_way() {
     }
     let unknown = Polled::unknown(Underway::Running, "Paused");
     assert_eq!(polled(200, &json!({ "data": { "state": "Paused" } })), Ok(unknown));
-    assert_eq!(polled(200, &json!({ "data": { "state": "stopped" } })), Ok(Polled::Cancelled));
+    assert_eq!(polled(200, &json!({ "data": { "state": "stopped" } })), Ok(Polled::Cancelled { is_billed: false }));
     let done = json!({ "data": { "state": "done", "prompt": "a grey cat",
         "files": [{ "id": "file-1", "duration": 4.9, "width": 1280, "height": 720 }, { "id": "../x" }] }, "usage": { "seconds": 5 } });
     let Ok(Polled::Finished(finished)) = polled(200, &done) else { panic!("not finished") };
@@ -185,7 +185,7 @@ fn a_failed_task_names_its_reason() {
 
 #[test]
 fn a_cancellation_may_come_too_late() {
-    let read = |status, body: &[u8]| films().read_cancelled(&task("reel-1"), &answered(status, body));
+    let read = |status, body: &[u8]| films().read_cancelled(&task("reel-1"), RUNNING, &answered(status, body));
     assert_eq!(read(204, b""), Ok(Cancellation::Cancelled));
     assert_eq!(read(200, b"{}"), Ok(Cancellation::Cancelled));
     assert_eq!(read(500, br#"{"error":{"code":"already_running"}}"#), Ok(Cancellation::TooLate));
@@ -355,7 +355,7 @@ proptest! {
                 let _ = provider.read_created("reel-1", &response);
                 let _ = provider.read_polled(&task("reel-1"), RUNNING, &response);
                 let _ = provider.read_fetched(&film, &response);
-                let _ = provider.read_cancelled(&task("reel-1"), &response);
+                let _ = provider.read_cancelled(&task("reel-1"), RUNNING, &response);
             }
         }
     }

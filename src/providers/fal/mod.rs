@@ -133,7 +133,12 @@ impl Provider for Fal {
         self.call_to(Method::Put, &task.id, Address::Cancel)
     }
 
-    fn read_cancelled(&self, _task: &RemoteTask, response: &WireResponse<'_>) -> Result<Cancellation, ProviderFailure> {
-        response::cancelled(response)
+    fn read_cancelled(
+        &self,
+        _task: &RemoteTask,
+        known: Known,
+        response: &WireResponse<'_>,
+    ) -> Result<Cancellation, ProviderFailure> {
+        response::cancelled(known, response)
     }
 }

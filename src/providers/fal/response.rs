@@ -70,8 +70,10 @@ pub(super) fn fetched(details: Option<&Details>, response: &WireResponse<'_>) ->
     if results.is_empty() { Err(ProviderFailure::no_result()) } else { Ok(results) }
 }
 
-pub(super) fn cancelled(response: &WireResponse<'_>) -> Result<Cancellation, ProviderFailure> {
+pub(super) fn cancelled(known: Known, response: &WireResponse<'_>) -> Result<Cancellation, ProviderFailure> {
     match response.status {
+        // Only requested: whether a model that works already looks for it, nobody says.
+        200..300 if known.state == Underway::Running => Ok(Cancellation::TooLate),
         200..300 => Ok(Cancellation::Cancelled),
         // It has ended already, or is known no more.
         400 | 404 => Ok(Cancellation::TooLate),

@@ -200,8 +200,14 @@ fn every_status_has_its_class() {
 
 #[test]
 fn what_has_ended_is_not_cancelled() {
-    let read = |status, body: &[u8]| fal().read_cancelled(&task_of("fal-ai/flux/dev"), &answered(status, body));
-    assert_eq!(read(202, br#"{"status":"CANCELLATION_REQUESTED"}"#), Ok(Cancellation::Cancelled));
+    let read_of = |state, status, body: &[u8]| {
+        let known = Known { state, polls: 1 };
+        fal().read_cancelled(&task_of("fal-ai/flux/dev"), known, &answered(status, body))
+    };
+    let requested = br#"{"status":"CANCELLATION_REQUESTED"}"#;
+    assert_eq!(read_of(Underway::Queued, 202, requested), Ok(Cancellation::Cancelled));
+    assert_eq!(read_of(Underway::Running, 202, requested), Ok(Cancellation::TooLate), "it may go on, and is billed");
+    let read = |status, body: &[u8]| read_of(Underway::Queued, status, body);
     assert_eq!(read(400, br#"{"status":"ALREADY_COMPLETED"}"#), Ok(Cancellation::TooLate));
     assert_eq!(read(404, br#"{"status":"NOT_FOUND"}"#), Ok(Cancellation::TooLate));
     assert_eq!(read(401, br#"{"detail":"no"}"#).unwrap_err().class, Authentication);

@@ -133,7 +133,12 @@ impl Provider for Kling {
         None
     }
 
-    fn read_cancelled(&self, _task: &RemoteTask, _response: &WireResponse<'_>) -> Result<Cancellation, ProviderFailure> {
+    fn read_cancelled(
+        &self,
+        _task: &RemoteTask,
+        _known: Known,
+        _response: &WireResponse<'_>,
+    ) -> Result<Cancellation, ProviderFailure> {
         Ok(Cancellation::TooLate)
     }
 }

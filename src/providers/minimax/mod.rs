@@ -142,7 +142,12 @@ impl Provider for Minimax {
         possible.then(|| self.call(Method::Delete, &format!("/v2/video_generation/{}", task.id), None))
     }
 
-    fn read_cancelled(&self, _task: &RemoteTask, response: &WireResponse<'_>) -> Result<Cancellation, ProviderFailure> {
+    fn read_cancelled(
+        &self,
+        _task: &RemoteTask,
+        _known: Known,
+        response: &WireResponse<'_>,
+    ) -> Result<Cancellation, ProviderFailure> {
         response::cancelled(response)
     }
 }

@@ -36,7 +36,7 @@ pub(super) fn polled(known: Known, response: &WireResponse<'_>) -> Result<Polled
     Ok(match underway_or_success(word) {
         Word::Underway(state) => Polled::underway(state),
         Word::Success => finished_file(&body),
-        Word::Cancelled => Polled::Cancelled,
+        Word::Cancelled => Polled::Cancelled { is_billed: false },
         Word::Unknown => Polled::unknown(known.state, word),
     })
 }
@@ -56,7 +56,7 @@ pub(super) fn polled_second(known: Known, response: &WireResponse<'_>) -> Result
     Ok(match underway_or_success(word) {
         Word::Underway(state) => Polled::underway(state),
         Word::Success => finished_link(task),
-        Word::Cancelled => Polled::Cancelled,
+        Word::Cancelled => Polled::Cancelled { is_billed: false },
         Word::Unknown => Polled::unknown(known.state, word),
     })
 }

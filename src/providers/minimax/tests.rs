@@ -331,12 +331,12 @@ fn a_film_of_the_second_generation_comes_with_its_link() {
     let failed = json!({ "task": { "id": "7", "status": "failed", "error": { "code": "1027", "message": "no" } } });
     let Ok(Polled::Failed(failure)) = polled(H3, RUNNING, &failed) else { panic!("not failed") };
     assert_eq!(failure.class, Moderation);
-    assert_eq!(polled(H3, RUNNING, &json!({ "task": { "status": "cancelled" } })), Ok(Polled::Cancelled));
+    assert_eq!(polled(H3, RUNNING, &json!({ "task": { "status": "cancelled" } })), Ok(Polled::Cancelled { is_billed: false }));
 }
 
 #[test]
 fn a_cancellation_may_come_too_late_or_remove_what_had_ended() {
-    let read = |status, body: Value| minimax().read_cancelled(&task(H3), &answered(status, body.to_string().as_bytes()));
+    let read = |status, body: Value| minimax().read_cancelled(&task(H3), RUNNING, &answered(status, body.to_string().as_bytes()));
     assert_eq!(read(200, json!({ "task_id": "7", "action": "cancel", "status": "cancelled" })), Ok(Cancellation::Cancelled));
     assert_eq!(read(200, json!({ "task_id": "7", "action": "delete", "status": "deleted" })), Ok(Cancellation::Removed));
     let running = json!({ "type": "error", "error": { "type": "invalid_request_error", "message": "running" } });

@@ -141,7 +141,12 @@ impl Provider for OpenAi {
         is_identifier(&task.id).then(|| self.call(Method::Delete, &format!("/videos/{}", task.id)))
     }
 
-    fn read_cancelled(&self, _task: &RemoteTask, response: &WireResponse<'_>) -> Result<Cancellation, ProviderFailure> {
+    fn read_cancelled(
+        &self,
+        _task: &RemoteTask,
+        _known: Known,
+        response: &WireResponse<'_>,
+    ) -> Result<Cancellation, ProviderFailure> {
         response::cancelled(response)
     }
 }

@@ -70,9 +70,9 @@ pub(super) fn polled(task: &RemoteTask, known: Known, response: &WireResponse<'_
         "queued" => Polled::Underway { state: Underway::Queued, progress_percent, unknown_word: None },
         "in_progress" => Polled::Underway { state: Underway::Running, progress_percent, unknown_word: None },
         "completed" => finished(task, &body),
-        "failed" if body["error"]["code"] == "cancelled" => Polled::Cancelled,
+        "failed" if body["error"]["code"] == "cancelled" => Polled::Cancelled { is_billed: false },
         "failed" => Polled::Failed(task_failure(&body)),
-        "cancelled" | "canceled" => Polled::Cancelled,
+        "cancelled" | "canceled" => Polled::Cancelled { is_billed: false },
         _ => Polled::unknown(known.state, word),
     })
 }

@@ -212,7 +212,7 @@ fn a_failed_task_says_why(#[case] error: Value, #[case] class: FailureClass) {
 #[test]
 fn what_was_cancelled_has_failed_with_a_code_that_says_so() {
     let body = json!({ "status": "failed", "error": { "code": "cancelled", "message": "by the user" } });
-    assert_eq!(polled(200, &body), Ok(Polled::Cancelled));
+    assert_eq!(polled(200, &body), Ok(Polled::Cancelled { is_billed: false }));
 }
 
 #[rstest]
@@ -253,7 +253,7 @@ fn an_error_may_be_a_text() {
 
 #[test]
 fn deleting_is_cancelling() {
-    let read = |status, body: &[u8]| openai().read_cancelled(&task("sora-2"), &answered(status, body));
+    let read = |status, body: &[u8]| openai().read_cancelled(&task("sora-2"), RUNNING, &answered(status, body));
     assert_eq!(read(200, br#"{"id":"video_7","object":"video.deleted","deleted":true}"#), Ok(Cancellation::Cancelled));
     assert_eq!(read(204, b""), Ok(Cancellation::Cancelled));
     assert_eq!(read(200, br#"{"id":"video_7","deleted":false}"#), Ok(Cancellation::TooLate));

@@ -98,7 +98,12 @@ impl Provider for Replicate {
         is_identifier(&task.id).then(|| self.call(Method::Post, &format!("/predictions/{}/cancel", task.id)))
     }
 
-    fn read_cancelled(&self, _task: &RemoteTask, response: &WireResponse<'_>) -> Result<Cancellation, ProviderFailure> {
+    fn read_cancelled(
+        &self,
+        _task: &RemoteTask,
+        _known: Known,
+        response: &WireResponse<'_>,
+    ) -> Result<Cancellation, ProviderFailure> {
         response::cancelled(response)
     }
 }

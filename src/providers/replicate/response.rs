@@ -61,7 +61,7 @@ fn prediction(details: Option<&Details>, known: Known, body: &Value) -> Option<P
             let message = message.as_deref().unwrap_or("the provider reported failed and no reason");
             Polled::Failed(ProviderFailure::new(FailureClass::TaskFailed, "task_failed", message))
         }
-        "canceled" | "cancelled" | "aborted" => Polled::Cancelled,
+        "canceled" | "cancelled" | "aborted" => Polled::Cancelled { is_billed: text(&body["started_at"]).is_some() },
         _ => Polled::unknown(known.state, word),
     })
 }

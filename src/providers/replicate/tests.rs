@@ -120,7 +120,11 @@ fn words_of_predictions_that_have_not_ended(#[case] word: &str, #[case] state: O
 #[test]
 fn words_of_predictions_that_were_cancelled() {
     for word in ["canceled", "cancelled", "aborted"] {
-        assert_eq!(polled(RUNNING, &json!({ "status": word })), Ok(Polled::Cancelled));
+        assert_eq!(polled(RUNNING, &json!({ "status": word })), Ok(Polled::Cancelled { is_billed: false }));
+        for (started, is_billed) in [(json!(null), false), (json!("2026-01-02T03:04:05.779176Z"), true)] {
+            let body = json!({ "status": word, "started_at": started });
+            assert_eq!(polled(RUNNING, &body), Ok(Polled::Cancelled { is_billed }), "{word}");
+        }
     }
 }
 
@@ -187,8 +191,9 @@ fn every_status_has_its_class() {
 
 #[test]
 fn what_has_ended_is_not_cancelled() {
-    let read =
-        |status, body: &Value| replicate().read_cancelled(&task("owner/film"), &answered(status, body.to_string().as_bytes()));
+    let read = |status, body: &Value| {
+        replicate().read_cancelled(&task("owner/film"), RUNNING, &answered(status, body.to_string().as_bytes()))
+    };
     for word in ["canceled", "processing", "starting"] {
         assert_eq!(read(200, &json!({ "id": "7", "status": word })), Ok(Cancellation::Cancelled), "{word}");
     }

@@ -99,7 +99,12 @@ impl Provider for Runway {
         is_identifier(&task.id).then(|| self.call(Method::Delete, &format!("/tasks/{}", task.id)))
     }
 
-    fn read_cancelled(&self, _task: &RemoteTask, response: &WireResponse<'_>) -> Result<Cancellation, ProviderFailure> {
+    fn read_cancelled(
+        &self,
+        _task: &RemoteTask,
+        _known: Known,
+        response: &WireResponse<'_>,
+    ) -> Result<Cancellation, ProviderFailure> {
         response::cancelled(response)
     }
 }

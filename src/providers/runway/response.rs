@@ -32,7 +32,7 @@ pub(super) fn polled(known: Known, response: &WireResponse<'_>) -> Result<Polled
         }
         "SUCCEEDED" => finished(&body),
         "FAILED" => Polled::Failed(task_failure(&body)),
-        "CANCELLED" | "CANCELED" => Polled::Cancelled,
+        "CANCELLED" | "CANCELED" => Polled::Cancelled { is_billed: false },
         _ => Polled::unknown(known.state, word),
     })
 }

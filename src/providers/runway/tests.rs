@@ -103,7 +103,7 @@ fn words_of_tasks_that_have_not_ended(#[case] word: &str, #[case] state: Option<
         let body = json!({ "id": "7", "status": word, "progress": 0.5 });
         assert_eq!(polled(Known { state: before, polls: 1 }, &body), Ok(expected));
     }
-    assert_eq!(polled(RUNNING, &json!({ "status": "CANCELLED" })), Ok(Polled::Cancelled));
+    assert_eq!(polled(RUNNING, &json!({ "status": "CANCELLED" })), Ok(Polled::Cancelled { is_billed: false }));
 }
 
 #[test]
@@ -171,7 +171,7 @@ fn what_waits_or_runs_is_cancelled_and_the_answer_has_no_body() {
     for state in [Underway::Queued, Underway::Running] {
         assert!(runway().cancel(&task("gen4.5"), Known { state, polls: 0 }, NOW).is_some());
     }
-    let read = |status, body: &[u8]| runway().read_cancelled(&task("gen4.5"), &answered(status, body));
+    let read = |status, body: &[u8]| runway().read_cancelled(&task("gen4.5"), RUNNING, &answered(status, body));
     assert_eq!(read(204, b""), Ok(Cancellation::Cancelled));
     assert_eq!(read(404, b""), Ok(Cancellation::TooLate));
     assert_eq!(read(401, br#"{"error":"no"}"#).unwrap_err().class, Authentication);

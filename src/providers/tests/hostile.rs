@@ -100,9 +100,9 @@ fn read_everywhere(status: u16, body: &[u8]) {
                     }
                 }
                 Ok(Polled::Failed(failure)) | Err(failure) => assert!(!failure.to_string().is_empty()),
-                Ok(Polled::Underway { .. } | Polled::Cancelled) => {}
+                Ok(Polled::Underway { .. } | Polled::Cancelled { .. }) => {}
             }
-            let _ = provider.read_cancelled(&task(model), &response);
+            let _ = provider.read_cancelled(&task(model), RUNNING, &response);
             let _ = provider.read_fetched(&file, &response);
         }
     }

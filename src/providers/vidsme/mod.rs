@@ -189,7 +189,12 @@ impl Provider for Vidsme {
         None
     }
 
-    fn read_cancelled(&self, _task: &RemoteTask, _response: &WireResponse<'_>) -> Result<Cancellation, ProviderFailure> {
+    fn read_cancelled(
+        &self,
+        _task: &RemoteTask,
+        _known: Known,
+        _response: &WireResponse<'_>,
+    ) -> Result<Cancellation, ProviderFailure> {
         Ok(Cancellation::TooLate)
     }
 }

@@ -113,7 +113,12 @@ impl Provider for Zhipuai {
         None
     }
 
-    fn read_cancelled(&self, _task: &RemoteTask, _response: &WireResponse<'_>) -> Result<Cancellation, ProviderFailure> {
+    fn read_cancelled(
+        &self,
+        _task: &RemoteTask,
+        _known: Known,
+        _response: &WireResponse<'_>,
+    ) -> Result<Cancellation, ProviderFailure> {
         Ok(Cancellation::TooLate)
     }
 }

@@ -6,7 +6,7 @@ use super::quotas::{key, reservation, used};
 use super::*;
 use crate::domain::job_request::tests::remote;
 use crate::domain::{CallId, Micros, ProviderId};
-use crate::ledger::{self, AbandonedFilter, CallEnding, CallState, Ledger, NewCall, TaskHold};
+use crate::ledger::{self, AbandonedFilter, CallEnding, CallFilter, CallState, KeptAnswer, Ledger, NewCall, TaskHold};
 
 fn call_for(record: &NewRecord, created: i64) -> NewCall {
     NewCall {
@@ -129,27 +129,171 @@ async fn a_waiting_task_says_whether_its_provider_works_for_it(#[values(Adapter:
     assert_eq!(is_open().await, Some(false), "it was turned away at the door");
 }
 
+fn settled(state: CallState, micros: i64) -> CallEnding {
+    CallEnding { state, settled: Micros::new(micros), failure: None }
+}
+
+/// A call that the provider works for.
+async fn begun(ledger: &dyn Ledger, record: &NewRecord) -> NewCall {
+    let call = call_for(record, 1_000);
+    assert!(ledger.begin(&call, None).await.unwrap());
+    assert!(ledger.taken(call.id, "theirs", UnixMs(1_001)).await.unwrap());
+    call
+}
+
 #[rstest]
 #[tokio::test]
 async fn what_a_call_costs_that_outlived_its_job_is_charged_once(#[values(Adapter::Sqlite, Adapter::Postgres)] adapter: Adapter) {
-    let Some((store, _test)) = empty(adapter).await else { return };
+    let Some((store, test)) = empty(adapter).await else { return };
+    let ledger = ledger::open(&test.database);
     let (costs, videos) = (key("ann", Meter::CostMicros, 5), key("ann", Meter::Videos, 5));
     let record = inserted_remote(&*store).await;
     let (job, task) = (record.job.id, record.task());
     let claim = claim(&*store, &record).await;
-    store.charge_late(job, task, 200).await.unwrap();
+    let call = begun(&*ledger, &record).await;
+    store.charge_late(job, task).await.unwrap();
     store.release(&claim.fence, &Release::default(), NOW).await.unwrap();
     assert_eq!(used(&*store, &costs).await, Some(280), "a task that goes on says itself what it cost");
     store.request_cancel(job, NOW).await.unwrap();
     assert_eq!((used(&*store, &costs).await, used(&*store, &videos).await), (Some(0), Some(0)));
-    for (cost, expected) in [(280, 280), (280, 280), (150, 150), (0, 0), (280, 280)] {
-        store.charge_late(job, task, cost).await.unwrap();
-        assert_eq!((used(&*store, &costs).await, used(&*store, &videos).await), (Some(expected), Some(0)));
+    for (cost, is_first) in [(150, true), (280, false)] {
+        let ending = settled(CallState::Cancelled, cost);
+        assert_eq!(store.settle_late(&call, &ending, NOW).await.unwrap(), is_first);
+        store.charge_late(job, task).await.unwrap();
+        assert_eq!((used(&*store, &costs).await, used(&*store, &videos).await), (Some(150), Some(0)), "the first ending stays");
     }
-    store.charge_late(job, TaskId::generate(), 5).await.unwrap();
-    store.charge_late(JobId::generate(), task, 5).await.unwrap();
-    assert_eq!(used(&*store, &costs).await, Some(280));
+    store.charge_late(job, TaskId::generate()).await.unwrap();
+    store.charge_late(JobId::generate(), task).await.unwrap();
+    // One whose job has been removed ends all the same.
+    let orphan = begun(&*ledger, &with_request("ann", remote("minimax").into())).await;
+    assert!(store.settle_late(&orphan, &settled(CallState::Unknown, 7), NOW).await.unwrap());
+    assert!(!ledger.end(orphan.id, &settled(CallState::Unknown, 8), NOW).await.unwrap());
+    assert_eq!(used(&*store, &costs).await, Some(150));
     assert_eq!(state(&*store, &record).await, JobState::Cancelled);
+}
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn calls_of_one_task_that_are_settled_together_are_all_charged(
+    #[values(Adapter::Sqlite, Adapter::Postgres)] adapter: Adapter,
+) {
+    let Some((store, test)) = empty(adapter).await else { return };
+    let ledger = ledger::open(&test.database);
+    let record = inserted_remote(&*store).await;
+    let mut calls = Vec::new();
+    for _ in 0..8 {
+        calls.push(begun(&*ledger, &record).await);
+    }
+    store.request_cancel(record.job.id, NOW).await.unwrap();
+    let ending = settled(CallState::Cancelled, 30);
+    let settling = calls.iter().map(|call| store.settle_late(call, &ending, NOW));
+    for is_first in futures_util::future::join_all(settling).await {
+        assert!(is_first.unwrap());
+    }
+    assert_eq!(used(&*store, &key("ann", Meter::CostMicros, 5)).await, Some(240));
+}
+
+/// How a job ends whose server died after a call of its task had ended, and before the task had.
+#[derive(Clone, Copy, Debug)]
+enum Loss {
+    LeaseExpires,
+    GivesBack,
+    WaitsAgain,
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_call_that_ended_before_the_end_of_its_task_was_written_is_charged(
+    #[values(Adapter::Sqlite, Adapter::Postgres)] adapter: Adapter,
+    #[values(Loss::LeaseExpires, Loss::GivesBack, Loss::WaitsAgain)] loss: Loss,
+    #[values(CallState::Cancelled, CallState::Finished)] call_state: CallState,
+) {
+    let Some((store, test)) = empty(adapter).await else { return };
+    let ledger = ledger::open(&test.database);
+    let costs = key("ann", Meter::CostMicros, 5);
+    let record = inserted_remote(&*store).await;
+    let (job, task) = (record.job.id, record.task());
+    let claim = claim(&*store, &record).await;
+    let call = begun(&*ledger, &record).await;
+    assert!(ledger.end(call.id, &settled(call_state, 150), NOW).await.unwrap());
+    match loss {
+        Loss::LeaseExpires => {
+            store.request_cancel(job, NOW).await.unwrap();
+            assert_eq!(store.give_back_expired("another", true, NOW).await.unwrap().len(), 1);
+        }
+        Loss::GivesBack => {
+            store.request_cancel(job, NOW).await.unwrap();
+            store.release(&claim.fence, &Release::default(), NOW).await.unwrap();
+        }
+        Loss::WaitsAgain => {
+            store.release(&claim.fence, &Release::default(), NOW).await.unwrap();
+            store.request_cancel(job, NOW).await.unwrap();
+        }
+    }
+    assert_eq!(state(&*store, &record).await, JobState::Cancelled);
+    assert_eq!(used(&*store, &costs).await, Some(150));
+    assert_eq!(used(&*store, &key("ann", Meter::Videos, 5)).await, Some(0), "nothing was delivered");
+    store.charge_late(job, task).await.unwrap();
+    assert_eq!(used(&*store, &costs).await, Some(150), "once");
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_call_that_ended_where_the_task_was_lost_is_charged(#[values(Adapter::Sqlite, Adapter::Postgres)] adapter: Adapter) {
+    let Some((store, test)) = empty(adapter).await else { return };
+    let ledger = ledger::open(&test.database);
+    let costs = key("ann", Meter::CostMicros, 5);
+    let record = inserted_remote(&*store).await;
+    claim(&*store, &record).await;
+    let call = begun(&*ledger, &record).await;
+    store.request_cancel(record.job.id, NOW).await.unwrap();
+    store.give_back_expired("another", true, NOW).await.unwrap();
+    assert!(ledger.end(call.id, &settled(CallState::Cancelled, 150), NOW).await.unwrap());
+    assert_eq!(used(&*store, &costs).await, Some(0));
+    for _ in 0..2 {
+        store.charge_late(record.job.id, record.task()).await.unwrap();
+        assert_eq!(used(&*store, &costs).await, Some(150));
+    }
+}
+
+#[rstest]
+#[tokio::test]
+async fn what_came_with_an_answer_is_kept_until_the_end_of_the_task(
+    #[values(Adapter::Sqlite, Adapter::Postgres)] adapter: Adapter,
+    #[values(true, false)] is_finished: bool,
+) {
+    let Some((store, test)) = empty(adapter).await else { return };
+    let ledger = ledger::open(&test.database);
+    let record = inserted_remote(&*store).await;
+    let held = claim(&*store, &record).await;
+    let call = call_for(&record, 1_000);
+    assert!(ledger.begin(&call, None).await.unwrap());
+    let answer = KeptAnswer::new("links".to_owned());
+    assert!(ledger.answered(call.id, &answer, UnixMs(1_001)).await.unwrap());
+    let kept = async || ledger.last_of_task(call.task, &call.provider).await.unwrap().unwrap().answer;
+    let answered_late = call_for(&record, 900);
+    assert!(ledger.begin(&answered_late, None).await.unwrap());
+    if is_finished {
+        assert!(ledger.end(call.id, &settled(CallState::Finished, 280), UnixMs(1_002)).await.unwrap());
+    }
+    let by_id = async |id: CallId| {
+        let page = ledger.page(&CallFilter::default(), None, 9).await.unwrap();
+        page.into_iter().find(|found| found.call.id == id).unwrap().answer
+    };
+    assert_eq!(by_id(call.id).await, Some(answer.clone()), "the task may be taken up again");
+    assert_eq!(kept().await, None, "of another call");
+    store.finish(&ending(&held.fence, completed()), NOW).await.unwrap();
+    assert_eq!(by_id(call.id).await, (!is_finished).then_some(answer.clone()), "an open one is wound up first");
+    if !is_finished {
+        assert!(store.settle_late(&call, &settled(CallState::Cancelled, 280), NOW).await.unwrap());
+        assert_eq!(by_id(call.id).await, None);
+    }
+    // Whoever lost the task may end a call of it later; the job's removal ends that too.
+    assert!(ledger.answered(answered_late.id, &answer, NOW).await.unwrap());
+    assert!(ledger.end(answered_late.id, &settled(CallState::Finished, 1), NOW).await.unwrap());
+    assert_eq!(by_id(answered_late.id).await, Some(answer));
+    assert_eq!(store.forget(&[record.job.id]).await.unwrap(), 1);
+    assert_eq!(by_id(answered_late.id).await, None);
 }
 
 #[rstest]
@@ -157,7 +301,8 @@ async fn what_a_call_costs_that_outlived_its_job_is_charged_once(#[values(Adapte
 async fn what_a_target_cost_that_was_passed_on_is_charged_with_its_job(
     #[values(Adapter::Sqlite, Adapter::Postgres)] adapter: Adapter,
 ) {
-    let Some((store, _test)) = empty(adapter).await else { return };
+    let Some((store, test)) = empty(adapter).await else { return };
+    let ledger = ledger::open(&test.database);
     let routed =
         crate::domain::RoutedRequest::new("best".parse().unwrap(), vec![remote("first").into(), remote("second").into()]);
     let mut record = with_request("ann", routed.unwrap().into());
@@ -166,15 +311,19 @@ async fn what_a_target_cost_that_was_passed_on_is_charged_with_its_job(
     let costs = key("ann", Meter::CostMicros, 5);
     let first = claim(&*store, &record).await;
     let error = JobError { code: ErrorCode::ProviderUnavailable, message: "it is in trouble".to_owned() };
-    let second = store.finish(&ending(&first.fence, Outcome::PassedOn(error)), NOW).await.unwrap().arrived.remove(0);
-    store.charge_late(record.job.id, record.task(), 30).await.unwrap();
+    let call = begun(&*ledger, &record).await;
+    let passed_on =
+        Ending { spent: Spent { cost_micros: 50, ..Spent::default() }, ..ending(&first.fence, Outcome::PassedOn(error)) };
+    let second = store.finish(&passed_on, NOW).await.unwrap().arrived.remove(0);
+    assert!(store.settle_late(&call, &settled(CallState::Cancelled, 30), NOW).await.unwrap());
     assert_eq!(used(&*store, &costs).await, Some(280), "the job goes on");
     let second = store.claim(&[second.task], "owner", NOW, LEASE_END).await.unwrap().remove(0);
     let spent = Spent { cost_micros: 300, ..Spent::default() };
     store.finish(&Ending { spent, ..ending(&second.fence, completed()) }, NOW).await.unwrap();
     assert_eq!(used(&*store, &costs).await, Some(330));
-    store.charge_late(record.job.id, record.task(), 0).await.unwrap();
-    assert_eq!(used(&*store, &costs).await, Some(300));
+    let another = begun(&*ledger, &record).await;
+    assert!(store.settle_late(&another, &settled(CallState::Unknown, 5), NOW).await.unwrap());
+    assert_eq!(used(&*store, &costs).await, Some(335));
 }
 
 #[rstest]

@@ -21,8 +21,15 @@ const END_REST: &str = "
     UPDATE tasks SET state = 'cancelled', lease_owner = NULL, lease_until_ms = NULL, updated_ms = $1
     WHERE job_id = $2 AND state IN ('queued', 'running')";
 
+/// What providers answered to calls for a task that has ended is fetched, or never will be.
+const FORGET_ANSWERS: &str =
+    "UPDATE provider_calls SET answer = NULL WHERE task_id = $1 AND answer IS NOT NULL AND ended_ms IS NOT NULL";
+
+/// What providers answered is not needed any more.
 const END_JOB: &str = concat!(
-    "UPDATE jobs SET state = $1, result = $2, error = $3, spent = $4, finished_ms = $5, updated_ms = $5,
+    "WITH forgotten AS (
+         UPDATE provider_calls SET answer = NULL WHERE job_id = $8 AND answer IS NOT NULL AND ended_ms IS NOT NULL)
+     UPDATE jobs SET state = $1, result = $2, error = $3, spent = $4, finished_ms = $5, updated_ms = $5,
          progress_step = COALESCE($6, progress_step), progress_steps = COALESCE($7, progress_steps)
      WHERE id = $8 RETURNING ",
     job_columns!()
@@ -96,6 +103,7 @@ async fn finish_within(
     let Some(position) = position else { return ended_already(connection, fence, &row).await };
     let job = account.job.clone().into_job()?;
     let tasks = if account.has_several_tasks() {
+        sqlx::query(FORGET_ANSWERS).bind(fence.task.to_string()).execute(&mut *connection).await?;
         reads::tasks(connection, &account).await?
     } else {
         Tasks::one(fence.task.to_string(), outcome.state(), *spent)
@@ -194,6 +202,13 @@ async fn end_job_row(
     now: UnixMs,
 ) -> Result<(JobRow, Vec<Adjustment>), StoreError> {
     let charged = tasks.charged(parse_state(end.state)?);
+    for (task, spent) in tasks.unwritten() {
+        sqlx::query("UPDATE tasks SET spent = $2 WHERE id = $1")
+            .bind(task)
+            .bind(to_json(&spent)?)
+            .execute(&mut *connection)
+            .await?;
+    }
     if tasks.any_goes_on() {
         sqlx::query(END_REST).bind(now.0).bind(&job.job.id).execute(&mut *connection).await?;
     }

@@ -25,6 +25,7 @@ use super::{
 };
 use crate::database::{PostgresDatabase, in_time};
 use crate::domain::{CounterKey, Job, JobId, JobState, TaskId, UnixMs};
+use crate::ledger::{CallEnding, NewCall};
 
 /// [`JobStore`] over a [`PostgresDatabase`]. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -120,8 +121,12 @@ impl JobStore for PostgresJobStore {
         in_time(async { calls::open(&mut *self.database.pool().acquire().await?, jobs).await }).await
     }
 
-    async fn charge_late(&self, job: JobId, task: TaskId, cost_micros: i64) -> Result<(), StoreError> {
-        in_time(calls::charge_late(&self.database, job, task, cost_micros)).await
+    async fn charge_late(&self, job: JobId, task: TaskId) -> Result<(), StoreError> {
+        in_time(calls::charge_late(&self.database, job, task)).await
+    }
+
+    async fn settle_late(&self, call: &NewCall, ending: &CallEnding, now: UnixMs) -> Result<bool, StoreError> {
+        in_time(calls::settle_late(&self.database, call, ending, now)).await
     }
 
     async fn usage(&self, counters: &[CounterKey]) -> Result<Vec<(CounterKey, i64)>, StoreError> {

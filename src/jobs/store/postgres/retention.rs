@@ -44,6 +44,12 @@ pub(super) async fn forget(database: &PostgresDatabase, jobs: &[String]) -> Resu
     .bind(jobs)
     .fetch_all(&mut *transaction)
     .await?;
+    let ids: Vec<&str> = gone.iter().map(|account| account.job.id.as_str()).collect();
+    // A call may have ended after its job.
+    sqlx::query("UPDATE provider_calls SET answer = NULL WHERE job_id = ANY($1) AND answer IS NOT NULL")
+        .bind(ids)
+        .execute(&mut *transaction)
+        .await?;
     quotas::adjust(&mut transaction, &filter::given_up(&gone)).await?;
     transaction.commit().await?;
     Ok(gone.len() as u64)

@@ -5,9 +5,11 @@ use std::collections::HashSet;
 use sqlx::SqliteConnection;
 
 use super::{quotas, reads};
-use crate::domain::{JobId, Spent, TaskId};
+use crate::domain::{JobId, Spent, TaskId, UnixMs};
+use crate::jobs::store::follow::SETTLED_OF_TASK;
 use crate::jobs::store::rows::{from_json, parse, parse_state, to_json};
 use crate::jobs::store::{StoreError, ledger};
+use crate::ledger::{CallEnding, NewCall, end_in_sqlite};
 
 /// Tasks of these jobs whose calls have not ended.
 pub(super) async fn open(connection: &mut SqliteConnection, jobs: &[JobId]) -> Result<HashSet<TaskId>, StoreError> {
@@ -20,13 +22,20 @@ pub(super) async fn open(connection: &mut SqliteConnection, jobs: &[JobId]) -> R
     tasks.iter().map(|task| parse(task)).collect()
 }
 
-/// Corrects what a task that has ended cost.
-pub(super) async fn charge_late(
+/// Ends a call, and corrects what its task cost.
+pub(super) async fn settle_late(
     connection: &mut SqliteConnection,
-    job: JobId,
-    task: TaskId,
-    cost_micros: i64,
-) -> Result<(), StoreError> {
+    call: &NewCall,
+    ending: &CallEnding,
+    now: UnixMs,
+) -> Result<bool, StoreError> {
+    let is_first = end_in_sqlite(&mut *connection, call.id, ending, now).await?;
+    charge_late(connection, call.job, call.task).await?;
+    Ok(is_first)
+}
+
+/// Corrects what a task that has ended cost.
+pub(super) async fn charge_late(connection: &mut SqliteConnection, job: JobId, task: TaskId) -> Result<(), StoreError> {
     let account = match reads::account(&mut *connection, job).await {
         Err(StoreError::NotFound(_)) => return Ok(()),
         account => account?,
@@ -40,6 +49,7 @@ pub(super) async fn charge_late(
     .await?;
     let Some(spent) = ended else { return Ok(()) };
     let spent: Spent = spent.as_deref().map(from_json).transpose()?.unwrap_or_default();
+    let cost_micros: i64 = sqlx::query_scalar(SETTLED_OF_TASK).bind(task.to_string()).fetch_one(&mut *connection).await?;
     let delta = cost_micros.saturating_sub(spent.cost_micros);
     if delta == 0 {
         return Ok(());

@@ -41,9 +41,14 @@ macro_rules! end_rest {
 }
 const END_REST: &str = end_rest!();
 
-/// Ends the job `?1`, and whatever of it still waits or runs.
+/// What providers answered to calls for a task that has ended is fetched, or never will be.
+const FORGET_ANSWERS: &str =
+    "UPDATE provider_calls SET answer = NULL WHERE task_id = ?1 AND answer IS NOT NULL AND ended_ms IS NOT NULL";
+
+/// Ends the job `?1`, and whatever of it still waits or runs. What providers answered is not needed any more.
 const END_JOB: &str = concat!(
     end_rest!(),
+    "UPDATE provider_calls SET answer = NULL WHERE job_id = ?1 AND answer IS NOT NULL AND ended_ms IS NOT NULL;",
     "UPDATE jobs SET state = ?3, result = ?4, error = ?5, spent = ?6, finished_ms = ?2, updated_ms = ?2,
          progress_step = COALESCE(?7, progress_step), progress_steps = COALESCE(?8, progress_steps)
      WHERE id = ?1 AND state IN ('queued', 'running') RETURNING ",
@@ -94,6 +99,7 @@ pub(super) async fn finish(
     let Some(EndedTask { position, job: account }) = ended else { return ended_already(connection, fence, row).await };
     let job = account.job.clone().into_job()?;
     let tasks = if account.has_several_tasks() {
+        sqlx::query(FORGET_ANSWERS).bind(fence.task.to_string()).execute(&mut *connection).await?;
         reads::tasks(&mut *connection, &account).await?
     } else {
         Tasks::one(fence.task.to_string(), outcome.state(), *spent)
@@ -181,6 +187,13 @@ async fn end_job(
     now: UnixMs,
 ) -> Result<(JobRow, Vec<Adjustment>), StoreError> {
     let charged = tasks.charged(parse_state(end.state)?);
+    for (task, spent) in tasks.unwritten() {
+        sqlx::query("UPDATE tasks SET spent = ?2 WHERE id = ?1")
+            .bind(task)
+            .bind(to_json(&spent)?)
+            .execute(&mut *connection)
+            .await?;
+    }
     let row = sqlx::query_as(END_JOB)
         .bind(&job.job.id)
         .bind(now.0)

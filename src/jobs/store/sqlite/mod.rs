@@ -23,6 +23,7 @@ use super::{
 use crate::database::SqliteDatabase;
 use crate::domain::{CounterKey, Job, JobId, JobState, TaskId, UnixMs};
 use crate::jobs::store::rows::{EndRow, NewRow, to_json};
+use crate::ledger::{CallEnding, NewCall};
 use waiting::Waiting;
 
 /// [`JobStore`] over a [`SqliteDatabase`]. Clones share what they know; a database has one store and its clones.
@@ -139,8 +140,13 @@ impl JobStore for SqliteJobStore {
         calls::open(&mut connection, jobs).await
     }
 
-    async fn charge_late(&self, job: JobId, task: TaskId, cost_micros: i64) -> Result<(), StoreError> {
-        self.database.write(async move |connection| calls::charge_late(connection, job, task, cost_micros).await).await
+    async fn charge_late(&self, job: JobId, task: TaskId) -> Result<(), StoreError> {
+        self.database.write(async move |connection| calls::charge_late(connection, job, task).await).await
+    }
+
+    async fn settle_late(&self, call: &NewCall, ending: &CallEnding, now: UnixMs) -> Result<bool, StoreError> {
+        let (call, ending) = (call.clone(), ending.clone());
+        self.database.write(async move |connection| calls::settle_late(connection, &call, &ending, now).await).await
     }
 
     async fn usage(&self, counters: &[CounterKey]) -> Result<Vec<(CounterKey, i64)>, StoreError> {

@@ -39,6 +39,14 @@ pub(super) async fn forget(connection: &mut SqliteConnection, jobs: &[String]) -
     .bind(to_json(&jobs)?)
     .fetch_all(&mut *connection)
     .await?;
+    let ids: Vec<&str> = gone.iter().map(|account| account.job.id.as_str()).collect();
+    // A call may have ended after its job.
+    sqlx::query(
+        "UPDATE provider_calls SET answer = NULL WHERE job_id IN (SELECT value FROM json_each(?1)) AND answer IS NOT NULL",
+    )
+    .bind(to_json(&ids)?)
+    .execute(&mut *connection)
+    .await?;
     quotas::adjust(connection, &filter::given_up(&gone)).await?;
     Ok(gone.len() as u64)
 }
