@@ -1,4 +1,4 @@
-//! Tasks that wait for no device: for the server's own processor, or for a provider. Few at a time, so a plain list will do.
+//! Tasks that wait for the server's own processor. Few at a time, so a plain list will do.
 
 use std::collections::BTreeMap;
 
@@ -36,30 +36,18 @@ impl LaneQueue {
         self.tasks.values().map(|task| (task.task, task.queued))
     }
 
-    /// The task that runs next: of those that are due and that there is room for, one that a provider works for already, else the one of the
-    /// highest rank, which grows with age and priority.
+    /// The task that runs next: of those that are due and that there is room for, the one of the highest rank, which grows with age and
+    /// priority.
     pub(super) fn first(&self, now: UnixMs, has_room: impl Fn(&QueuedTask) -> bool) -> Option<&QueuedTask> {
         let due = self.tasks.values().filter(|task| ageing::is_due(task.run_after, now));
         let admitted = due.filter(|task| has_room(task));
-        admitted.min_by_key(|task| rank(task))
-    }
-
-    /// The task of a job that waits, and how many of the same model or provider stand before it.
-    pub(super) fn of_job(&self, job: JobId) -> Option<(&QueuedTask, usize)> {
-        let task = self.tasks.values().find(|task| task.job == job)?;
-        let before = self.tasks.values().filter(|other| other.batch.model == task.batch.model && rank(other) < rank(task));
-        Some((task, before.count()))
+        admitted.min_by_key(|task| (ageing::rank(task.created, task.priority), task.task))
     }
 
     /// When a task that still pauses may start.
     pub(super) fn next_due(&self, now: UnixMs) -> Option<UnixMs> {
         self.tasks.values().filter(|task| !ageing::is_due(task.run_after, now)).filter_map(|task| task.run_after).min()
     }
-}
-
-/// Smaller goes first.
-fn rank(task: &QueuedTask) -> impl Ord + use<> {
-    (!task.has_open_call, ageing::rank(task.created, task.priority), task.task)
 }
 
 #[cfg(test)]
@@ -93,8 +81,7 @@ mod tests {
     fn the_oldest_and_most_important_goes_first_once_it_is_due() {
         let mut queue = LaneQueue::default();
         let (old, new, urgent, pausing) = (task(0, 0, None), task(1000, 0, None), task(2000, 50, None), task(0, 100, Some(9000)));
-        let begun = QueuedTask { has_open_call: true, ..task(2500, -50, None) };
-        for task in [&new, &old, &urgent, &pausing, &begun] {
+        for task in [&new, &old, &urgent, &pausing] {
             queue.insert(task.clone());
         }
         let now = UnixMs(3000);
@@ -104,7 +91,7 @@ mod tests {
             order.push(first);
             queue.remove(first);
         }
-        assert_eq!(order, [begun.task, urgent.task, old.task, new.task]);
+        assert_eq!(order, [urgent.task, old.task, new.task]);
         assert_eq!(queue.first(UnixMs(9000), |_| true).map(|task| task.task), Some(pausing.task));
     }
 
@@ -127,23 +114,6 @@ mod tests {
             let first = queue.first(UnixMs(2000), |task| !(task.alone && one_alone_runs)).map(|task| task.task);
             assert_eq!(first, expected.map(|index: usize| waiting[index].task), "{waiting:?}");
         }
-    }
-
-    #[test]
-    fn places_are_counted_among_tasks_of_one_model() {
-        let of = |model: &str, created| {
-            let task = task(created, 0, None);
-            QueuedTask { batch: BatchKey { model: model.parse().unwrap(), ..task.batch.clone() }, ..task }
-        };
-        let (first, second, other) = (of("a", 0), of("a", 2000), of("b", 1000));
-        let mut queue = LaneQueue::default();
-        for task in [&second, &first, &other] {
-            queue.insert(task.clone());
-        }
-        for (task, before) in [(&first, 0), (&second, 1), (&other, 0)] {
-            assert_eq!(queue.of_job(task.job).map(|(found, before)| (found.task, before)), Some((task.task, before)));
-        }
-        assert_eq!(queue.of_job(JobId::generate()), None);
     }
 
     #[test]

@@ -26,6 +26,7 @@ pub mod publish;
 mod publish_clip;
 pub mod queue_order;
 pub mod queue_view;
+mod remote_queue;
 mod remote_tasks;
 mod shared_memory;
 pub mod task_run;

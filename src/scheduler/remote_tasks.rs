@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::dispatcher::Shared;
+use super::remote_queue::Admission;
 use super::task_run::{Conclusion, blame, conclude};
 use crate::domain::{
     ErrorCode, JobError, JobId, JobKind, JobResult, Progress, ProjectId, RemoteRequest, Spent, TaskId, UnixMs, UserId,
@@ -58,10 +59,6 @@ impl Running {
         let shares = &shared.parts.shares;
         let below = |cap: Option<u32>, count: Option<&u32>| cap.is_none_or(|cap| count.copied().unwrap_or(0) < cap);
         let of_project = task.project.as_ref();
-        if self.all >= MOST_TOGETHER || task.has_open_call {
-            // One that its provider works for runs already, whatever its tenants may have now.
-            return self.all < MOST_TOGETHER;
-        }
         below(shares.user_concurrency(&task.user), self.of_users.get(&task.user))
             && of_project.is_none_or(|project| below(shares.project_concurrency(project), self.of_projects.get(project)))
     }
@@ -122,16 +119,48 @@ async fn claim_first(
 ) -> Result<Option<(RunningTask, UnixMs)>, StoreError> {
     let first: Option<(TaskId, JobId, UnixMs)> = {
         let (waiting, running) = (shared.waiting.lock(), running.lock());
-        let has_room = |task: &QueuedTask| {
-            let work = waiting_work(task, shared);
-            work.is_none_or(|work| remote.admits(&work)) && running.admits(task, shared)
-        };
-        waiting.remote.first(shared.clock().now(), has_room).map(|task| (task.task, task.job, task.queued))
+        let now = shared.clock().now();
+        let doors = Doors { shared, remote, running: &running, now };
+        waiting.remote.first(now, &doors).map(|task| (task.task, task.job, task.queued))
     };
     let Some((task, job, since)) = first else { return Ok(None) };
     let claimed = shared.parts.runner.claim(&[(task, job)], shared.parts.options.lease).await?;
-    shared.waiting.lock().remote.remove(task);
+    {
+        let mut waiting = shared.waiting.lock();
+        // What was not won is somebody else's, or not wanted any more.
+        if claimed.is_empty() { drop(waiting.remote.remove(task)) } else { waiting.remote.take(task) }
+    }
     Ok(claimed.into_iter().next().map(|claimed| (claimed, since)))
+}
+
+/// What lets tasks begin at this moment.
+struct Doors<'a> {
+    shared: &'a Shared,
+    remote: &'a dyn RemoteExecution,
+    running: &'a Running,
+    now: UnixMs,
+}
+
+impl Doors<'_> {
+    fn admits(&self, work: Option<WaitingWork>) -> bool {
+        self.running.all < MOST_TOGETHER && work.is_none_or(|work| self.remote.admits(&work))
+    }
+}
+
+impl Admission for Doors<'_> {
+    fn has_room(&self, task: &QueuedTask) -> bool {
+        // As one that has just come.
+        let fresh = |work| WaitingWork { since: self.now, has_next_target: false, has_open_call: false, ..work };
+        self.admits(waiting_work(task, self.shared).map(fresh))
+    }
+
+    fn begins_without_room(&self, task: &QueuedTask) -> bool {
+        self.admits(waiting_work(task, self.shared))
+    }
+
+    fn lets_tenant(&self, task: &QueuedTask) -> bool {
+        self.running.admits(task, self.shared)
+    }
 }
 
 /// A waiting task as whoever speaks with its provider knows it; nothing where the provider has no name, so that it fails at once.

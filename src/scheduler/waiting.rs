@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::fleet::Shares;
 use super::lane_queue::LaneQueue;
 use super::queue_view::QueueView;
+use super::remote_queue::RemoteQueue;
 use crate::domain::plan::Lane;
 use crate::domain::{TaskId, UnixMs};
 use crate::jobs::QueueChange;
@@ -17,13 +18,13 @@ pub(super) struct WaitingTasks {
     /// What this server's own processor runs.
     pub(super) host: LaneQueue,
     /// What providers fulfil.
-    pub(super) remote: LaneQueue,
+    pub(super) remote: RemoteQueue,
 }
 
 impl WaitingTasks {
     /// An empty queue.
     pub(super) fn new(shares: Arc<dyn Shares + Send + Sync>) -> Self {
-        Self { view: QueueView::new(shares), host: LaneQueue::default(), remote: LaneQueue::default() }
+        Self { view: QueueView::new(shares.clone()), host: LaneQueue::default(), remote: RemoteQueue::new(shares) }
     }
 
     /// Takes a change over. One that is late or known already changes nothing that a claim would not put right.
