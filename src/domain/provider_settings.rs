@@ -91,7 +91,8 @@ pub struct ProviderEntry {
     pub prices: Vec<Price>,
     /// How long a task may take, seconds; absent: as the kind says.
     pub deadline_seconds: Option<u32>,
-    /// How long a task may wait for its turn, seconds; absent: as long as a task may take.
+    /// How long a task may wait for its turn, seconds; absent: as long as keys are merely busy, and, where every key rests or the provider
+    /// fails, as long as a task may take.
     pub start_within_seconds: Option<u32>,
     /// How often its tasks are looked after.
     pub poll: PollSettings,

@@ -28,7 +28,7 @@ pub struct RemoteWork {
     pub hold: Option<TaskHold>,
     /// Another target of its job's route waits for it to fail: nothing that has failed is waited for.
     pub has_next_target: bool,
-    /// When it began to wait for its turn.
+    /// Since when it waits for its turn, as in [`WaitingWork::since`].
     pub waiting_since: UnixMs,
     /// Somebody wants it to stop: at the provider too, as far as that can be.
     pub stop: CancellationToken,
@@ -49,7 +49,9 @@ impl fmt::Debug for RemoteWork {
 pub struct WaitingWork {
     /// Whose.
     pub provider: ProviderId,
-    /// Since when it waits.
+    /// When it joined the queue.
+    pub queued: UnixMs,
+    /// Since when it waits for its provider: later by the time in which its user's or project's own caps held it up.
     pub since: UnixMs,
     /// Another target of its job's route waits for it to fail.
     pub has_next_target: bool,

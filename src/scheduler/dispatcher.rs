@@ -61,7 +61,7 @@ impl Shared {
     pub(super) fn new(parts: SchedulerParts, work_directories: WorkDirectories) -> Self {
         Self {
             pool: Arc::new(DevicePool::new(parts.executors.clone(), parts.max_concurrent, &parts.options)),
-            waiting: Mutex::new(WaitingTasks::new(parts.shares.clone())),
+            waiting: Mutex::new(WaitingTasks::new(parts.shares.clone(), parts.runner.clock().now())),
             models: KnownModels::new(parts.models.clone(), parts.options.numerics),
             work_directories,
             oom_retries: OutOfMemoryRetries::default(),

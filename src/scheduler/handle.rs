@@ -109,14 +109,19 @@ impl Scheduler {
         let waiting = self.shared.waiting.lock();
         let outlook = Outlook::new(&waiting.view, &fleet, &self.shared.models, now);
         // Of what waits for a provider the place is known, and not how long those before it take.
-        let at_provider = |job| waiting.remote.place_of(job).map(|(_, before)| Forecast { position: before + 1, seconds: None });
+        let at_provider = |job| waiting.remote.before(job).map(|before| Forecast { position: before + 1, seconds: None });
         jobs.iter().map(|job| outlook.of_waiting(*job).or_else(|| at_provider(*job))).collect()
     }
 
     /// Why a job that waits for a provider does not begin, in one line; `None` when it is about to, or waits for something else.
     pub fn waits_for(&self, job: JobId) -> Option<String> {
         let remote = self.shared.parts.remote.as_ref()?;
-        let work = self.shared.waiting.lock().remote.place_of(job).and_then(|(task, _)| waiting_work(task, &self.shared))?;
+        let now = self.shared.clock().now();
+        let work = {
+            let waiting = self.shared.waiting.lock();
+            let (task, since) = waiting.remote.task_of(job, now)?;
+            waiting_work(task, since, &self.shared)?
+        };
         remote.waits_for(&work)
     }
 

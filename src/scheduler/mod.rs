@@ -8,6 +8,7 @@ mod admission;
 pub mod affinity;
 pub mod ageing;
 pub mod blame;
+mod cap_time;
 pub mod device_pool;
 pub mod dispatcher;
 pub mod elsewhere;

@@ -1,13 +1,17 @@
 //! Tasks that wait for providers: a queue for each, in which tenants take turns.
 //!
-//! A look costs as much as there are providers and, of those with room, tenants that wait; never as there are tasks. Where a provider has no
-//! room, only three of its tasks can begin: one that it works for already, and those that have waited longest, with another target and at all.
+//! A look costs as much as there are providers and tenants that wait for them; never as there are tasks. Where a provider has no room, only a
+//! few of its tasks can begin: one that it works for already, and each tenant's that have waited longest, with another target and at all.
+//!
+//! A task has not waited for its provider while its tenant's own caps held it up. Nobody knows what held it up before this server began, so its
+//! wait begins with the server at the earliest.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
 use super::ageing;
+use super::cap_time::CapTime;
 use super::fair_share::{FairShare, Tag};
 use super::fleet::Shares;
 use super::queue_view::Tenant;
@@ -21,8 +25,8 @@ const SECONDS_OF_TASK: f64 = 60.0;
 pub(super) trait Admission {
     /// Whether a provider has room for whoever is next, or fails them at once.
     fn has_room(&self, task: &QueuedTask) -> bool;
-    /// Whether a task begins though its provider has no room.
-    fn begins_without_room(&self, task: &QueuedTask) -> bool;
+    /// Whether a task that has waited since then begins though its provider has no room.
+    fn begins_without_room(&self, task: &QueuedTask, since: UnixMs) -> bool;
     /// Whether its tenants may have one more.
     fn lets_tenant(&self, task: &QueuedTask) -> bool;
 }
@@ -30,28 +34,48 @@ pub(super) trait Admission {
 /// A task's place among its tenant's: smaller goes first.
 type Rank = (i64, TaskId);
 
+/// A task's place among its tenant's that wait: when it began to, less what its tenant's caps had held others up by then. What they hold up
+/// from then on is the same for all, so it changes no order.
+type Wait = (UnixMs, TaskId);
+
 #[derive(Debug)]
 struct Waiting {
     task: QueuedTask,
     tenant: u32,
+    wait: Wait,
+}
+
+/// A tenant's tasks at a provider.
+#[derive(Debug, Default)]
+struct Line {
+    by_rank: BTreeSet<Rank>,
+    /// The longest wait first.
+    by_wait: BTreeSet<Wait>,
+    /// Those with another target that the provider does not work for yet, the longest wait first.
+    routed_by_wait: BTreeSet<Wait>,
+    caps: CapTime,
+}
+
+impl Line {
+    fn since(&self, wait: Wait, now: UnixMs) -> UnixMs {
+        UnixMs(wait.0.0.saturating_add(self.caps.until_ms(now)))
+    }
 }
 
 /// What waits for a provider.
 #[derive(Debug, Default)]
 struct ProviderQueue {
     fair: FairShare,
-    by_tenant: BTreeMap<u32, BTreeSet<Rank>>,
+    by_tenant: BTreeMap<u32, Line>,
     /// Those that the provider works for already.
     open: BTreeSet<Rank>,
-    /// All, the longest wait first.
-    by_wait: BTreeSet<(UnixMs, TaskId)>,
-    /// Those with another target, the longest wait first.
-    routed_by_wait: BTreeSet<(UnixMs, TaskId)>,
 }
 
 /// What waits, and for how long.
 pub(super) struct RemoteQueue {
     shares: Arc<dyn Shares + Send + Sync>,
+    /// When this server began.
+    begun: UnixMs,
     tasks: HashMap<TaskId, Waiting>,
     by_job: HashMap<JobId, BTreeSet<TaskId>>,
     /// Those that pause.
@@ -70,9 +94,10 @@ fn rank(task: &QueuedTask) -> Rank {
 }
 
 impl RemoteQueue {
-    /// An empty queue.
-    pub(super) fn new(shares: Arc<dyn Shares + Send + Sync>) -> Self {
-        Self { shares, tasks: HashMap::new(), by_job: HashMap::new(), pausing: BTreeSet::new(), providers: BTreeMap::new() }
+    /// An empty queue of a server that begins now.
+    pub(super) fn new(shares: Arc<dyn Shares + Send + Sync>, now: UnixMs) -> Self {
+        let (tasks, by_job, pausing, providers) = (HashMap::new(), HashMap::new(), BTreeSet::new(), BTreeMap::new());
+        Self { shares, begun: now, tasks, by_job, pausing, providers }
     }
 
     /// Adds a task; one that is known joins anew if this is news of it.
@@ -84,10 +109,13 @@ impl RemoteQueue {
         let queue = self.providers.entry(task.batch.model.clone()).or_default();
         let tenant = queue.fair.number(Tenant { project: task.project.clone(), user: task.user.clone() });
         queue.fair.begin(tenant, &*self.shares);
-        queue.by_tenant.entry(tenant).or_default().insert(rank(&task));
-        queue.by_wait.insert((task.queued, task.task));
-        if task.has_next_target {
-            queue.routed_by_wait.insert((task.queued, task.task));
+        let line = queue.by_tenant.entry(tenant).or_default();
+        let begun = task.queued.max(self.begun);
+        let wait = (UnixMs(begun.0.saturating_sub(line.caps.until_ms(begun))), task.task);
+        line.by_rank.insert(rank(&task));
+        line.by_wait.insert(wait);
+        if task.has_next_target && !task.has_open_call {
+            line.routed_by_wait.insert(wait);
         }
         if task.has_open_call {
             queue.open.insert(rank(&task));
@@ -96,7 +124,7 @@ impl RemoteQueue {
             self.pausing.insert((until, task.task));
         }
         self.by_job.entry(task.job).or_default().insert(task.task);
-        self.tasks.insert(task.task, Waiting { task, tenant });
+        self.tasks.insert(task.task, Waiting { task, tenant, wait });
     }
 
     /// Takes a task out that is about to run: its tenant's turn is over.
@@ -111,7 +139,7 @@ impl RemoteQueue {
 
     /// Takes a task out that does not run here.
     pub(super) fn remove(&mut self, task: TaskId) -> Option<QueuedTask> {
-        let Waiting { task, tenant } = self.tasks.remove(&task)?;
+        let Waiting { task, tenant, wait } = self.tasks.remove(&task)?;
         if let Some(of_job) = self.by_job.get_mut(&task.job) {
             of_job.remove(&task.task);
             if of_job.is_empty() {
@@ -122,12 +150,12 @@ impl RemoteQueue {
             self.pausing.remove(&(until, task.task));
         }
         let Some(queue) = self.providers.get_mut(&task.batch.model) else { return Some(task) };
-        queue.by_wait.remove(&(task.queued, task.task));
-        queue.routed_by_wait.remove(&(task.queued, task.task));
         queue.open.remove(&rank(&task));
-        if let Some(own) = queue.by_tenant.get_mut(&tenant) {
-            own.remove(&rank(&task));
-            if own.is_empty() {
+        if let Some(line) = queue.by_tenant.get_mut(&tenant) {
+            line.by_rank.remove(&rank(&task));
+            line.by_wait.remove(&wait);
+            line.routed_by_wait.remove(&wait);
+            if line.by_rank.is_empty() {
                 queue.by_tenant.remove(&tenant);
                 queue.fair.end(tenant);
             }
@@ -147,8 +175,15 @@ impl RemoteQueue {
 
     pub(super) fn set_priority(&mut self, job: JobId, priority: i32) {
         for task in self.of_job(job) {
-            if let Some(task) = self.remove(task) {
-                self.insert(QueuedTask { priority, ..task });
+            let Some(Waiting { task, tenant, .. }) = self.tasks.get_mut(&task) else { continue };
+            let before = rank(task);
+            task.priority = priority;
+            let Some(queue) = self.providers.get_mut(&task.batch.model) else { continue };
+            let line = queue.by_tenant.get_mut(tenant).map(|line| &mut line.by_rank);
+            for ranks in line.into_iter().chain([&mut queue.open]) {
+                if ranks.remove(&before) {
+                    ranks.insert(rank(task));
+                }
             }
         }
     }
@@ -162,31 +197,48 @@ impl RemoteQueue {
         self.tasks.values().map(|waiting| (waiting.task.task, waiting.task.queued))
     }
 
-    /// The task that runs next, of all providers: of the tenant whose turn it is, the one of the highest rank, which grows with age and
-    /// priority.
-    pub(super) fn first(&self, now: UnixMs, admission: &impl Admission) -> Option<&QueuedTask> {
-        let firsts = self.providers.values().filter_map(|queue| self.first_of(queue, now, admission));
-        firsts.min_by_key(|task| (!task.has_open_call, rank(task)))
+    /// Notes whom caps hold up at this moment. To be told whenever that may have changed.
+    pub(super) fn note_caps(&mut self, now: UnixMs, admission: &impl Admission) {
+        for line in self.providers.values_mut().flat_map(|queue| queue.by_tenant.values_mut()) {
+            let any = line.by_rank.first().and_then(|(_, id)| self.tasks.get(id));
+            line.caps.note(any.is_some_and(|any| !admission.lets_tenant(&any.task)), now);
+        }
     }
 
-    fn first_of(&self, queue: &ProviderQueue, now: UnixMs, admission: &impl Admission) -> Option<&QueuedTask> {
-        let task = |id: &TaskId| self.tasks.get(id).map(|waiting| &waiting.task);
-        let is_due = |task: &&QueuedTask| ageing::is_due(task.run_after, now);
-        let open = queue.open.iter().filter_map(|(_, id)| task(id)).find(is_due);
-        if let Some(open) = open.filter(|open| admission.begins_without_room(open)) {
+    /// The task that runs next, of all providers, and since when it has waited: of the tenant whose turn it is, the one of the highest rank,
+    /// which grows with age and priority.
+    pub(super) fn first(&self, now: UnixMs, admission: &impl Admission) -> Option<(&QueuedTask, UnixMs)> {
+        let firsts = self.providers.values().filter_map(|queue| self.first_of(queue, now, admission));
+        let first = firsts.min_by_key(|waiting| (!waiting.task.has_open_call, rank(&waiting.task)))?;
+        Some((&first.task, self.since(first, now)))
+    }
+
+    /// Since when a task has waited for its provider.
+    fn since(&self, waiting: &Waiting, now: UnixMs) -> UnixMs {
+        let queue = self.providers.get(&waiting.task.batch.model);
+        let line = queue.and_then(|queue| queue.by_tenant.get(&waiting.tenant));
+        line.map_or(waiting.wait.0, |line| line.since(waiting.wait, now))
+    }
+
+    fn first_of(&self, queue: &ProviderQueue, now: UnixMs, admission: &impl Admission) -> Option<&Waiting> {
+        let waiting = |id: &TaskId| self.tasks.get(id);
+        let is_due = |waiting: &&Waiting| ageing::is_due(waiting.task.run_after, now);
+        let begins = |waiting: &Waiting| admission.begins_without_room(&waiting.task, self.since(waiting, now));
+        let open = queue.open.iter().filter_map(|(_, id)| waiting(id)).find(is_due);
+        if let Some(open) = open.filter(|open| begins(open)) {
             return Some(open);
         }
-        let (_, any) = queue.by_wait.first()?;
-        if !admission.has_room(task(any)?) {
-            let longest = [queue.routed_by_wait.first(), queue.by_wait.first()].into_iter().flatten();
-            let longest = longest.filter_map(|(_, id)| task(id)).filter(is_due);
-            return longest.into_iter().find(|task| admission.begins_without_room(task));
+        let any = queue.by_tenant.values().find_map(|line| line.by_rank.first()).and_then(|(_, id)| waiting(id))?;
+        if !admission.has_room(&any.task) {
+            let waits = queue.by_tenant.values().flat_map(|line| [&line.routed_by_wait, &line.by_wait]);
+            let longest = waits.filter_map(|waits| waits.iter().filter_map(|(_, id)| waiting(id)).find(is_due));
+            return longest.filter(|longest| begins(longest)).min_by_key(|longest| (self.since(longest, now), longest.task.task));
         }
-        let heads = queue.by_tenant.iter().filter_map(|(tenant, own)| {
-            let head = own.iter().filter_map(|(_, id)| task(id)).find(is_due)?;
-            admission.lets_tenant(head).then(|| (queue.fair.turn(*tenant, head.priority), head))
+        let heads = queue.by_tenant.iter().filter_map(|(tenant, line)| {
+            let head = line.by_rank.iter().filter_map(|(_, id)| waiting(id)).find(is_due)?;
+            admission.lets_tenant(&head.task).then(|| (queue.fair.turn(*tenant, head.task.priority), head))
         });
-        heads.min_by_key(|(turn, head): &(Tag, &QueuedTask)| (*turn, rank(head))).map(|(_, head)| head)
+        heads.min_by_key(|(turn, head): &(Tag, &Waiting)| (*turn, rank(&head.task))).map(|(_, head)| head)
     }
 
     /// When a task that still pauses may start.
@@ -194,17 +246,26 @@ impl RemoteQueue {
         self.pausing.iter().map(|(until, _)| *until).find(|until| !ageing::is_due(Some(*until), now))
     }
 
-    /// The task of a job that waits, and about how many of its provider's stand before it: its tenant's own, and of each other tenant as many.
-    pub(super) fn place_of(&self, job: JobId) -> Option<(&QueuedTask, usize)> {
-        let waiting = self.of_job(job).first().and_then(|task| self.tasks.get(task))?;
+    fn waiting_of(&self, job: JobId) -> Option<&Waiting> {
+        self.tasks.get(self.by_job.get(&job)?.first()?)
+    }
+
+    /// The task of a job that waits, and since when it has waited for its provider.
+    pub(super) fn task_of(&self, job: JobId, now: UnixMs) -> Option<(&QueuedTask, UnixMs)> {
+        self.waiting_of(job).map(|waiting| (&waiting.task, self.since(waiting, now)))
+    }
+
+    /// About how many of its provider's tasks stand before that of a job that waits: its tenant's own, and of each other tenant as many.
+    pub(super) fn before(&self, job: JobId) -> Option<usize> {
+        let waiting = self.waiting_of(job)?;
         let queue = self.providers.get(&waiting.task.batch.model)?;
-        let own = queue.by_tenant.get(&waiting.tenant)?.range(..rank(&waiting.task)).count();
+        let own = queue.by_tenant.get(&waiting.tenant)?.by_rank.range(..rank(&waiting.task)).count();
         let turn = queue.fair.turn(waiting.tenant, waiting.task.priority);
         let others = queue.by_tenant.iter().filter(|(tenant, _)| **tenant != waiting.tenant).map(|(tenant, theirs)| {
             let is_before = (queue.fair.turn(*tenant, 0), *tenant) < (turn, waiting.tenant);
-            theirs.len().min(own + usize::from(is_before))
+            theirs.by_rank.len().min(own + usize::from(is_before))
         });
-        Some((&waiting.task, own + others.sum::<usize>()))
+        Some(own + others.sum::<usize>())
     }
 }
 
@@ -220,6 +281,8 @@ mod tests {
     struct Says {
         full: Vec<&'static str>,
         begins: Vec<TaskId>,
+        /// Whoever has waited since then or longer, too.
+        begins_since: Option<i64>,
         capped: Vec<&'static str>,
     }
 
@@ -227,8 +290,8 @@ mod tests {
         fn has_room(&self, task: &QueuedTask) -> bool {
             !self.full.contains(&task.batch.model.as_str())
         }
-        fn begins_without_room(&self, task: &QueuedTask) -> bool {
-            self.begins.contains(&task.task)
+        fn begins_without_room(&self, task: &QueuedTask, since: UnixMs) -> bool {
+            self.begins.contains(&task.task) || self.begins_since.is_some_and(|longest| since.0 <= longest)
         }
         fn lets_tenant(&self, task: &QueuedTask) -> bool {
             !self.capped.contains(&task.user.as_str())
@@ -257,7 +320,7 @@ mod tests {
     }
 
     fn queue(tasks: &[&QueuedTask]) -> RemoteQueue {
-        let mut queue = RemoteQueue::new(Arc::new(EqualShares));
+        let mut queue = RemoteQueue::new(Arc::new(EqualShares), UnixMs(0));
         for task in tasks {
             queue.insert((*task).clone());
         }
@@ -267,7 +330,7 @@ mod tests {
     /// The order in which all of them would begin.
     fn order(mut queue: RemoteQueue, says: &Says) -> Vec<TaskId> {
         let mut order = Vec::new();
-        while let Some(first) = queue.first(UnixMs(5_000), says).map(|task| task.task) {
+        while let Some(first) = queue.first(UnixMs(5_000), says).map(|(task, _)| task.task) {
             order.push(first);
             queue.take(first);
         }
@@ -279,9 +342,9 @@ mod tests {
         let many = [0, 1, 2, 3].map(|created| task("a", "ann", created));
         let (late, urgent) = (task("a", "bob", 1_000), QueuedTask { priority: 5, ..task("a", "ann", 2_000) });
         let queue = queue(&[&many[0], &many[1], &many[2], &many[3], &late, &urgent]);
-        assert_eq!(queue.place_of(late.job).map(|(_, before)| before), Some(1));
-        assert_eq!(queue.place_of(many[3].job).map(|(_, before)| before), Some(5));
-        assert_eq!(queue.place_of(JobId::generate()), None);
+        assert_eq!(queue.before(late.job), Some(1));
+        assert_eq!(queue.before(many[3].job), Some(5));
+        assert_eq!(queue.before(JobId::generate()), None);
         let order = order(queue, &Says::default());
         assert_eq!(order[0], urgent.task, "of one tenant's the most important");
         assert_eq!(order[1], late.task, "another tenant's turn");
@@ -305,25 +368,55 @@ mod tests {
     }
 
     #[test]
+    fn what_its_tenants_caps_hold_up_does_not_wait_for_its_provider() {
+        let (ann, bob) = (task("a", "ann", 1_000), task("a", "bob", 1_500));
+        let mut queue = queue(&[&ann, &bob]);
+        let since = |queue: &RemoteQueue, task: &QueuedTask, now| queue.task_of(task.job, UnixMs(now)).map(|(_, since)| since.0);
+        let capped = || Says { full: vec!["a"], capped: vec!["ann"], ..Says::default() };
+        queue.note_caps(UnixMs(2_000), &capped());
+        assert_eq!(since(&queue, &ann, 3_000), Some(2_000), "one second, and not the second under the cap");
+        let later = task("a", "ann", 2_600);
+        queue.insert(later.clone());
+        queue.note_caps(UnixMs(4_000), &Says::default());
+        assert_eq!([&ann, &bob, &later].map(|task| since(&queue, task, 9_000)), [Some(3_000), Some(1_500), Some(4_000)]);
+        queue.set_priority(ann.job, 7);
+        assert_eq!(since(&queue, &ann, 9_000), Some(3_000), "another priority changes no wait");
+        // Only what has waited so long for the provider itself gives it up.
+        let first = |queue: &RemoteQueue, begins_since| {
+            let says = Says { full: vec!["a"], begins_since: Some(begins_since), ..Says::default() };
+            queue.first(UnixMs(9_000), &says).map(|(task, since)| (task.task, since.0))
+        };
+        assert_eq!(first(&queue, 1_499), None);
+        assert_eq!(first(&queue, 3_000), Some((bob.task, 1_500)));
+        queue.remove(bob.task);
+        assert_eq!(first(&queue, 2_999), None);
+        assert_eq!(first(&queue, 3_000), Some((ann.task, 3_000)));
+        // Of what held it up before the server began, nobody knows.
+        let mut queue = RemoteQueue::new(Arc::new(EqualShares), UnixMs(5_000));
+        queue.insert(ann.clone());
+        assert_eq!(since(&queue, &ann, 9_000), Some(5_000));
+    }
+
+    #[test]
     fn what_pauses_waits_and_what_leaves_is_gone() {
         let (paused, soon) = (QueuedTask { run_after: Some(UnixMs(9_000)), ..task("a", "ann", 0) }, task("a", "ann", 1));
         let mut queue = queue(&[&paused, &soon]);
         let says = Says::default();
         assert_eq!(queue.next_due(UnixMs(5_000)), Some(UnixMs(9_000)));
-        assert_eq!(queue.first(UnixMs(5_000), &says).map(|task| task.task), Some(soon.task));
+        assert_eq!(queue.first(UnixMs(5_000), &says).map(|(task, _)| task.task), Some(soon.task));
         queue.set_priority(soon.job, -7);
-        assert_eq!(queue.first(UnixMs(5_000), &says).map(|task| task.priority), Some(-7));
+        assert_eq!(queue.first(UnixMs(5_000), &says).map(|(task, _)| task.priority), Some(-7));
         queue.insert(soon.clone());
-        assert_eq!(queue.first(UnixMs(5_000), &says).map(|task| task.priority), Some(-7), "an old word");
+        assert_eq!(queue.first(UnixMs(5_000), &says).map(|(task, _)| task.priority), Some(-7), "an old word");
         queue.insert(QueuedTask { queued: UnixMs(6), ..soon.clone() });
-        assert_eq!(queue.first(UnixMs(5_000), &says).map(|task| task.priority), Some(0));
+        assert_eq!(queue.first(UnixMs(5_000), &says).map(|(task, _)| task.priority), Some(0));
         assert_eq!(queue.tasks().count(), 2);
         queue.remove_job(soon.job);
         assert_eq!(queue.first(UnixMs(5_000), &says), None);
-        assert_eq!(queue.first(UnixMs(9_000), &says).map(|task| task.task), Some(paused.task));
+        assert_eq!(queue.first(UnixMs(9_000), &says).map(|(task, _)| task.task), Some(paused.task));
         assert!(queue.remove(paused.task).is_some() && queue.remove(paused.task).is_none());
         assert_eq!((queue.tasks().count(), queue.next_due(UnixMs(0))), (0, None));
         let Some(provider) = queue.providers.values().next() else { panic!("it was asked once") };
-        assert!(provider.by_tenant.is_empty() && provider.by_wait.is_empty() && provider.open.is_empty());
+        assert!(provider.by_tenant.is_empty() && provider.open.is_empty());
     }
 }

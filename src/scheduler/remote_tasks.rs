@@ -118,10 +118,11 @@ async fn claim_first(
     running: &Mutex<Running>,
 ) -> Result<Option<(RunningTask, UnixMs)>, StoreError> {
     let first: Option<(TaskId, JobId, UnixMs)> = {
-        let (waiting, running) = (shared.waiting.lock(), running.lock());
+        let (mut waiting, running) = (shared.waiting.lock(), running.lock());
         let now = shared.clock().now();
         let doors = Doors { shared, remote, running: &running, now };
-        waiting.remote.first(now, &doors).map(|task| (task.task, task.job, task.queued))
+        waiting.remote.note_caps(now, &doors);
+        waiting.remote.first(now, &doors).map(|(task, since)| (task.task, task.job, since))
     };
     let Some((task, job, since)) = first else { return Ok(None) };
     let claimed = shared.parts.runner.claim(&[(task, job)], shared.parts.options.lease).await?;
@@ -150,12 +151,12 @@ impl Doors<'_> {
 impl Admission for Doors<'_> {
     fn has_room(&self, task: &QueuedTask) -> bool {
         // As one that has just come.
-        let fresh = |work| WaitingWork { since: self.now, has_next_target: false, has_open_call: false, ..work };
-        self.admits(waiting_work(task, self.shared).map(fresh))
+        let fresh = |work| WaitingWork { queued: self.now, has_next_target: false, has_open_call: false, ..work };
+        self.admits(waiting_work(task, self.now, self.shared).map(fresh))
     }
 
-    fn begins_without_room(&self, task: &QueuedTask) -> bool {
-        self.admits(waiting_work(task, self.shared))
+    fn begins_without_room(&self, task: &QueuedTask, since: UnixMs) -> bool {
+        self.admits(waiting_work(task, since, self.shared))
     }
 
     fn lets_tenant(&self, task: &QueuedTask) -> bool {
@@ -163,11 +164,13 @@ impl Admission for Doors<'_> {
     }
 }
 
-/// A waiting task as whoever speaks with its provider knows it; nothing where the provider has no name, so that it fails at once.
-pub(super) fn waiting_work(task: &QueuedTask, shared: &Shared) -> Option<WaitingWork> {
+/// A task that has waited for its provider since then, as whoever speaks with that knows it; nothing where the provider has no name, so that it
+/// fails at once.
+pub(super) fn waiting_work(task: &QueuedTask, since: UnixMs, shared: &Shared) -> Option<WaitingWork> {
     Some(WaitingWork {
         provider: task.batch.model.as_str().parse().ok()?,
-        since: task.queued,
+        queued: task.queued,
+        since,
         has_next_target: task.has_next_target,
         has_open_call: task.has_open_call,
         has_peers: shared.parts.options.has_peers,

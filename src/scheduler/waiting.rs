@@ -22,9 +22,9 @@ pub(super) struct WaitingTasks {
 }
 
 impl WaitingTasks {
-    /// An empty queue.
-    pub(super) fn new(shares: Arc<dyn Shares + Send + Sync>) -> Self {
-        Self { view: QueueView::new(shares.clone()), host: LaneQueue::default(), remote: RemoteQueue::new(shares) }
+    /// An empty queue of a server that begins now.
+    pub(super) fn new(shares: Arc<dyn Shares + Send + Sync>, now: UnixMs) -> Self {
+        Self { view: QueueView::new(shares.clone()), host: LaneQueue::default(), remote: RemoteQueue::new(shares, now) }
     }
 
     /// Takes a change over. One that is late or known already changes nothing that a claim would not put right.
@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn a_task_that_joined_anew_is_taken_over_and_an_older_word_is_not() {
-        let mut waiting = WaitingTasks::new(Arc::new(EqualShares));
+        let mut waiting = WaitingTasks::new(Arc::new(EqualShares), UnixMs(0));
         let first = task("ann");
         waiting.apply(QueueChange::Arrived(first.clone()));
         let newer = QueuedTask { priority: 7, alone: true, run_after: Some(UnixMs(99)), queued: UnixMs(6), ..first.clone() };

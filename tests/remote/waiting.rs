@@ -1,15 +1,18 @@
 //! Tasks that wait for a key of their provider: how long, and what follows.
 
-use framewright::domain::{ErrorCode, ProviderKind, ProviderSettings, UnixMs};
+use framewright::domain::film::InputFile;
+use framewright::domain::{Clock, ErrorCode, PictureRole, ProviderKind, ProviderSettings, RemotePicture, RemoteRequest, UnixMs};
 use framewright::execution::remote::RemoteExecutor;
 use framewright::execution::{RemoteExecution, RemoteWork, WaitingWork};
+use framewright::media::encode::{PngText, encode_png};
 use serde_json::json;
 
 use crate::providers::{AliyunCloud, Answer, Gate, Mock};
-use crate::stage::{NOW, Stage, completed, failed, film, id, settings};
+use crate::stage::{NOW, Stage, completed, failed, film, film_of, id, settings};
 
 fn waiting(has_next_target: bool) -> WaitingWork {
-    WaitingWork { provider: id(ProviderKind::Aliyun), since: NOW, has_next_target, has_open_call: false, has_peers: false }
+    let provider = id(ProviderKind::Aliyun);
+    WaitingWork { provider, queued: NOW, since: NOW, has_next_target, has_open_call: false, has_peers: false }
 }
 
 /// Whether a task that waits begins: one that stands alone, one of a route, and one that runs there already.
@@ -22,8 +25,9 @@ fn admits(executor: &RemoteExecutor) -> [bool; 3] {
 async fn rests(stage: &Stage, mock: &Mock, executor: &RemoteExecutor, seconds: u32) {
     let limit = json!({ "code": "Throttling.RateQuota", "message": "later", "request_id": "r" });
     mock.script("create", [Answer::JsonWith(429, "retry-after", seconds.to_string(), limit)]);
+    let before = stage.calls().await.len();
     let (code, message, _) = failed(executor.run(RemoteWork { has_next_target: true, ..Stage::work(&film()) }).await);
-    assert_eq!((code, stage.calls().await.len()), (ErrorCode::ProviderUnavailable, 1), "{message}");
+    assert_eq!((code, stage.calls().await.len()), (ErrorCode::ProviderUnavailable, before + 1), "{message}");
 }
 
 #[tokio::test]
@@ -71,7 +75,7 @@ async fn a_short_rest_is_waited_for_and_one_after_the_other_is_not() {
 }
 
 #[tokio::test]
-async fn a_place_that_nobody_gives_back_is_not_waited_for_without_end() {
+async fn busy_keys_alone_fail_nobody_but_are_another_targets_chance() {
     let (stage, mock) = (Stage::new().await, Mock::start(AliyunCloud).await);
     let gate = Gate::closed();
     mock.script("poll", [Answer::GatedUsual(gate.clone())]);
@@ -81,16 +85,83 @@ async fn a_place_that_nobody_gives_back_is_not_waited_for_without_end() {
         assert_eq!(admits(&executor), [false, false, true]);
         stage.clock.advance_seconds(120);
         assert_eq!(admits(&executor), [false, true, true]);
-        // As long as a task of this provider may take.
-        stage.clock.advance_seconds(30 * 60);
-        assert_eq!(admits(&executor), [true; 3]);
-        let (code, message, _) = failed(executor.run(Stage::work(&film())).await);
-        assert!(code.is_of_the_target() && message.contains("start_within_seconds"), "{message}");
+        // Longer than a task of this provider may take: a backlog is no failure.
+        stage.clock.advance_seconds(24 * 3600);
+        assert_eq!(admits(&executor), [false, true, true]);
+        let begun_late = WaitingWork { since: stage.clock.now(), ..waiting(true) };
+        assert!(!executor.admits(&begun_late), "its tenant's own cap held it up until now");
         gate.open();
     };
     let (ending, ()) = tokio::join!(executor.run(Stage::work(&film())), others);
     assert_eq!(failed(ending).0, ErrorCode::TimedOut, "that one took too long, too");
     assert_eq!(mock.recorded("create").len(), 1);
+}
+
+#[tokio::test]
+async fn a_provider_that_cannot_be_used_fails_tasks_after_as_long_as_one_may_take() {
+    let (stage, mock) = (Stage::new().await, Mock::start(AliyunCloud).await);
+    let mut settings = settings(&mock, ProviderKind::Aliyun, &[("a", None)]);
+    settings.providers.get_mut(&id(ProviderKind::Aliyun)).unwrap().deadline_seconds = Some(1800);
+    let executor = stage.executor(&settings);
+    rests(&stage, &mock, &executor, 7200).await;
+    assert_eq!(admits(&executor), [false, true, true]);
+    stage.clock.advance_seconds(1799);
+    assert_eq!(admits(&executor), [false, true, true]);
+    stage.clock.advance_seconds(1);
+    assert_eq!(admits(&executor), [true; 3]);
+    let (code, message, cost) = failed(executor.run(Stage::work(&film())).await);
+    assert_eq!((code, cost), (ErrorCode::ProviderUnavailable, 0), "{message}");
+    assert!(message.contains("for 1800 s every key of this server rested"), "{message}");
+    let late = WaitingWork { since: stage.clock.now(), ..waiting(false) };
+    assert!(!executor.admits(&late), "another one has not waited so long");
+    // Whatever works once begins anew.
+    stage.clock.advance_seconds(5400);
+    completed(executor.run(Stage::work(&film())).await);
+    rests(&stage, &mock, &executor, 7200).await;
+    assert_eq!(admits(&executor), [false, true, true]);
+}
+
+#[tokio::test]
+async fn a_provider_that_hangs_with_large_pictures_holds_nobody_else_up() {
+    let (stage, hung, other) = (Stage::new().await, Mock::start(AliyunCloud).await, Mock::start(AliyunCloud).await);
+    let mut both = settings(&hung, ProviderKind::Aliyun, &[("a", Some(2))]);
+    let elsewhere = settings(&other, ProviderKind::Aliyun, &[("a", None)]).providers.remove(&id(ProviderKind::Aliyun)).unwrap();
+    both.providers.insert("other".parse().unwrap(), elsewhere);
+    let executor = stage.executor(&both);
+    // As stored it is larger than a provider's part of the memory; as it is sent it is small.
+    let mut png = encode_png(400, 400, &vec![90; 400 * 400 * 3], &PngText::default()).unwrap();
+    png.resize(26 << 20, 0);
+    stage.storage.put("parts/first.png", png.into()).await.unwrap();
+    let file = Some(InputFile { key: "parts/first.png".to_owned(), sha256: String::new() });
+    let pictures = vec![RemotePicture { role: PictureRole::FirstFrame, file, width: 400, height: 400 }];
+    let request = RemoteRequest { pictures, ..film_of(ProviderKind::Aliyun, "wan2.5-i2v-preview", Some(5)) };
+    let at_other = |request: RemoteRequest| RemoteRequest { provider: "other".parse().unwrap(), ..request };
+    let gate = Gate::closed();
+    hung.script("create", [Answer::GatedUsual(gate.clone())]);
+    let others = async {
+        gate.reached().await;
+        // One that waits for memory takes neither a place nor a trial, and waits no longer than for a key.
+        stage.clock.advance_seconds(120);
+        let (code, message, _) = failed(executor.run(RemoteWork { has_next_target: true, ..Stage::work(&request) }).await);
+        assert!(code.is_of_the_target() && message.contains("memory"), "{code:?} {message}");
+        let places = executor.statuses().iter().map(|status| status.in_flight).sum::<u32>();
+        assert_eq!((places, hung.recorded("create").len()), (1, 1));
+        assert_eq!(admits(&executor), [true; 3], "a prompt alone needs no memory");
+        completed(executor.run(Stage::work(&film())).await);
+        // A small picture of another provider goes on beside it.
+        stage
+            .storage
+            .put("parts/small.png", encode_png(400, 400, &vec![90; 400 * 400 * 3], &PngText::default()).unwrap().into())
+            .await
+            .unwrap();
+        let mut small = at_other(request.clone());
+        small.pictures[0].file.as_mut().unwrap().key = "parts/small.png".to_owned();
+        completed(executor.run(Stage::work(&small)).await);
+        gate.open();
+    };
+    let (ending, ()) = tokio::join!(executor.run(Stage::work(&request)), others);
+    completed(ending);
+    completed(executor.run(Stage::work(&at_other(request.clone()))).await);
 }
 
 #[tokio::test]
@@ -105,6 +176,13 @@ async fn a_task_waits_for_a_server_that_knows_its_provider() {
         assert!(knowing.admits(task) && !stranger.admits(task));
     }
     assert!(stranger.admits(&waiting(false)), "there is no other server: it fails at once");
+    // One with another target is passed on, but not what somebody may work for.
+    let routed = WaitingWork { has_next_target: true, ..elsewhere.clone() };
+    let routed_and_begun = WaitingWork { has_open_call: true, ..routed.clone() };
+    stage.clock.advance_seconds(239);
+    assert!(!stranger.admits(&routed));
+    stage.clock.advance_seconds(1);
+    assert!(stranger.admits(&routed) && !stranger.admits(&routed_and_begun) && !stranger.admits(&elsewhere));
     assert_eq!(knowing.waits_for(&elsewhere), None);
     let why = stranger.waits_for(&elsewhere).unwrap();
     assert!(why.contains("aliyun is not configured on this server"), "{why}");

@@ -8,7 +8,8 @@ use bytes::Bytes;
 use super::body_budget::{self, BodyShare};
 use super::failures::class_word;
 use super::generation::{self, PictureError};
-use super::run::Run;
+use super::patience::Patience;
+use super::run::{LONGEST_WAIT, Run};
 use super::sending::{Letter, Purpose, send_letter};
 use super::station::AccountLease;
 use crate::domain::RemotePicture;
@@ -123,10 +124,32 @@ impl Run<'_> {
         sizes.await.unwrap_or_default()
     }
 
-    /// The request with the bytes of its pictures, once there is memory for its body.
-    pub(super) async fn request(&self, lease: &AccountLease) -> Result<Sendable, Unsendable> {
-        let bytes = body_budget::bytes_of(&self.work.request.pictures, &self.file_bytes().await);
-        let share = self.inner.bodies.take(bytes).await;
+    /// What the request's body takes of the memory.
+    pub(super) async fn body_bytes(&self) -> u64 {
+        body_budget::bytes_of(&self.work.request.pictures, &self.file_bytes().await)
+    }
+
+    /// Waits for so much memory, without a bound: nobody else may need what the task holds meanwhile.
+    pub(super) fn body_share(&self, bytes: u64) -> impl Future<Output = BodyShare> {
+        self.inner.bodies.take(&self.station.id, bytes)
+    }
+
+    /// Waits for so much memory, as long as the task may wait; none where it may not any more, or is told to stop.
+    pub(super) async fn wait_for_memory(&self, bytes: u64, patience: Patience) -> Option<BodyShare> {
+        let mut share = std::pin::pin!(self.body_share(bytes));
+        // A provider that has come to rest meanwhile is seen once there is memory.
+        while patience.waits(self.inner.now(), None) {
+            tokio::select! {
+                share = &mut share => return Some(share),
+                () = self.told_to_stop() => return None,
+                () = tokio::time::sleep(LONGEST_WAIT) => {}
+            }
+        }
+        None
+    }
+
+    /// The request with the bytes of its pictures, which there is memory for.
+    pub(super) async fn request(&self, lease: &AccountLease, share: BodyShare) -> Result<Sendable, Unsendable> {
         let request = Arc::new(self.generation(lease).await?);
         Ok(Sendable { request, _share: share })
     }

@@ -16,7 +16,7 @@ use super::callbacks::CallbackAddresses;
 use super::failures::class_word;
 use super::keys::{KeyHealth, ModelRest, Room};
 use super::offer::{self, OfferedModel, Priced};
-use super::patience::STRANGER_MS;
+use super::patience::waits_for_acquaintance;
 use super::run;
 use super::station::{Station, StationSettings};
 use crate::domain::{
@@ -268,12 +268,15 @@ impl RemoteExecution for RemoteExecutor {
     fn admits(&self, task: &WaitingWork) -> bool {
         let now = self.inner.now();
         let Some(station) = self.inner.configured(&task.provider) else {
-            // It fails, unless another server may know the provider.
-            return !task.has_peers || now.0.saturating_sub(task.since.0) >= STRANGER_MS;
+            // It fails or is passed on, unless another server may know the provider, or work for it already.
+            let can_be_passed_on = task.has_next_target && !task.has_open_call;
+            return !task.has_peers || !waits_for_acquaintance(now, task.queued, task.since, can_be_passed_on);
         };
         match station.room(now) {
             Room::Now | Room::Never => true,
-            Room::Later(until) => task.has_open_call || !station.patience(task.since, task.has_next_target).waits(now, until),
+            Room::Later(until) => {
+                task.has_open_call || !station.patience(now, task.since, task.has_next_target).waits(now, until)
+            }
         }
     }
 

@@ -220,6 +220,11 @@ impl KeyRing {
         room
     }
 
+    /// Whether a key can be used at this time, though it may have no place.
+    pub fn has_ready(&self, now: UnixMs) -> bool {
+        self.keys.iter().any(|state| state.is_current && state.rests_until(None, now) == Ok(None))
+    }
+
     /// The keys that the settings have.
     pub fn states(&self) -> impl Iterator<Item = &KeyState> {
         self.keys.iter().filter(|state| state.is_current)
@@ -401,6 +406,9 @@ mod tests {
         assert_eq!(ring.room(None, UnixMs(0), &[]), Room::Now);
         assert_eq!(taken(&mut ring, 0), "c");
         assert_eq!(ring.room(None, UnixMs(0), &[]), Room::Later(Some(UnixMs(45_000))));
+        assert!(ring.has_ready(UnixMs(0)), "that one is merely busy");
+        ring.suffer(&id("c"), "film", FailureClass::Billing, None, UnixMs(0));
+        assert!(!ring.has_ready(UnixMs(44_999)) && ring.has_ready(UnixMs(45_000)));
         assert_eq!(taken(&mut ring, 45_000), "b");
         assert_eq!(KeyRing::default().room(None, UnixMs(0), &[]), Room::Never);
     }

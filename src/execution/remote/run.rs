@@ -3,7 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
+
 use super::answer;
+use super::body_budget::BodyShare;
 use super::create::{CREATE_PAUSE_MS, Sent, Unsendable};
 use super::executor::Inner;
 use super::failures::{class_of_word, class_word, error_code, job_error};
@@ -20,7 +23,7 @@ use crate::providers::{self, FailureClass, Finished, ProviderFailure, RemoteTask
 /// Creates of one attempt at most, over all keys.
 const MOST_CREATES: u32 = 8;
 /// How long nothing is looked at while something is waited for.
-const LONGEST_WAIT: Duration = Duration::from_millis(500);
+pub(super) const LONGEST_WAIT: Duration = Duration::from_millis(500);
 /// How often the ledger is asked before the task is given back.
 const MOST_LEDGER_TRIES: u32 = 5;
 /// The pause after the ledger failed.
@@ -149,15 +152,21 @@ impl<'a> Run<'a> {
 
     /// Sends a create again that the provider knows by our id.
     async fn repeat(&self, lease: &AccountLease, call: &NewCall) -> RemoteEnding {
+        let request = async {
+            let share = self.body_share(self.body_bytes().await).await;
+            self.request(lease, share).await
+        };
         let request = tokio::select! {
-            request = self.request(lease) => request,
+            request = request => request,
             () = self.work.leave.cancelled() => return RemoteEnding::Left,
         };
         let Ok(request) = request else {
             let failure = ProviderFailure::new(FailureClass::OutcomeUnknown, "", "a file of the request cannot be read again");
             return self.failed_create(call, &failure).await;
         };
-        match self.create(lease, call, &request, true).await {
+        let created = self.create(lease, call, &request, true).await;
+        drop(request);
+        match created {
             Ok(sent) => self.sent(lease, call, sent).await,
             Err(unsendable) => self.unsendable(Some(call.id), unsendable).await,
         }
@@ -167,8 +176,8 @@ impl<'a> Run<'a> {
     async fn make(&self) -> RemoteEnding {
         let (mut tried, mut last): (Vec<AccountKeyId>, Option<ProviderFailure>) = (Vec::new(), None);
         let (mut creates, mut same_key_tries) = (0, 0);
-        let patience = self.station.patience(self.work.waiting_since, self.work.has_next_target);
-        let begun = Patience { since: self.inner.now(), ..patience };
+        let (begun, bytes) = (self.inner.now(), self.body_bytes().await);
+        let mut kept_share: Option<BodyShare> = None;
         loop {
             if self.work.stop.is_cancelled() {
                 return RemoteEnding::Cancelled { cost_micros: 0 };
@@ -177,24 +186,33 @@ impl<'a> Run<'a> {
                 return RemoteEnding::Left;
             }
             let now = self.inner.now();
+            let since = if last.is_some() { begun } else { self.work.waiting_since };
+            let patience = self.station.patience(now, since, self.work.has_next_target);
             let changed = self.inner.room_changed();
             let (lease, trial) = match self.station.admit(&self.work.request.provider_model, now, &tried) {
                 Admission::Yes(lease, trial) if creates < MOST_CREATES => (lease, trial),
+                // What has failed is another target's chance, and a long rest is not waited for.
                 Admission::Later(until)
-                    if match &last {
-                        None => patience.waits(now, until),
-                        // What has failed is another target's chance, and a long rest is not waited for.
-                        Some(_) => !begun.has_next_target && is_short(now, until) && begun.waits(now, until),
-                    } =>
+                    if patience.waits(now, until) && (last.is_none() || (!patience.has_next_target && is_short(now, until))) =>
                 {
+                    kept_share = None;
                     self.pause(changed, until.map(|until| until.0 - now.0)).await;
                     continue;
                 }
                 Admission::Later(_) if last.is_none() => return self.waited_in_vain(patience, now),
                 Admission::Yes(..) | Admission::Later(_) | Admission::Never => return self.given_up(last.as_ref()),
             };
+            let Some(share) = kept_share.take().or_else(|| self.body_share(bytes).now_or_never()) else {
+                // Others may have the place, and the only trial, while this one waits for memory.
+                drop((trial, lease));
+                kept_share = self.wait_for_memory(bytes, patience).await;
+                if kept_share.is_none() && !self.is_told_to_stop() {
+                    return self.without_memory(last.as_ref());
+                }
+                continue;
+            };
             let request = tokio::select! {
-                request = self.request(&lease) => request,
+                request = self.request(&lease, share) => request,
                 () = self.told_to_stop() => continue,
             };
             let request = match request {
@@ -209,12 +227,14 @@ impl<'a> Run<'a> {
                 Err(error) => return self.without_ledger(&error),
             }
             // Writing it down may have taken a while.
-            if self.work.stop.is_cancelled() || self.work.leave.is_cancelled() {
+            if self.is_told_to_stop() {
                 let failure = ProviderFailure::not_sent("it was stopped before it was sent");
                 self.end(call.id, CallState::Failed, Micros::ZERO, Some(&failure)).await;
                 continue;
             }
-            let failure = match self.create(&lease, &call, &request, false).await {
+            let created = self.create(&lease, &call, &request, false).await;
+            drop(request);
+            let failure = match created {
                 Err(unsendable) => return self.unsendable(Some(call.id), unsendable).await,
                 Ok(Sent::Failed(failure)) => failure,
                 Ok(sent) => {
@@ -329,11 +349,24 @@ impl<'a> Run<'a> {
 
     /// The end of a task that no key was free for.
     fn waited_in_vain(&self, patience: Patience, now: UnixMs) -> RemoteEnding {
-        if patience.is_over(now) {
-            let seconds = patience.most_ms / 1000;
-            return unavailable(self.work, &format!("no key of this server was free within {seconds} s (start_within_seconds)"));
+        if !patience.is_over(now) {
+            return unavailable(self.work, "every key of this server is busy or rests");
         }
-        unavailable(self.work, "every key of this server is busy or rests")
+        let seconds = patience.most_ms / 1000;
+        let why = if self.station.settings().entry.start_within_seconds.is_some() {
+            format!("no key of this server was free within {seconds} s (start_within_seconds)")
+        } else {
+            format!("for {seconds} s every key of this server rested, or the provider failed")
+        };
+        unavailable(self.work, &why)
+    }
+
+    /// The end of a task that there was no memory for.
+    fn without_memory(&self, last: Option<&ProviderFailure>) -> RemoteEnding {
+        if last.is_some() {
+            return self.given_up(last);
+        }
+        unavailable(self.work, "other requests with pictures took all memory that this server has for them; try again later")
     }
 
     /// The end of a task that no key could send.
@@ -420,8 +453,12 @@ impl<'a> Run<'a> {
         }
     }
 
+    fn is_told_to_stop(&self) -> bool {
+        self.work.stop.is_cancelled() || self.work.leave.is_cancelled()
+    }
+
     /// Completes when this run shall not go on, for whatever reason.
-    async fn told_to_stop(&self) {
+    pub(super) async fn told_to_stop(&self) {
         tokio::select! {
             () = self.work.stop.cancelled() => {}
             () = self.work.leave.cancelled() => {}

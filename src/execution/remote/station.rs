@@ -10,13 +10,13 @@ use super::accounts::{self, ProviderSetupError, ReadDeclaration};
 use super::breaker::{Breaker, BreakerState};
 use super::keys::{KeyFacts, KeyRing, KeyState, Room};
 use super::latency::Latencies;
-use super::patience::Patience;
+use super::patience::{Patience, WaitRule};
 use crate::domain::{AccountKey, AccountKeyId, ProviderEntry, ProviderId, Sha256Digest, UnixMs};
 use crate::providers::capabilities::Following;
-use crate::providers::{FailureClass, Provider, ProviderFailure};
+use crate::providers::{FailureClass, KeyConsequence, Provider, ProviderFailure};
 
-/// How long a task waits for a provider of which nothing is known, seconds.
-const USUAL_START_WITHIN_SECONDS: u32 = 3600;
+/// How long a task may take at a provider of which nothing is known, seconds.
+const USUAL_DEADLINE_SECONDS: u32 = 3600;
 
 /// An account that can be spoken with.
 pub(super) struct OpenAccount {
@@ -34,8 +34,8 @@ pub(super) struct StationSettings {
     pub(super) accounts: Vec<Arc<OpenAccount>>,
     /// Whether the settings still have it; if not, it is only there for the tasks that it runs.
     pub(super) is_configured: bool,
-    /// How long a task may wait for its turn, milliseconds.
-    pub(super) start_within_ms: i64,
+    /// How long a task may wait for its turn.
+    pub(super) wait_rule: WaitRule,
 }
 
 impl StationSettings {
@@ -45,17 +45,19 @@ impl StationSettings {
         let opened = opened.map_err(|source| ProviderSetupError { provider: id.clone(), source })?;
         let account = |(key, provider): (&AccountKey, _)| Arc::new(OpenAccount { key: key.id.clone(), provider });
         let accounts = entry.keys.iter().zip(opened).map(account).collect();
-        let mut settings = Self { entry, accounts, is_configured: true, start_within_ms: 0 };
-        settings.start_within_ms = i64::from(settings.start_within_seconds()) * 1000;
+        let start_within_ms = entry.start_within_seconds.map(|seconds| i64::from(seconds) * 1000);
+        let wait_rule = WaitRule { start_within_ms, unusable_ms: 0 };
+        let mut settings = Self { entry, accounts, is_configured: true, wait_rule };
+        settings.wait_rule.unusable_ms = i64::from(settings.longest_deadline_seconds()) * 1000;
         Ok(settings)
     }
 
-    /// As long as the settings say, else as long as a task may take there.
-    fn start_within_seconds(&self) -> u32 {
+    /// As long as a task may take there.
+    fn longest_deadline_seconds(&self) -> u32 {
         let longest = self.provider().and_then(|provider| {
             provider.models().iter().map(|model| self.following(provider, model.name).deadline_seconds).max()
         });
-        self.entry.start_within_seconds.or(longest).unwrap_or(USUAL_START_WITHIN_SECONDS)
+        longest.unwrap_or(USUAL_DEADLINE_SECONDS)
     }
 
     /// The wire, to ask it what it can do; none where there is no key.
@@ -89,6 +91,16 @@ struct StationState {
     /// Whether an administrator switched it off.
     is_switched_off: bool,
     latencies: Latencies,
+    /// Since when it has shown no sign that it can be used, from the first look that saw that it cannot.
+    unusable_since: Option<UnixMs>,
+}
+
+impl StationState {
+    /// Since when it cannot be used, if it cannot now. Busy keys can be used.
+    fn unusable_since(&mut self, now: UnixMs) -> Option<UnixMs> {
+        let is_unusable = !self.ring.has_ready(now) || !self.breaker.would_admit(now);
+        is_unusable.then(|| *self.unusable_since.get_or_insert(now))
+    }
 }
 
 /// A provider.
@@ -130,7 +142,8 @@ impl Station {
         let mut ring = KeyRing::default();
         ring.replace(settings.facts());
         let (settings, breaker, latencies) = (Arc::new(settings), Breaker::default(), Latencies::default());
-        Self { id, state: Mutex::new(StationState { settings, ring, breaker, is_switched_off: false, latencies }), room }
+        let state = StationState { settings, ring, breaker, is_switched_off: false, latencies, unusable_since: None };
+        Self { id, state: Mutex::new(state), room }
     }
 
     /// Takes new settings; what keys have suffered stays with those that are the same.
@@ -138,6 +151,7 @@ impl Station {
         let mut state = self.state.lock();
         state.ring.replace(settings.facts());
         state.settings = Arc::new(settings);
+        state.unusable_since = None;
     }
 
     pub(super) fn settings(&self) -> Arc<StationSettings> {
@@ -160,9 +174,11 @@ impl Station {
         }
     }
 
-    /// How long a task waits for its turn.
-    pub(super) fn patience(&self, since: UnixMs, has_next_target: bool) -> Patience {
-        Patience { since, most_ms: self.state.lock().settings.start_within_ms, has_next_target }
+    /// How long a task waits for its turn, as things are now.
+    pub(super) fn patience(&self, now: UnixMs, since: UnixMs, has_next_target: bool) -> Patience {
+        let mut state = self.state.lock();
+        let unusable_since = state.unusable_since(now);
+        state.settings.wait_rule.patience(since, has_next_target, unusable_since)
     }
 
     /// Whether another task has room.
@@ -240,7 +256,11 @@ impl Station {
 
     /// An administrator's word of a key. `false` where there is no such key.
     pub(super) fn switch_key(&self, key: &AccountKeyId, is_on: bool) -> bool {
-        let is_known = self.state.lock().ring.switch(key, is_on);
+        let is_known = {
+            let mut state = self.state.lock();
+            state.unusable_since = None;
+            state.ring.switch(key, is_on)
+        };
         self.room.notify_waiters();
         is_known
     }
@@ -288,8 +308,16 @@ pub(super) struct Trial {
 impl Trial {
     /// It was answered.
     pub(super) fn succeeded(mut self) {
+        self.answered(true);
+    }
+
+    fn answered(&mut self, has_usable_key: bool) {
         self.is_decided = true;
-        self.station.state.lock().breaker.succeeded();
+        let mut state = self.station.state.lock();
+        state.breaker.succeeded();
+        if has_usable_key {
+            state.unusable_since = None;
+        }
     }
 
     /// It failed.
@@ -302,7 +330,7 @@ impl Trial {
             // A body that cannot be read says neither.
             FailureClass::Upstream => {}
             // Whoever refuses, works.
-            _ => self.succeeded(),
+            _ => self.answered(class.action().key == KeyConsequence::Keep),
         }
     }
 }
