@@ -14,7 +14,7 @@ pub enum ConfigError {
         source: std::io::Error,
     },
     /// The file's text is not a valid configuration.
-    #[error("{path}:{line}:{column}: {reason}")]
+    #[error("{path}{}: {reason}", place(*.line, *.column))]
     File {
         /// The file.
         path: PathBuf,
@@ -52,6 +52,11 @@ pub enum ConfigError {
     /// The `.env` file is broken.
     #[error(".env: {0}")]
     DotEnv(String),
+}
+
+/// A place in a file as editors take it; nothing where it is not known.
+fn place(line: u64, column: u64) -> String {
+    if line == 0 { String::new() } else { format!(":{line}:{column}") }
 }
 
 impl ConfigError {

@@ -75,6 +75,8 @@ pub struct ProviderEntry {
     pub kind: ProviderKind,
     /// Whether it is used.
     pub is_enabled: bool,
+    /// Whether it is not used because there is no key alone.
+    pub lacks_key: bool,
     /// Where its API is; absent: at the kind's usual address.
     pub base_url: Option<String>,
     /// The settings of its kind.
@@ -106,6 +108,7 @@ impl ProviderEntry {
         Self {
             kind,
             is_enabled: false,
+            lacks_key: false,
             base_url: None,
             settings: BTreeMap::new(),
             secrets: BTreeMap::new(),

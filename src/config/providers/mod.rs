@@ -20,7 +20,7 @@ use crate::domain::{
     AccountKey, AccountKeyId, DeclarationFile, KindSetting, OfferedName, PollSettings, Price, ProviderEntry, ProviderId,
     ProviderKind, ProviderSettings,
 };
-use document::{KeySection, PriceSection, ProviderSection, ProvidersDocument, kinds_in_words};
+use document::{KeySection, PollSection, PriceSection, ProviderSection, ProvidersDocument, kinds_in_words};
 use model::ModelSection;
 
 /// The file's name, beside the system file.
@@ -80,7 +80,10 @@ impl ProviderSource {
         };
         let path = self.file.as_deref().unwrap_or_else(|| Path::new(FILE));
         let directory = path.parent().unwrap_or_else(|| Path::new(""));
-        resolve(document, &self.variables, directory).map_err(|reason| ConfigError::Refused { path: path.to_owned(), reason })
+        resolve(document, &self.variables, directory).map_err(|refusal| match refusal {
+            Refusal::OfFile(reason) => ConfigError::Refused { path: path.to_owned(), reason },
+            Refusal::OfVariable { name, reason } => ConfigError::setting(name, reason),
+        })
     }
 }
 
@@ -107,14 +110,29 @@ fn read(path: &Path) -> Result<Option<String>, ConfigError> {
     }
 }
 
-/// What the file and the environment mean together. Fails with a sentence that begins with the key.
-fn resolve(document: ProvidersDocument, variables: &Variables, directory: &Path) -> Result<ProviderSettings, String> {
+/// What is refused, and where it stands.
+#[derive(Debug, thiserror::Error)]
+enum Refusal {
+    /// A sentence that begins with a key of the file.
+    #[error("{0}")]
+    OfFile(String),
+    /// A variable of the environment.
+    #[error("{name}: {reason}")]
+    OfVariable { name: &'static str, reason: &'static str },
+}
+
+/// What the file and the environment mean together.
+fn resolve(document: ProvidersDocument, variables: &Variables, directory: &Path) -> Result<ProviderSettings, Refusal> {
     let mut settings = ProviderSettings::default();
     if let Some(currency) = document.currency {
         settings.currency = currency.0;
     }
     for (id, section) in document.providers {
-        let entry = entry(&id, section, variables, directory).map_err(|reason| format!("providers.{id}.{reason}"))?;
+        let entry = entry(&id, section, variables, directory);
+        let mut entry = entry.map_err(|reason| Refusal::OfFile(format!("providers.{id}.{reason}")))?;
+        if entry.base_url.is_none() {
+            entry.base_url = address_of_environment(entry.kind, variables)?;
+        }
         settings.providers.insert(id, entry);
     }
     // A provider that the file does not speak of is there if its key is.
@@ -123,7 +141,7 @@ fn resolve(document: ProvidersDocument, variables: &Variables, directory: &Path)
         if settings.providers.contains_key(&id) {
             continue;
         }
-        let keys = keys_of_environment(kind, variables)?;
+        let keys = keys_of_environment(kind, variables).map_err(Refusal::OfFile)?;
         if !keys.is_empty() {
             let base_url = address_of_environment(kind, variables)?;
             settings.providers.insert(id, ProviderEntry { is_enabled: true, keys, base_url, ..ProviderEntry::of_kind(kind) });
@@ -169,6 +187,7 @@ fn entry(id: &ProviderId, section: ProviderSection, variables: &Variables, direc
         return Err(format!("keys: is empty; an enabled provider needs a key: [{{ key: ... }}] or [{{ env: NAME }}]{hint}"));
     }
     entry.is_enabled = is_wanted && !entry.keys.is_empty();
+    entry.lacks_key = is_wanted && entry.keys.is_empty();
     let is_there = |setting: &KindSetting| is_set(&entry, setting) || (setting.may_be_in_keys && is_in_keys(&entry.keys));
     if let Some(missing) = kind.settings().iter().find(|setting| setting.is_needed && !is_there(setting)) {
         if entry.is_enabled {
@@ -180,18 +199,22 @@ fn entry(id: &ProviderId, section: ProviderSection, variables: &Variables, direc
     }
     entry.models = models(section.models, kind)?;
     entry.prices = prices(section.prices)?;
-    entry.base_url = match section.base_url {
-        Some(url) => Some(url.0),
-        None => address_of_environment(kind, variables)?,
-    };
+    entry.base_url = section.base_url.map(|url| url.0);
     entry.deadline_seconds = section.deadline_seconds.map(|seconds| seconds.0 as u32);
     entry.start_within_seconds = section.start_within_seconds.map(|seconds| seconds.0 as u32);
-    entry.poll = PollSettings {
-        first_pause_ms: section.poll.first_seconds.map(|pause| pause.0),
-        most_pause_ms: section.poll.most_seconds.map(|pause| pause.0),
-    };
+    entry.poll = poll(&section.poll)?;
     entry.bills_failures = section.bills_failures;
     Ok(entry)
+}
+
+fn poll(section: &PollSection) -> Result<PollSettings, String> {
+    let (first_pause_ms, most_pause_ms) = (section.first_seconds.map(|pause| pause.0), section.most_seconds.map(|pause| pause.0));
+    if first_pause_ms.zip(most_pause_ms).is_some_and(|(first, most)| most < first) {
+        return Err(
+            "poll: most_seconds must not be less than first_seconds: pauses grow from the first to the longest".to_owned()
+        );
+    }
+    Ok(PollSettings { first_pause_ms, most_pause_ms })
 }
 
 fn is_set(entry: &ProviderEntry, setting: &KindSetting) -> bool {
@@ -247,7 +270,7 @@ fn keys(sections: Vec<KeySection>, variables: &Variables, is_used: bool) -> Resu
             (Some(key), None) => key,
             (None, Some(name)) => match variables.get(&name) {
                 Some(secret) => secret.clone(),
-                None if is_used => return Err(format!("keys: the environment has no variable '{name}'")),
+                None if is_used => return Err(no_variable(&id, &name)),
                 None => continue,
             },
             _ => return Err(format!("keys: '{id}' needs either key, the key itself, or env, the variable that holds it")),
@@ -255,6 +278,34 @@ fn keys(sections: Vec<KeySection>, variables: &Variables, is_used: bool) -> Resu
         keys.push(AccountKey { id, secret, max_concurrent: section.max_concurrent.map(|most| most.0 as u32) });
     }
     Ok(keys)
+}
+
+/// What is said of a variable that is not set. What may be the key itself, in the wrong place, is not repeated.
+fn no_variable(id: &AccountKeyId, name: &str) -> String {
+    if is_variable_name(name) {
+        return format!("keys: the environment has no variable '{name}'");
+    }
+    format!(
+        "keys: '{id}': env must be the name of a variable that is set, such as MINIMAX_API_KEY; what stands there is not shown, since it may \
+         be a key, which belongs under key"
+    )
+}
+
+/// The longest name of a variable that is repeated.
+const MOST_NAME_BYTES: usize = 64;
+/// Longer names have an underscore.
+const MOST_WORD_BYTES: usize = 16;
+/// Digits that such a name has at most.
+const MOST_NAME_DIGITS: usize = 3;
+
+/// Whether a text looks as names of variables do, and as keys do not: capitals, words that are divided, few digits.
+fn is_variable_name(text: &str) -> bool {
+    let digits = text.bytes().filter(u8::is_ascii_digit).count();
+    text.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_')
+        && text.starts_with(|first: char| !first.is_ascii_digit())
+        && text.len() <= MOST_NAME_BYTES
+        && (text.len() <= MOST_WORD_BYTES || text.contains('_'))
+        && digits <= MOST_NAME_DIGITS
 }
 
 /// The keys that the environment has for a kind.
@@ -266,10 +317,10 @@ fn keys_of_environment(kind: ProviderKind, variables: &Variables) -> Result<Vec<
 }
 
 /// The address that the environment has for a kind.
-fn address_of_environment(kind: ProviderKind, variables: &Variables) -> Result<Option<String>, String> {
+fn address_of_environment(kind: ProviderKind, variables: &Variables) -> Result<Option<String>, Refusal> {
     let Some((name, text)) = kind.address_variable().and_then(|name| Some((name, variables.get(name)?))) else { return Ok(None) };
     let read: Result<document::BaseUrl, &str> = text.expose_secret().to_owned().try_into();
-    read.map(|url| Some(url.0)).map_err(|reason| format!("{name}: {reason}"))
+    read.map(|url| Some(url.0)).map_err(|reason| Refusal::OfVariable { name, reason })
 }
 
 /// What a key is called that nobody gave a name: `key-1`.

@@ -12,7 +12,7 @@ fn variables(pairs: &[(&str, &str)]) -> Variables {
 
 fn parsed(text: &str, variables: &Variables) -> Result<ProviderSettings, String> {
     let document = yaml::parse(Path::new("providers.yaml"), text).map_err(|error| error.to_string())?;
-    resolve(document, variables, Path::new("/nowhere"))
+    resolve(document, variables, Path::new("/nowhere")).map_err(|refusal| refusal.to_string())
 }
 
 fn of<'a>(settings: &'a ProviderSettings, id: &str) -> &'a ProviderEntry {
@@ -110,11 +110,59 @@ fn mistakes_are_named_with_their_place_and_without_secrets() {
         ("providers: { aliyun: { deadline_seconds: 1 } }", "must be a whole number of 10 to 86400"),
         ("providers: { aliyun: { start_within_seconds: 1 } }", "must be a whole number of 10 to 86400"),
         ("providers: { aliyun: { poll: { first_seconds: 0 } } }", "must be above 0"),
+        ("providers: { aliyun: { poll: { first_seconds: 5, most_seconds: 2 } } }", "aliyun.poll: most_seconds must not be less"),
         ("currency: dollars", "must be a currency's code"),
     ] {
         let message = parsed(text, &variables(&[])).unwrap_err();
         assert!(message.contains(words) && !message.contains("sk-secret") && !message.contains('\n'), "{text}: {message}");
     }
+}
+
+#[test]
+fn a_wrong_address_in_the_environment_is_not_blamed_on_the_file() {
+    let of_environment = variables(&[("MINIMAX_API_KEY", "sk-1"), ("MINIMAX_API_HOST", "api.minimax.io")]);
+    let source = ProviderSource { file: Some("./providers.yaml".into()), variables: of_environment.clone() };
+    let message = source.load().unwrap_err().to_string();
+    assert!(message.starts_with("MINIMAX_API_HOST: must be the address of an API"), "{message}");
+    let named = parsed("providers: { minimax: { base_url: 'https://host' } }", &of_environment).unwrap();
+    assert_eq!(of(&named, "minimax").base_url.as_deref(), Some("https://host"), "the file goes before it");
+}
+
+#[test]
+fn who_has_no_key_is_told_from_who_is_off() {
+    let text = "providers: { aliyun: {}, zhipuai: { enabled: false }, mindvideo: {}, minimax: {} }";
+    let settings = parsed(text, &variables(&[("MINIMAX_API_KEY", "sk-1")])).unwrap();
+    let lacking = ["aliyun", "zhipuai", "mindvideo", "minimax"].map(|id| of(&settings, id).lacks_key);
+    assert_eq!(lacking, [true, false, false, false]);
+}
+
+#[test]
+fn keys_in_the_place_of_a_variable_are_not_repeated() {
+    let refusal = |name: &str| {
+        let text = format!("providers: {{ aliyun: {{ keys: [{{ env: '{name}' }}] }} }}");
+        parsed(&text, &variables(&[])).unwrap_err()
+    };
+    for name in ["NOWHERE", "MY_KEY_2", "_KEY", "A_NAME_OF_MANY_WORDS_THAT_SOMEBODY_GAVE_ITS_KEY"] {
+        assert_eq!(refusal(name), format!("providers.aliyun.keys: the environment has no variable '{name}'"));
+    }
+    let long = format!("KEY_{}", "K".repeat(61));
+    for key in [
+        "sk-cp-AbCdEfGh",
+        "sk_live_abcdef",
+        "0123456789.abcdef",
+        "ABCDEFGHIJKLMNOPQ",
+        "A1B2_C3D4",
+        "4_KEY",
+        "minimax_key",
+        "KEY WITH SPACES",
+        &long,
+    ] {
+        let message = refusal(key);
+        assert!(message.starts_with("providers.aliyun.keys: 'key-1': env must be the name of a variable"), "{message}");
+        assert!(!message.contains(key) && !message.contains('\n'), "{message}");
+    }
+    let lower = parsed("providers: { aliyun: { keys: [{ env: minimax_key }] } }", &variables(&[("minimax_key", "sk-1")]));
+    assert!(of(&lower.unwrap(), "aliyun").is_enabled, "what is set is taken, whatever it is called");
 }
 
 #[test]

@@ -295,8 +295,13 @@ fn no_secret_shows_itself(store: &Store) {
     });
 
     // Files with a secret where something else should be.
-    let broken =
-        [("broken-1", "[SECRET]"), ("broken-2", "{ SECRET: x }"), ("broken-3", "x, SECRET: y"), ("broken-4", "x }, SECRET")];
+    let broken = [
+        ("broken-1", "[SECRET]"),
+        ("broken-2", "{ SECRET: x }"),
+        ("broken-3", "x, SECRET: y"),
+        ("broken-4", "x }, SECRET"),
+        ("broken-5", "x }, { env: SECRET"),
+    ];
     for (index, (name, key)) in broken.into_iter().enumerate() {
         let key = key.replace("SECRET", &canaries.plant(name, "sk-*"));
         // What is said twice is logged once, and so every fault has a line of its own.
