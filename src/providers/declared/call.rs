@@ -104,14 +104,19 @@ impl<A> CallSection<A> {
         Ok(())
     }
 
-    /// Whether a name stands anywhere in it.
-    pub(super) fn uses(&self, name: &str) -> bool {
+    /// All names that stand in it.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
         let texts = std::iter::once(&self.path)
             .chain(self.query.values())
             .chain(self.headers.values())
             .chain(self.form.iter().flat_map(BTreeMap::values))
             .chain(self.multipart.iter().flat_map(BTreeMap::values));
-        texts.into_iter().any(|text| text.uses(name)) || self.json.as_ref().is_some_and(|json| json.uses(name))
+        texts.flat_map(Text::names).chain(self.json.iter().flat_map(Tree::names))
+    }
+
+    /// Whether a name stands anywhere in it.
+    pub(super) fn uses(&self, name: &str) -> bool {
+        self.names().any(|used| used == name)
     }
 
     /// The method, or the usual one.

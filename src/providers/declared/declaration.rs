@@ -11,7 +11,7 @@ use super::models::ModelSection;
 use super::section::{
     CancelledSection, CreatedSection, ErrorsSection, FetchedSection, NothingSection, PolledSection, ResultsSection,
 };
-use super::template::{Place, Scope, Text};
+use super::template::{Place, Scope, Text, VALUE_PREFIX};
 use super::words::StateWord;
 use crate::providers::capabilities::{Following, Model};
 use crate::providers::request::GenerationKind;
@@ -135,6 +135,7 @@ impl Document {
         self.check_models().map_err(|why| format!("models: {why}"))?;
         self.check_create().map_err(|why| format!("create: {why}"))?;
         self.check_others()?;
+        self.check_values()?;
         self.following.check().map_err(|why| format!("following: {why}"))?;
         if self.following.knows_our_id && !self.create.uses("our_id") {
             return Err("following: knows_our_id: must stand beside a create that sends {{our_id}}".to_owned());
@@ -181,6 +182,25 @@ impl Document {
         }
         match &answer.results {
             Some(results) => results.check(&self.kinds()).map_err(|why| format!("answer: {why}")),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether some model has each value that a call names.
+    fn check_values(&self) -> Result<(), String> {
+        let mut known: Vec<&str> = self.models.iter().flat_map(|model| model.values().0.keys().map(String::as_str)).collect();
+        known.sort_unstable();
+        known.dedup();
+        let create = self.create.names().map(|name| ("create", name));
+        let poll = self.poll.iter().flat_map(CallSection::names).map(|name| ("poll", name));
+        let cancel = self.cancel.iter().flat_map(CallSection::names).map(|name| ("cancel", name));
+        let mut named =
+            create.chain(poll).chain(cancel).filter_map(|(call, name)| Some((call, name.strip_prefix(VALUE_PREFIX)?)));
+        match named.find(|(_, name)| !known.contains(name)) {
+            Some((call, name)) => {
+                let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+                Err(format!("{call}: {{{{{VALUE_PREFIX}{name}}}}} is a value that no model has; they have {known}"))
+            }
             None => Ok(()),
         }
     }

@@ -41,10 +41,8 @@ const REQUEST_NAMES: &[&str] = &[
     "our_id",
     "callback_url",
 ];
-/// Names that a task or a result has.
-const OTHER_NAMES: &[&str] = &["key", "task", "file"];
 /// What stands before the name of a value that a model has of its own.
-const VALUE_PREFIX: &str = "values.";
+pub(super) const VALUE_PREFIX: &str = "values.";
 /// Most characters of a template's text.
 const MOST_TEXT_CHARACTERS: usize = 4096;
 
@@ -150,7 +148,8 @@ impl Text {
         self.names().any(|used| used == name)
     }
 
-    fn names(&self) -> impl Iterator<Item = &str> {
+    /// The names that stand in it.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
         self.0.iter().filter_map(|piece| match piece {
             Piece::Placeholder(placeholder) => Some(placeholder.name.as_str()),
             Piece::Literal(_) => None,
@@ -224,15 +223,13 @@ impl Placeholder {
             }
             None => (inside.trim(), false),
         };
-        let own = name.strip_prefix(VALUE_PREFIX).is_some_and(is_value_name);
-        if own || REQUEST_NAMES.contains(&name) || OTHER_NAMES.contains(&name) {
+        // Which names mean something is known where the place is.
+        if is_value_name(name.strip_prefix(VALUE_PREFIX).unwrap_or(name)) {
             return Ok(Self { name: name.to_owned(), as_text });
         }
         let name: String = name.chars().take(60).collect();
         Err(format!(
-            "must not have the placeholder {{{{{name}}}}}; there are {}, {}, values.*",
-            OTHER_NAMES.join(", "),
-            REQUEST_NAMES.join(", ")
+            "must not have the placeholder {{{{{name}}}}}; their names are letters, digits and '_', and values.x is a model's value x"
         ))
     }
 }
@@ -280,9 +277,11 @@ impl Tree {
         self.0.check(place)
     }
 
-    /// Whether a name stands anywhere in it.
-    pub(super) fn uses(&self, name: &str) -> bool {
-        self.0.uses(name)
+    /// All names that stand in it.
+    pub(super) fn names(&self) -> Vec<&str> {
+        let mut names = Vec::new();
+        self.0.collect_names(&mut names);
+        names
     }
 
     /// Filled in; an empty mapping where nothing is left.
@@ -318,12 +317,12 @@ impl Node {
         }
     }
 
-    fn uses(&self, name: &str) -> bool {
+    fn collect_names<'a>(&'a self, names: &mut Vec<&'a str>) {
         match self {
-            Self::Plain(_) => false,
-            Self::Text(text) => text.uses(name),
-            Self::List(nodes) => nodes.iter().any(|node| node.uses(name)),
-            Self::Mapping(fields) => fields.iter().any(|(_, node)| node.uses(name)),
+            Self::Plain(_) => {}
+            Self::Text(text) => names.extend(text.names()),
+            Self::List(nodes) => nodes.iter().for_each(|node| node.collect_names(names)),
+            Self::Mapping(fields) => fields.iter().for_each(|(_, node)| node.collect_names(names)),
         }
     }
 
@@ -410,10 +409,10 @@ mod tests {
     fn what_is_no_template_is_said() {
         for (text, message) in [
             ("{{prompt", "must be a text in which every {{ has its }}"),
-            ("{{promt}}", "must not have the placeholder {{promt}}; there are key, task, file, model, kind, prompt,"),
             ("{{}}", "must not have the placeholder {{}}"),
             ("{{seconds | int}}", "must not have '| int' in a placeholder; there is only '| text'"),
-            ("{{values.a-b}}", "must not have the placeholder {{values.a-b}}"),
+            ("{{values.a-b}}", "must not have the placeholder {{values.a-b}}; their names are letters,"),
+            ("{{values.}}", "must not have the placeholder {{values.}}"),
         ] {
             let error = Text::parse(text).unwrap_err();
             assert!(error.starts_with(message), "{text}: {error}");
@@ -427,6 +426,7 @@ mod tests {
         for (text, places) in [
             ("{{key}}", vec![Place::Credential]),
             ("{{prompt}}", vec![Place::CreateBody]),
+            ("{{promt}}", vec![]),
             ("{{task}}", vec![Place::Task]),
             ("{{file}}", vec![Place::File]),
             ("{{our_id}}", vec![Place::CreateHead, Place::CreateBody]),

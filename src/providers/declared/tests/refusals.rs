@@ -19,7 +19,12 @@ fn every_mistake_is_named_where_it_is() {
         (0, "      waiting: queued", "      waiting: queueing", "queueing"),
         (0, "    task: /data/id", "    task: data/id", "must be a JSON pointer such as /data/id"),
         (0, "method: DELETE", "method: DESTROY", "DESTROY"),
-        (0, "image: \"{{first_frame}}\"", "image: \"{{firstframe}}\"", "must not have the placeholder {{firstframe}}"),
+        (
+            0,
+            "image: \"{{first_frame}}\"",
+            "image: \"{{firstframe}}\"",
+            "create: json: input: image: {{firstframe}} means nothing here; what does: model,",
+        ),
         (0, "prompt: \"{{prompt}}\"", "prompt: \"{{prompt\"", "must be a text in which every {{ has its }}"),
         (0, "kind: text_to_video", "kind: text_to_film", "text_to_film"),
         (0, "1280x720 720P, 720x1280", "1280 720P, 720x1280", "must be a size such as 1280x720"),
@@ -46,6 +51,8 @@ fn every_mistake_is_named_where_it_is() {
         (0, "path: /films\n", "path: \"{{model}}/films\"\n", "create: path: must be a path behind base_url"),
         (0, "      done: succeeded\n", "", "poll: answer: statuses: must have a word for succeeded"),
         (0, "\"{{our_id}}\"", "\"{{prompt}}\"", "create: headers: Idempotency-Key: {{prompt}} means nothing here"),
+        (0, "{{values.engine}}", "{{values.motor}}", "create: {{values.motor}} is a value that no model has; they have engine"),
+        (1, "\"{{style}}\"", "\"{{values.motor}}\"", "create: {{values.motor}} is a value that no model has; they have none"),
         (0, "\"{{our_id}}\"", "\"fixed\"", "following: knows_our_id: must stand beside a create that sends {{our_id}}"),
         (0, "      file: /id\n", "      link: /id\n", "fetch: must be left out"),
         (
