@@ -150,6 +150,7 @@ impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for QueryParameters<T> {
 
 fn query_error(text: &str) -> ApiError {
     let text = text.strip_prefix("Failed to deserialize query string: ").unwrap_or(text);
+    let text = &text.replace("invalid digit found in string", "must be a whole number");
     let error = ApiError::new(ErrorKind::InvalidValue, format!("in the query: {text}"));
     match text.split_once(": ") {
         Some((field, _)) if !field.contains(' ') => error.with_field(field.to_owned()),

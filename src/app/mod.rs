@@ -9,6 +9,7 @@ pub mod films;
 mod http;
 mod parts;
 mod provider_file;
+pub mod remarks;
 pub mod shares;
 mod shutdown;
 pub(crate) mod signals;

@@ -7,7 +7,7 @@ use tokio_util::task::TaskTracker;
 
 use super::data_directory::DataDirectory;
 use super::shares::TenantShares;
-use super::{ServeError, compute, provider_file, stores, tenant_files, watched_files};
+use super::{ServeError, compute, provider_file, remarks, stores, tenant_files, watched_files};
 use crate::api::callback::CallbackOutputs;
 use crate::api::init_image::InitImageDecoder;
 use crate::api::linked_file::LinkedFiles;
@@ -153,9 +153,21 @@ impl Parts {
             move || scheduler.reweigh()
         };
         api.background.spawn(tenant_files::follow(tenant_files, tenants, reweigh, api.shutdown.clone()));
-        let take_providers = move |settings| remote.replace(&settings).map_err(|error| error.to_string());
+        let remark = {
+            let (routes, remote, models) = (routes.clone(), remote.clone(), api.models.clone());
+            move || remarks::log(&remarks::of_routes(&routes.all(), &remote, &models))
+        };
+        remark();
+        let remark_on_routes = remark.clone();
+        let take_providers = move |settings| {
+            remote.replace(&settings).map_err(|error| error.to_string())?;
+            remarks::log(&remote.remarks());
+            remark();
+            Ok(())
+        };
         let take_routes = move |settings| {
             routes.replace(settings);
+            remark_on_routes();
             Ok(())
         };
         let shutdown = || api.shutdown.clone();

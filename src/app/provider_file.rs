@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::ServeError;
+use super::{ServeError, remarks};
 use crate::config::providers::read_declaration;
 use crate::domain::{Clock, JobObserver, ProviderSettings};
 use crate::execution::remote::{CallbackAddresses, RemoteExecutor, RemoteParts};
@@ -27,5 +27,6 @@ pub(super) fn open(
         let (provider, keys, health) = (&status.provider, status.keys.len(), status.health.as_str());
         tracing::info!(%provider, keys, health, "Provider {provider}: {health}, with {keys} keys");
     }
+    remarks::log(&executor.remarks());
     Ok(executor)
 }

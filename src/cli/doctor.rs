@@ -1,6 +1,7 @@
 //! `framewright doctor`: looks at everything a server needs, and says what to do. It makes nothing but, in the user's cache, the
 //! files of the bundled model.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io::Write;
 use std::path::Path;
@@ -21,6 +22,7 @@ use crate::execution::ExecutorOptions;
 use crate::execution::options::device_kind;
 use crate::execution::remote::{Probe, ProbeResult};
 use crate::media::video::{EncoderPreference, Installation, gpu_encoder_opens, installation};
+use crate::providers::ProviderFailure;
 
 /// Less free memory than this is not enough for a full-size model even in bf16, bytes.
 const FULL_SIZE_MODEL_BYTES: u64 = 9 << 30;
@@ -257,28 +259,23 @@ async fn providers(config: &Config, ask: bool) -> Vec<Finding> {
         Err(error) => return vec![finding(Verdict::Bad, "providers", error.to_string())],
     };
     let mut findings = Vec::new();
-    match config.routes.load() {
-        Ok(routes) if routes.is_empty() => {}
-        Ok(routes) => findings.push(finding(Verdict::Good, "routes", format!("{} names stand for several models", routes.len()))),
-        Err(error) => findings.push(finding(Verdict::Bad, "routes", error.to_string())),
+    let routes = match config.routes.load() {
+        Ok(routes) => routes,
+        Err(error) => {
+            findings.push(finding(Verdict::Bad, "routes", error.to_string()));
+            BTreeMap::new()
+        }
+    };
+    if !routes.is_empty() {
+        findings.push(finding(Verdict::Good, "routes", format!("{} names stand for several models", routes.len())));
     }
-    let used: Vec<String> = settings
-        .providers
-        .iter()
-        .filter(|(_, entry)| entry.is_enabled)
-        .map(|(id, entry)| format!("{id} ({} keys)", entry.keys.len()))
-        .collect();
-    if used.is_empty() {
+    if settings.providers.is_empty() && routes.is_empty() {
         if ask {
             findings.push(finding(Verdict::Remark, "providers", "none is configured; see configs/providers.yaml"));
         }
         return findings;
     }
-    if !ask {
-        let text = format!("{}; ask them with --providers", used.join(", "));
-        findings.push(finding(Verdict::Good, "providers", text));
-        return findings;
-    }
+    // Opened as a server would open them, so that what a server refuses is refused here.
     let offline = match crate::cli::offline_providers::open(config).await {
         Ok(offline) => offline,
         Err(failure) => {
@@ -286,16 +283,46 @@ async fn providers(config: &Config, ask: bool) -> Vec<Finding> {
             return findings;
         }
     };
+    let of_routes = super::models::catalog(config).map(|models| app::remarks::of_routes(&routes, &offline.executor, &models));
+    let remarks = offline.executor.remarks().into_iter().map(|remark| ("providers", remark));
+    let remarks = remarks.chain(of_routes.into_iter().flatten().map(|remark| ("routes", remark)));
+    findings.extend(remarks.map(|(subject, remark)| finding(Verdict::Remark, subject, remark)));
+    let used: Vec<String> = settings
+        .providers
+        .iter()
+        .filter(|(_, entry)| entry.is_enabled)
+        .map(|(id, entry)| format!("{id} ({} keys)", entry.keys.len()))
+        .collect();
+    if used.is_empty() {
+        return findings;
+    }
+    if !ask {
+        let text = format!("{}; ask them with --providers", used.join(", "));
+        findings.push(finding(Verdict::Good, "providers", text));
+        return findings;
+    }
     for Probe { provider, key, result } in offline.executor.probe().await {
         let (verdict, text) = match result {
             ProbeResult::Taken => (Verdict::Good, "answers, and takes the key".to_owned()),
             ProbeResult::Refused(failure) => (Verdict::Bad, failure.to_string()),
-            ProbeResult::Unreachable(failure) => (Verdict::Bad, format!("does not answer as it should: {failure}")),
+            ProbeResult::Strange { host, expected } => {
+                (Verdict::Bad, format!("{host} answers, but not as {expected} does: is base_url right?"))
+            }
+            ProbeResult::Unreachable { host, failure } => (Verdict::Bad, unreachable(&host, &failure)),
             ProbeResult::Untold => (Verdict::Remark, "is off, or has no call that makes nothing".to_owned()),
         };
         findings.push(finding(verdict, "provider", format!("{provider}, key {key}: {text}")));
     }
     findings
+}
+
+/// Where a provider was looked for, and why nothing came of it.
+fn unreachable(host: &str, failure: &ProviderFailure) -> String {
+    let why = if failure.message.is_empty() { &failure.code } else { &failure.message };
+    match failure.code.as_str() {
+        "not_sent" | "no_answer" => format!("cannot be reached at {host}: {why}"),
+        _ => format!("{host} is in trouble: {failure}: {why}"),
+    }
 }
 
 fn models(config: &Config) -> Vec<Finding> {

@@ -244,6 +244,8 @@ pub struct ProviderFailure {
     pub retry_after_seconds: Option<u32>,
 }
 
+/// The code of answers that cannot be read.
+const UNREADABLE: &str = "unreadable_answer";
 /// Most characters of a provider's message that are kept.
 const MOST_MESSAGE_CHARACTERS: usize = 300;
 /// Most characters of a provider's code.
@@ -265,7 +267,17 @@ impl ProviderFailure {
     /// An answer that cannot be read.
     pub(super) fn unreadable(call: Call, status: u16, why: &str) -> Self {
         let class = if (200..300).contains(&status) { FailureClass::Upstream } else { class_of_status(status) };
-        Self::new(call.class(class, status, false), "unreadable_answer", why)
+        Self::new(call.class(class, status, false), UNREADABLE, why)
+    }
+
+    /// Whether the answer could not be read at all.
+    pub fn is_unreadable(&self) -> bool {
+        self.code == UNREADABLE
+    }
+
+    /// Whether the answer had no words for it: the code is that of the HTTP status, and there is no message.
+    pub fn has_no_words(&self) -> bool {
+        self.message.is_empty() && self.code.starts_with("http_")
     }
 
     /// A page for people in place of an answer: the provider's defence against programs. No other key and no other way is tried, since that

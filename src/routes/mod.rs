@@ -1,6 +1,7 @@
 //! Routes: names of models that stand for several, tried in an order. Pure; who is asked, and whether it can, is known elsewhere.
 
 mod order;
+mod remarks;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use parking_lot::RwLock;
 use crate::domain::{ModelId, ProviderId};
 
 pub use order::{Candidate, order};
+pub use remarks::{Surroundings, remarks};
 
 /// How the targets of a route are ordered for a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

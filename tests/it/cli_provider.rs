@@ -102,3 +102,64 @@ async fn the_doctor_asks_providers_and_shows_no_key() {
     assert!(shown.contains("FAIL provider   minimax, key key-1") && !shown.contains("canary"), "{shown}");
     assert!(mock.recorded("create").is_empty());
 }
+
+#[tokio::test]
+async fn the_doctor_tells_a_provider_from_whatever_else_answers() {
+    let mock = Mock::start(MinimaxCloud).await;
+    let directory = configured(&mock);
+    let page = b"<html>It works!</html>".to_vec();
+    for answer in [
+        Answer::Bytes(404, "text/html", page.clone()),
+        Answer::Bytes(200, "text/html", page),
+        Answer::Bytes(404, "text/plain", b"404 page not found".to_vec()),
+        Answer::Json(400, json!({})),
+        Answer::Json(404, json!({"detail": "Not Found"})),
+        Answer::Json(200, json!({"status": "ok"})),
+    ] {
+        mock.always("poll", answer);
+        let strange = run(directory.path(), &["doctor", "--providers"]).await;
+        let shown = text(&strange.stdout);
+        assert!(!strange.status.success(), "{shown}");
+        assert!(shown.contains("answers, but not as minimax does: is base_url right?"), "{shown}");
+    }
+    let nobody = format!("providers: {{ minimax: {{ base_url: 'http://127.0.0.1:{}' }} }}\n", free_port());
+    std::fs::write(directory.path().join("providers.yaml"), nobody).unwrap();
+    let absent = run(directory.path(), &["doctor", "--providers"]).await;
+    let shown = text(&absent.stdout);
+    assert!(shown.contains("cannot be reached at 127.0.0.1:") && shown.contains("refused"), "{shown}");
+}
+
+/// A port that nobody listens at.
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+#[tokio::test]
+async fn the_doctor_finds_what_a_server_would_refuse_or_warn_of() {
+    let mock = Mock::start(MinimaxCloud).await;
+    let directory = configured(&mock);
+    let write = |name: &str, text: &str| std::fs::write(directory.path().join(name), text).unwrap();
+    let shown = async || {
+        let said = run(directory.path(), &["doctor"]).await;
+        format!("{}{}", text(&said.stdout), text(&said.stderr))
+    };
+    let doubtful = "providers:\n  minimax:\n    prices: [{ model: MiniMax-Hailuo-2, per_request: 1 }]\n  aliyun: {}\n";
+    write("providers.yaml", doubtful);
+    write("routes.yaml", "routes: { best: { targets: [{ provider: minimx, model: MiniMax-Hailuo-02 }] } }\n");
+    let said = shown().await;
+    for expected in [
+        "note providers  providers.aliyun: is off: no key: set ALIYUN_API_KEY",
+        "note providers  providers.minimax.prices: minimax has no model 'MiniMax-Hailuo-2'",
+        "note routes     routes.best: targets: no provider 'minimx' is in use",
+        "ok   providers  minimax (1 keys)",
+    ] {
+        assert!(said.contains(expected), "{expected}: {said}");
+    }
+    write("providers.yaml", "providers: { reel: { kind: declared, declaration: reel.yaml, keys: [{ key: k }] } }\n");
+    write("reel.yaml", "name: reel\nbase_url: https://host\ncreate:\n  pth: /films\n");
+    let said = shown().await;
+    assert!(
+        said.contains("FAIL providers  providers.reel: declaration:") && said.contains("reel.yaml:4:3: unknown field `pth`"),
+        "{said}"
+    );
+}

@@ -17,6 +17,7 @@ use super::failures::class_word;
 use super::keys::{KeyHealth, ModelRest, Room};
 use super::offer::{self, OfferedModel, Priced};
 use super::patience::waits_for_acquaintance;
+use super::remarks;
 use super::run;
 use super::station::{Station, StationSettings};
 use crate::domain::{
@@ -223,6 +224,17 @@ impl RemoteExecutor {
             return Err(RequestRefusal::new("model", model, provider.as_str(), offered.join(", ")));
         };
         offer::validate(&settings.entry, wire, &name, request, self.inner.now())
+    }
+
+    /// What is probably not meant in the settings, one line for each thing.
+    pub fn remarks(&self) -> Vec<String> {
+        let stations: Vec<Arc<Station>> = self.inner.stations.read().values().cloned().collect();
+        let of_station = |station: &Arc<Station>| {
+            let settings = station.settings();
+            let provider = settings.provider().filter(|_| settings.is_configured);
+            remarks::of_provider(&station.id, &settings.entry, provider)
+        };
+        stations.iter().flat_map(of_station).collect()
     }
 
     /// How all providers are.

@@ -33,6 +33,7 @@ pub mod offer;
 pub mod patience;
 pub mod price;
 mod probe;
+mod remarks;
 mod run;
 mod sending;
 mod station;

@@ -87,12 +87,21 @@ pub(super) fn outgoing(request: &WireRequest) -> Option<OutgoingCall> {
 
 /// What it means that no answer came.
 pub(super) fn unanswered(purpose: Purpose, error: &FetchError) -> ProviderFailure {
-    let message = error.to_string();
+    let message = with_reason(error);
     match (error.failure(), purpose) {
         (Failure::NotSent | Failure::Refused, _) => ProviderFailure::not_sent(&message),
         (_, Purpose::Create) => ProviderFailure::create_unanswered(&message),
         (_, Purpose::Read) => ProviderFailure::new(FailureClass::Transient, "no_answer", &message),
     }
+}
+
+/// What the error says, and its first cause: who set a provider up can tell a wrong port from a wrong name by it.
+fn with_reason(error: &FetchError) -> String {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = std::error::Error::source(error);
+    while let Some(next) = cause.and_then(std::error::Error::source) {
+        cause = Some(next);
+    }
+    cause.map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
 }
 
 #[cfg(test)]

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::extract::{Path, State};
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
 use crate::api::error::{ApiError, ErrorKind, Problem};
@@ -266,9 +267,18 @@ pub(in crate::api) struct SpendQuery {
     /// A provider's.
     provider: Option<String>,
     /// From when, Unix seconds; absent: thirty days ago.
+    #[serde(default, deserialize_with = "unix_seconds")]
     from: Option<i64>,
     /// Until when, Unix seconds; absent: now.
+    #[serde(default, deserialize_with = "unix_seconds")]
     until: Option<i64>,
+}
+
+/// A time of a query.
+fn unix_seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let wrong = |_| D::Error::custom("must be Unix seconds, a whole number such as 1767225600");
+    text.trim().parse().map(Some).map_err(wrong)
 }
 
 /// What calls cost.
