@@ -131,7 +131,7 @@ mod tests {
             Polled::Underway { state: Underway::Queued, progress_percent: None, unknown_word: Some("ok".to_owned()) };
         for (answered, expected) in [
             (Ok(Polled::Underway { state: Underway::Queued, progress_percent: None, unknown_word: None }), Manner::Usual),
-            (Ok(Polled::Cancelled), Manner::Usual),
+            (Ok(Polled::Cancelled { is_billed: false }), Manner::Usual),
             (Ok(unknown_word), Manner::Strange),
             (failed(FailureClass::InvalidRequest, "1027", ""), Manner::Usual),
             (failed(FailureClass::InvalidRequest, "http_404", "Task not found"), Manner::Usual),
