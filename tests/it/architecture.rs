@@ -27,7 +27,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("routes", &["domain"]),
     ("providers", &["net", "domain"]),
     ("models", &["net", "domain"]),
-    ("jobs", &["database", "quota", "net", "storage", "domain"]),
+    ("jobs", &["database", "ledger", "quota", "net", "storage", "domain"]),
     ("webhooks", &["jobs", "database", "net", "domain"]),
     ("execution", &["providers", "models", "media", "storage", "net", "ledger", "domain"]),
     ("scheduler", &["jobs", "execution", "models", "quota", "media", "storage", "domain"]),
