@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::answer;
 use super::delivery::cost;
 use super::executor::Inner;
-use super::failures::class_word;
+use super::failures::call_ending;
 use super::follow::{Look, cancelled, look};
 use super::run::Run;
 use super::sending::CREATE_TIME;
@@ -118,9 +118,5 @@ fn lost(why: &str) -> ProviderFailure {
 }
 
 fn ending(call: &ProviderCall, state: CallState, settled: Micros, failure: Option<&ProviderFailure>) -> CallEnding {
-    let failure = failure.map(|failure| {
-        let message = format!("{}: {failure}", call.call.provider);
-        (class_word(failure.class).to_owned(), message)
-    });
-    CallEnding { state, settled, failure }
+    call_ending(&call.call.provider, state, settled, failure)
 }

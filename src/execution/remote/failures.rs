@@ -1,6 +1,7 @@
 //! A provider's failure in the words of jobs and of the ledger. Pure.
 
-use crate::domain::{ErrorCode, JobError, ProviderId};
+use crate::domain::{ErrorCode, JobError, Micros, ProviderId};
+use crate::ledger::{CallEnding, CallState};
 use crate::providers::{FailureClass, ProviderFailure};
 
 /// The class's word in the ledger.
@@ -45,6 +46,12 @@ pub fn error_code(class: FailureClass) -> ErrorCode {
 /// The job's error.
 pub fn job_error(provider: &ProviderId, failure: &ProviderFailure) -> JobError {
     JobError { code: error_code(failure.class), message: format!("{provider}: {failure}") }
+}
+
+/// How a call ends, with its failure in the job's words.
+pub fn call_ending(provider: &ProviderId, state: CallState, settled: Micros, failure: Option<&ProviderFailure>) -> CallEnding {
+    let failure = failure.map(|failure| (class_word(failure.class).to_owned(), job_error(provider, failure).message));
+    CallEnding { state, settled, failure }
 }
 
 #[cfg(test)]

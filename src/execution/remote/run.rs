@@ -9,7 +9,7 @@ use super::answer;
 use super::body_budget::BodyShare;
 use super::create::{CREATE_PAUSE_MS, Sent, Unsendable};
 use super::executor::Inner;
-use super::failures::{class_of_word, class_word, error_code, job_error};
+use super::failures::{call_ending, class_of_word, class_word, error_code, job_error};
 use super::follow::follow;
 use super::generation::{self, Checked};
 use super::offer;
@@ -386,11 +386,7 @@ impl<'a> Run<'a> {
 
     /// Writes down how a call ended. What cannot be written stays open, and is taken up by whoever finds it.
     pub(super) async fn end(&self, call: CallId, state: CallState, settled: Micros, failure: Option<&ProviderFailure>) {
-        let failure = failure.map(|failure| {
-            let message = format!("{}: {failure}", self.work.request.provider);
-            (class_word(failure.class).to_owned(), message)
-        });
-        let ending = CallEnding { state, settled, failure };
+        let ending = call_ending(&self.work.request.provider, state, settled, failure);
         let ledger = &self.inner.parts.ledger;
         match self.with_ledger(|| ledger.end(call, &ending, self.inner.now())).await {
             // Only the first ending counts.
