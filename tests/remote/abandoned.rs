@@ -8,16 +8,13 @@ use rstest::rstest;
 use serde_json::json;
 
 use crate::providers::{AliyunCloud, Answer, Gate, Mock, ZhipuaiCloud};
-use crate::stage::{Stage, film, film_of, settings};
+use crate::stage::{Stage, film, film_of, left_at, settings};
 
 /// A task that was made, and whose server has ended. No store knows of it any more.
 async fn left(executor: RemoteExecutor, mock: &Mock, work: &RemoteWork) {
     let gate = Gate::closed();
     mock.script("poll", [Answer::GatedUsual(gate.clone())]);
-    tokio::select! {
-        ending = executor.run(work.clone()) => panic!("it ended: {ending:?}"),
-        () = gate.reached() => {}
-    }
+    left_at(&gate, executor, work).await;
     gate.open();
 }
 
@@ -130,13 +127,7 @@ async fn one_that_nobody_saw_answered_is_billed_once_no_answer_can_come() {
     let aliyun = settings(&mock, ProviderKind::Aliyun, &[("a", None)]);
     let (work, gate) = (Stage::work(&film()), Gate::closed());
     mock.script("create", [Answer::GatedUsual(gate.clone())]);
-    {
-        let executor = stage.executor(&aliyun);
-        tokio::select! {
-            ending = executor.run(work.clone()) => panic!("it ended: {ending:?}"),
-            () = gate.reached() => {}
-        }
-    }
+    left_at(&gate, stage.executor(&aliyun), &work).await;
     let executor = stage.executor(&aliyun);
     assert!(wind_up(&stage, &executor, Some(&work)).await.is_empty(), "its answer may be on its way");
     stage.clock.advance_seconds(17 * 60);
@@ -188,13 +179,7 @@ async fn a_picture_that_came_at_once_is_paid_for_and_not_fetched() {
     let request = RemoteRequest { output: JobKind::Image, ..film_of(ProviderKind::Zhipuai, "cogview-4", None) };
     let (work, gate) = (Stage::work(&request), Gate::closed());
     mock.script("file", [Answer::GatedUsual(gate.clone())]);
-    {
-        let executor = stage.executor(&zhipu);
-        tokio::select! {
-            ending = executor.run(work.clone()) => panic!("it ended: {ending:?}"),
-            () = gate.reached() => {}
-        }
-    }
+    left_at(&gate, stage.executor(&zhipu), &work).await;
     gate.open();
     assert_eq!(wind_up(&stage, &stage.executor(&zhipu), Some(&work)).await, [Some(20_000)]);
     assert_eq!(stage.only_call().await, (CallState::Cancelled, Some(20_000)));

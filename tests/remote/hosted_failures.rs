@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::hosted::{fal, page, pictures, replicate, runway, stability, subject};
 use crate::kind_conformance::Subject;
 use crate::providers::{Answer, Cloud, FalCloud, Gate, Mock, Recorded, ReplicateCloud, Tasks, VERSION, secret_of_key};
-use crate::stage::{Stage, again, completed, failed, id};
+use crate::stage::{Stage, again, completed, failed, id, left_at};
 use ErrorCode::{ModerationBlocked, OutcomeUnknown, ProviderFailed, ProviderRefused};
 use ProviderKind::{Fal, Replicate, Runway, Stability};
 
@@ -129,13 +129,7 @@ async fn nobody_sees_the_tasks_of_another_account(#[case] subject: Subject) {
     let settings = subject.settings(&mock, &[("a", None)]);
     let (work, gate) = (Stage::work(&subject.request), Gate::closed());
     mock.script("poll", [Answer::GatedUsual(gate.clone())]);
-    {
-        let executor = stage.executor(&settings);
-        tokio::select! {
-            ending = executor.run(work.clone()) => panic!("it ended: {ending:?}"),
-            () = gate.reached() => {}
-        }
-    }
+    left_at(&gate, stage.executor(&settings), &work).await;
     gate.open();
     let mut changed = settings.clone();
     changed.providers.get_mut(&id(subject.kind)).unwrap().keys[0].secret = secret_of_key("b").into();

@@ -15,7 +15,7 @@ use secrecy::SecretString;
 use serde_json::{Value, json};
 
 use crate::providers::{Answer, Cloud, Gate, KNOWN_KEYS, Mock, Recorded, film, picture, secret_of_key};
-use crate::stage::{Stage, again, completed, failed, id, settings};
+use crate::stage::{Stage, again, completed, failed, id, left_at, settings};
 
 /// What stands in an answer where a provider might repeat the key that it does not like.
 pub(crate) const KEY_HERE: &str = "{key}";
@@ -328,13 +328,7 @@ pub(crate) async fn a_task_is_followed_by_the_next_server(subject: &Subject) {
     let settings = subject.settings(&mock, &[("a", None), ("b", None)]);
     let (work, gate) = (Stage::work(&subject.request), Gate::closed());
     mock.script("poll", [Answer::Usual, Answer::Gated(gate.clone(), Box::new(Answer::Json(500, json!({}))))]);
-    {
-        let executor = stage.executor(&settings);
-        tokio::select! {
-            ending = executor.run(work.clone()) => panic!("it ended: {ending:?}"),
-            () = gate.reached() => {}
-        }
-    }
+    left_at(&gate, stage.executor(&settings), &work).await;
     assert_eq!(stage.only_call().await, (CallState::Running, None));
     let (result, cost) = completed(stage.executor(&settings).run(again(&work)).await);
     assert_eq!((cost, stage.only_call().await), (subject.cost.1, (CallState::Finished, Some(subject.cost.1))));
@@ -355,13 +349,7 @@ pub(crate) async fn a_create_that_nobody_saw_answered(subject: &Subject) {
     let (work, gate) = (Stage::work(&subject.request), Gate::closed());
     // The provider never sees what stands before the gate.
     mock.script("create", [Answer::GatedUsual(gate.clone())]);
-    {
-        let executor = stage.executor(&settings);
-        tokio::select! {
-            ending = executor.run(work.clone()) => panic!("it ended: {ending:?}"),
-            () = gate.reached() => {}
-        }
-    }
+    left_at(&gate, stage.executor(&settings), &work).await;
     assert_eq!(stage.only_call().await, (CallState::Sending, None), "it is on the disk before it is sent");
     let ending = stage.executor(&settings).run(again(&work)).await;
     let creates = mock.recorded("create");

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::kinds::openai;
 use crate::providers::{AliyunCloud, Answer, Gate, Mock, OpenAiCloud, ZhipuaiCloud};
-use crate::stage::{Stage, again, completed, failed, film, film_of, settings};
+use crate::stage::{Stage, again, completed, failed, film, film_of, left_at, settings};
 
 #[tokio::test]
 async fn a_task_that_runs_is_followed_by_the_next_server() {
@@ -15,13 +15,7 @@ async fn a_task_that_runs_is_followed_by_the_next_server() {
     let aliyun = settings(&mock, ProviderKind::Aliyun, &[("a", None), ("b", None)]);
     let (work, gate) = (Stage::work(&film()), Gate::closed());
     mock.script("poll", [Answer::GatedUsual(gate.clone())]);
-    {
-        let executor = stage.executor(&aliyun);
-        tokio::select! {
-            ending = executor.run(work.clone()) => panic!("it ended: {ending:?}"),
-            () = gate.reached() => {}
-        }
-    }
+    left_at(&gate, stage.executor(&aliyun), &work).await;
     gate.open();
     assert_eq!(stage.only_call().await, (CallState::Running, None));
     let (result, cost) = completed(stage.executor(&aliyun).run(again(&work)).await);
@@ -63,13 +57,7 @@ async fn a_create_that_nobody_saw_answered_is_not_sent_again() {
     let aliyun = settings(&mock, ProviderKind::Aliyun, &[("a", None), ("b", None)]);
     let (work, gate) = (Stage::work(&film()), Gate::closed());
     mock.script("create", [Answer::GatedUsual(gate.clone())]);
-    {
-        let executor = stage.executor(&aliyun);
-        tokio::select! {
-            ending = executor.run(work.clone()) => panic!("it ended: {ending:?}"),
-            () = gate.reached() => {}
-        }
-    }
+    left_at(&gate, stage.executor(&aliyun), &work).await;
     assert_eq!(stage.only_call().await, (CallState::Sending, None), "it is on the disk before it is sent");
     for _ in 0..2 {
         let (code, message, cost) = failed(stage.executor(&aliyun).run(again(&work)).await);
@@ -88,13 +76,7 @@ async fn one_that_is_known_by_our_id_is_sent_again_with_the_same_id() {
     let gate = Gate::closed();
     // The provider never sees what stands before the gate.
     mock.script("create", [Answer::Gated(gate.clone(), Box::new(Answer::Json(500, json!({}))))]);
-    {
-        let executor = stage.executor(&zhipu);
-        tokio::select! {
-            ending = executor.run(work.clone()) => panic!("it ended: {ending:?}"),
-            () = gate.reached() => {}
-        }
-    }
+    left_at(&gate, stage.executor(&zhipu), &work).await;
     completed(stage.executor(&zhipu).run(again(&work)).await);
     let creates = mock.recorded("create");
     assert_eq!(creates.len(), 2);
@@ -109,13 +91,7 @@ async fn the_deadline_counts_from_the_create_across_servers() {
     let aliyun = settings(&mock, ProviderKind::Aliyun, &[("a", None)]);
     let (work, gate) = (Stage::work(&film()), Gate::closed());
     mock.script("poll", [Answer::GatedUsual(gate.clone())]);
-    {
-        let executor = stage.executor(&aliyun);
-        tokio::select! {
-            ending = executor.run(work.clone()) => panic!("it ended: {ending:?}"),
-            () = gate.reached() => {}
-        }
-    }
+    left_at(&gate, stage.executor(&aliyun), &work).await;
     gate.open();
     stage.clock.advance_seconds(20 * 60);
     mock.script("poll", [Answer::Json(200, json!({ "output": { "task_id": "x", "task_status": "RUNNING" } }))]);
@@ -158,13 +134,7 @@ async fn a_link_that_came_with_the_create_is_opened_by_the_next_server() {
     let zhipu = settings(&mock, ProviderKind::Zhipuai, &[("a", None), ("b", None)]);
     let (work, gate) = (Stage::work(&picture_at_zhipu()), Gate::closed());
     mock.script("file", [Answer::GatedUsual(gate.clone())]);
-    {
-        let executor = stage.executor(&zhipu);
-        tokio::select! {
-            ending = executor.run(work.clone()) => panic!("it ended: {ending:?}"),
-            () = gate.reached() => {}
-        }
-    }
+    left_at(&gate, stage.executor(&zhipu), &work).await;
     gate.open();
     assert_eq!(stage.only_call().await, (CallState::Running, None));
     let (result, cost) = completed(stage.executor(&zhipu).run(again(&work)).await);
@@ -179,13 +149,7 @@ async fn a_link_that_is_lost_is_billed_and_the_picture_is_not_made_again() {
     let zhipu = settings(&mock, ProviderKind::Zhipuai, &[("a", None)]);
     let (work, gate) = (Stage::work(&picture_at_zhipu()), Gate::closed());
     mock.script("file", [Answer::GatedUsual(gate.clone())]);
-    {
-        let executor = stage.executor(&zhipu);
-        tokio::select! {
-            ending = executor.run(work.clone()) => panic!("it ended: {ending:?}"),
-            () = gate.reached() => {}
-        }
-    }
+    left_at(&gate, stage.executor(&zhipu), &work).await;
     gate.open();
     mock.always("file", Answer::Json(404, json!({})));
     let (code, message, cost) = failed(stage.executor(&zhipu).run(again(&work)).await);

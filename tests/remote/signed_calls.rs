@@ -16,7 +16,7 @@ use serde_json::json;
 use crate::kind_conformance::Subject;
 use crate::providers::{AliyunCloud, Answer, Gate, KlingCloud, Mock, secret_of_key};
 use crate::signed_kinds::{kling, mindvideo, veo, vidsme};
-use crate::stage::{Stage, again, completed, failed, id};
+use crate::stage::{Stage, again, completed, failed, id, left_at};
 
 /// A clock that is ahead of another one, or behind it.
 #[derive(Debug)]
@@ -215,13 +215,7 @@ async fn a_task_that_is_forgotten_keeps_its_cost(
     let (stage, mock) = subject.start().await;
     let (work, gate) = (Stage::work(&subject.request), Gate::closed());
     mock.script("poll", [Answer::GatedUsual(gate.clone())]);
-    {
-        let executor = stage.executor(&subject.settings(&mock, &[("a", None)]));
-        tokio::select! {
-            ending = executor.run(work.clone()) => panic!("it ended: {ending:?}"),
-            () = gate.reached() => {}
-        }
-    }
+    left_at(&gate, stage.executor(&subject.settings(&mock, &[("a", None)])), &work).await;
     let other = Mock::start_boxed((subject.cloud)(stage.clock.clone())).await;
     let executor = stage.executor(&subject.settings(&other, &[("a", None)]));
     let wait = async {

@@ -19,7 +19,7 @@ use secrecy::SecretString;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
-use crate::providers::Mock;
+use crate::providers::{Gate, Mock};
 
 /// When every test begins: 2026-01-02T03:04:05Z.
 pub(crate) const NOW: UnixMs = UnixMs(1_767_323_045_000);
@@ -137,6 +137,14 @@ impl Stage {
         }
         files.sort();
         files
+    }
+}
+
+/// Runs a task until a request of it stands before the gate; there the server ends.
+pub(crate) async fn left_at(gate: &Gate, executor: RemoteExecutor, work: &RemoteWork) {
+    tokio::select! {
+        ending = executor.run(work.clone()) => panic!("it ended: {ending:?}"),
+        () = gate.reached() => {}
     }
 }
 
