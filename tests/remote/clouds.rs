@@ -5,10 +5,10 @@ use axum::http::{HeaderName, HeaderValue};
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use crate::kind_conformance::Subject;
 use crate::providers::{Answer, Cloud, Recorded, Tasks};
 use crate::signed_kinds::{kling, mindvideo, veo, vidsme};
 use crate::stage::Stage;
+use crate::subject::Subject;
 
 /// A create that the kind's cloud took, and the stage whose time it was written at.
 async fn taken(subject: &Subject) -> (Stage, Recorded) {

@@ -9,9 +9,9 @@ use framewright::providers::FailureClass::{
 };
 use serde_json::{Value, json};
 
-use crate::kind_conformance::{ResultPlace, Subject};
 use crate::providers::{Answer, FalCloud, Recorded, ReplicateCloud, RunwayCloud, StabilityCloud, VERSION, name_of_key};
 use crate::stage::film_of;
+use crate::subject::{ResultPlace, Subject, WhileRunning};
 
 /// A service, by its kind.
 pub(crate) fn subject(kind: ProviderKind) -> Subject {
@@ -54,6 +54,7 @@ pub(crate) fn replicate() -> Subject {
     let ended = |status: u16, told: Value| Answer::Json(status, told);
     let began = json!("2026-01-02T03:04:05.779176Z");
     Subject {
+        name: "replicate",
         kind: ProviderKind::Replicate,
         cloud: |_| Box::new(ReplicateCloud::default()),
         configure,
@@ -108,6 +109,7 @@ pub(crate) fn replicate() -> Subject {
             (says(404), false),
             (says(500), false),
         ],
+        while_running: WhileRunning::AsBefore,
     }
 }
 
@@ -133,6 +135,7 @@ pub(crate) fn fal() -> Subject {
     let leading_elsewhere =
         json!({ "request_id": "x", "status_url": elsewhere, "response_url": elsewhere, "cancel_url": elsewhere });
     Subject {
+        name: "fal",
         kind: ProviderKind::Fal,
         cloud: |_| Box::new(FalCloud::default()),
         configure,
@@ -181,6 +184,7 @@ pub(crate) fn fal() -> Subject {
             (Answer::Json(404, json!({ "status": "NOT_FOUND" })), false),
             (page(502), false),
         ],
+        while_running: WhileRunning::Billed,
     }
 }
 
@@ -190,6 +194,7 @@ pub(crate) fn runway() -> Subject {
     }
     let says = |status| RunwayCloud::error(status, "no, {key}");
     Subject {
+        name: "runway",
         kind: ProviderKind::Runway,
         cloud: |_| Box::new(RunwayCloud::default()),
         configure,
@@ -243,6 +248,7 @@ pub(crate) fn runway() -> Subject {
             (says(401), false),
             (page(502), false),
         ],
+        while_running: WhileRunning::AsBefore,
     }
 }
 
@@ -252,6 +258,7 @@ pub(crate) fn stability() -> Subject {
     }
     let says = |status, name: &str| StabilityCloud::error(status, name, "no, {key}");
     Subject {
+        name: "stability",
         kind: ProviderKind::Stability,
         cloud: |_| Box::new(StabilityCloud),
         configure,
@@ -285,6 +292,7 @@ pub(crate) fn stability() -> Subject {
         puzzles: Vec::new(),
         lost_sight: None,
         cancellations: Vec::new(),
+        while_running: WhileRunning::AsBefore,
     }
 }
 

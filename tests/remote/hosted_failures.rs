@@ -7,9 +7,9 @@ use rstest::rstest;
 use serde_json::{Value, json};
 
 use crate::hosted::{fal, page, pictures, replicate, runway, stability, subject};
-use crate::kind_conformance::Subject;
 use crate::providers::{Answer, Cloud, FalCloud, Gate, Mock, Recorded, ReplicateCloud, Tasks, VERSION, secret_of_key};
 use crate::stage::{Stage, again, completed, failed, id, left_at};
+use crate::subject::Subject;
 use ErrorCode::{ModerationBlocked, OutcomeUnknown, ProviderFailed, ProviderRefused};
 use ProviderKind::{Fal, Replicate, Runway, Stability};
 

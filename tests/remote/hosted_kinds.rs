@@ -9,59 +9,16 @@ use rstest::{Context, rstest};
 use serde_json::{Value, json};
 
 use crate::hosted::{fal, pictures, replicate, runway, stability, subject, version};
-use crate::kind_conformance::{self as every_kind, Subject};
+use crate::kind_conformance::{every_kind, every_kind_with_tasks};
 use crate::providers::{
     Answer, FalCloud, Gate, Mock, POOR_KEY, Recorded, ReplicateCloud, RunwayCloud, film as film_bytes, form_fields, picture,
 };
 use crate::stage::{Stage, completed};
+use crate::subject::Subject;
 use ProviderKind::{Fal, Replicate, Runway, Stability};
 
-/// What holds of every kind holds of these.
-macro_rules! conformance {
-    ($($test:ident),* $(,)?) => {$(
-        #[rstest]
-        #[case::replicate(replicate())]
-        #[case::fal(fal())]
-        #[case::runway(runway())]
-        #[case::stability(stability())]
-        #[tokio::test]
-        async fn $test(#[case] subject: Subject) {
-            every_kind::in_time(every_kind::$test(&subject)).await;
-        }
-    )*};
-}
-
-conformance!(
-    what_is_asked_for_is_made,
-    every_refusal_has_its_consequence,
-    a_create_that_nobody_saw_answered,
-    a_key_that_is_refused_is_passed_over,
-    a_key_that_asked_for_too_much_rests,
-    keys_take_turns,
-);
-
-/// And what holds of every kind that has tasks, of those that have some.
-macro_rules! conformance_of_tasks {
-    ($($test:ident),* $(,)?) => {$(
-        #[rstest]
-        #[case::replicate(replicate())]
-        #[case::fal(fal())]
-        #[case::runway(runway())]
-        #[tokio::test]
-        async fn $test(#[case] subject: Subject) {
-            every_kind::in_time(every_kind::$test(&subject)).await;
-        }
-    )*};
-}
-
-conformance_of_tasks!(
-    every_failed_task_has_its_consequence,
-    looks_that_fail_are_repeated,
-    a_task_that_is_out_of_sight_keeps_its_cost,
-    a_link_that_has_expired_is_asked_for_anew,
-    a_task_is_followed_by_the_next_server,
-    a_task_is_cancelled,
-);
+every_kind!([replicate, fal, runway, stability]);
+every_kind_with_tasks!([replicate, fal, runway]);
 
 /// The kind of a request's provider.
 fn kind_of(request: &RemoteRequest) -> ProviderKind {

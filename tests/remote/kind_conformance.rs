@@ -4,75 +4,60 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use framewright::domain::{Clock, ErrorCode, ProviderEntry, ProviderKind, ProviderSettings, RemoteRequest};
+use framewright::domain::ErrorCode;
 use framewright::execution::remote::{KeyStatus, ProviderHealth, RemoteExecutor};
 use framewright::execution::{RemoteEnding, RemoteExecution, RemoteWork};
 use framewright::ledger::CallState;
 use framewright::providers::FailureClass;
 use futures_util::future::join_all;
 use parking_lot::Mutex;
-use secrecy::SecretString;
 use serde_json::{Value, json};
 
-use crate::providers::{Answer, Cloud, Gate, KNOWN_KEYS, Mock, Recorded, film, picture, secret_of_key};
-use crate::stage::{Stage, again, completed, failed, id, left_at, settings};
+use crate::providers::{Answer, Gate, KNOWN_KEYS, Recorded, film, picture, secret_of_key};
+use crate::stage::{Stage, again, completed, failed, id, left_at};
+use crate::subject::{Failing, ResultPlace, Subject, WhileRunning};
 
-/// What stands in an answer where a provider might repeat the key that it does not like.
-pub(crate) const KEY_HERE: &str = "{key}";
-
-/// An answer, what it is called in messages of tests, and the class of failure that it is.
-pub(crate) type Failing = (&'static str, Answer, FailureClass);
-
-/// Where a result is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ResultPlace {
-    /// In an answer.
-    Inside,
-    /// Behind a link that stays the same.
-    OneLink,
-    /// Behind links that are others with every look.
-    FreshLinks,
+/// The tests of one name for each kind, and each of its subjects.
+macro_rules! for_each_subject {
+    ($test:ident, [$($subject:ident),*]) => {
+        #[rstest::rstest]
+        $(#[case::$subject($subject())])*
+        #[tokio::test]
+        async fn $test(#[case] subject: $crate::subject::Subject) {
+            $crate::kind_conformance::in_time($crate::kind_conformance::$test(&subject)).await;
+        }
+    };
 }
 
-/// A kind, with all that the tests must know of it.
-pub(crate) struct Subject {
-    /// The kind.
-    pub(crate) kind: ProviderKind,
-    /// Its cloud, which looks at signatures by this clock. It knows [`KNOWN_KEYS`].
-    pub(crate) cloud: fn(Arc<dyn Clock>) -> Box<dyn Cloud>,
-    /// Sets what the provider's entry has beside keys and prices; the text is the cloud's address, to which a base URL may add a path.
-    pub(crate) configure: fn(&mut ProviderEntry, &str),
-    /// What is asked for.
-    pub(crate) request: RemoteRequest,
-    /// What that costs at 0.1 a second and 0.02 a picture, millionths: estimated, and in the end.
-    pub(crate) cost: (i64, i64),
-    /// How often the task is looked at. Nothing, where results come with the call.
-    pub(crate) polls: usize,
-    /// Calls between the last look and the file.
-    pub(crate) fetches: usize,
-    /// Where the result is.
-    pub(crate) result: ResultPlace,
-    /// Whether it is fetched with the key.
-    pub(crate) file_needs_key: bool,
-    /// Whether creates carry an id of ours that the provider knows.
-    pub(crate) knows_our_id: bool,
-    /// The name of the key that a request carries; empty where it carries none.
-    pub(crate) key_of: fn(&Recorded) -> String,
-    /// Headers, and fields of queries and bodies, that are secret or other ones with every call.
-    pub(crate) hidden: &'static [&'static str],
-    /// What creates may be answered. A message may have [`KEY_HERE`] in it.
-    pub(crate) refusals: Vec<Failing>,
-    /// What a create is answered when there are too many.
-    pub(crate) too_many: Answer,
-    /// What looks at a task are answered that has failed.
-    pub(crate) task_failures: Vec<Failing>,
-    /// What looks are answered that say nothing of the task's fate: it is looked at again.
-    pub(crate) puzzles: Vec<Answer>,
-    /// What a look is answered that will never say more.
-    pub(crate) lost_sight: Option<Answer>,
-    /// What a cancellation is answered, and whether the task is free then. Empty, where the kind has none.
-    pub(crate) cancellations: Vec<(Answer, bool)>,
+/// What holds of every kind holds of these subjects.
+macro_rules! every_kind {
+    ($subjects:tt) => { $crate::kind_conformance::every_kind!($subjects,
+        what_is_asked_for_is_made,
+        every_refusal_has_its_consequence,
+        a_create_that_nobody_saw_answered,
+        a_key_that_is_refused_is_passed_over,
+        a_key_that_asked_for_too_much_rests,
+        keys_take_turns,
+    ); };
+    ($subjects:tt, $($test:ident,)*) => { $($crate::kind_conformance::for_each_subject!($test, $subjects);)* };
 }
+
+/// And what holds of every kind that has tasks, of these.
+macro_rules! every_kind_with_tasks {
+    ($subjects:tt) => {
+        $crate::kind_conformance::every_kind!(
+            $subjects,
+            every_failed_task_has_its_consequence,
+            looks_that_fail_are_repeated,
+            a_task_that_is_out_of_sight_keeps_its_cost,
+            a_link_that_has_expired_is_asked_for_anew,
+            a_task_is_followed_by_the_next_server,
+            a_task_is_cancelled,
+        );
+    };
+}
+
+pub(crate) use {every_kind, every_kind_with_tasks, for_each_subject};
 
 /// What follows from a create that failed so, for a provider with one key.
 struct Consequence {
@@ -104,54 +89,6 @@ impl Consequence {
             }
             FailureClass::TaskFailed | FailureClass::Upstream => plain(ErrorCode::ProviderFailed, "ready"),
         }
-    }
-}
-
-impl Subject {
-    /// A stage, and the cloud.
-    pub(crate) async fn start(&self) -> (Stage, Mock) {
-        let stage = Stage::new().await;
-        let mock = Mock::start_boxed((self.cloud)(stage.clock.clone())).await;
-        (stage, mock)
-    }
-
-    /// The provider at its cloud, with keys of these names.
-    pub(crate) fn settings(&self, mock: &Mock, keys: &[(&str, Option<u32>)]) -> ProviderSettings {
-        let mut settings = settings(mock, self.kind, keys);
-        let entry = settings.providers.get_mut(&id(self.kind)).unwrap();
-        for key in &mut entry.keys {
-            key.secret = SecretString::from(secret_of_key(key.id.as_str()));
-        }
-        (self.configure)(entry, mock.base());
-        settings
-    }
-
-    /// An answer in which the provider repeats the key.
-    fn repeating_the_key(answer: &Answer) -> Answer {
-        let with_key =
-            |value: &Value| serde_json::from_str(&value.to_string().replace(KEY_HERE, &secret_of_key(KNOWN_KEYS[0]))).unwrap();
-        match answer {
-            Answer::Json(status, value) => Answer::Json(*status, with_key(value)),
-            Answer::JsonWith(status, name, header, value) => Answer::JsonWith(*status, name, header.clone(), with_key(value)),
-            other => other.clone(),
-        }
-    }
-
-    /// An answer with which a provider asks for so long a pause.
-    fn after(answer: &Answer, seconds: &str) -> Answer {
-        match answer {
-            Answer::Json(status, value) => Answer::JsonWith(*status, "retry-after", seconds.to_owned(), value.clone()),
-            other => other.clone(),
-        }
-    }
-
-    fn keys(&self, recorded: &[Recorded]) -> Vec<String> {
-        recorded.iter().map(self.key_of).collect()
-    }
-
-    /// The route of a task's looks; of a kind without tasks that of its creates.
-    fn long_route(&self) -> &'static str {
-        if self.polls > 0 { "poll" } else { "create" }
     }
 }
 
@@ -225,7 +162,7 @@ pub(crate) async fn what_is_asked_for_is_made(subject: &Subject) {
     assert!(told.is_sorted() && told.iter().all(|percent| *percent < 100), "{told:?}");
     assert!(!result.manifest.to_string().contains(&secret_of_key("a")));
 
-    insta::assert_json_snapshot!(format!("create_{}", subject.kind.as_str()), shown(&mock.recorded("create")[0], subject.hidden));
+    insta::assert_json_snapshot!(format!("create_{}", subject.name), shown(&mock.recorded("create")[0], subject.hidden));
 }
 
 /// Every way in which creates fail has its class, and what follows from it.
@@ -461,13 +398,13 @@ pub(crate) async fn a_task_is_cancelled(subject: &Subject) {
             gate.open();
         };
         let (ending, ()) = tokio::join!(executor.run(work.clone()), cancel);
-        // fal takes the cancellation of what runs, and does not say whether anybody heeds it.
-        let may_go_on = subject.kind == ProviderKind::Fal && looks_before > 0;
-        let cost = if is_free && !may_go_on { 0 } else { subject.cost.0 };
+        // The look at which it is cancelled finds that it runs, where there was one before.
+        let while_running = if looks_before > 0 { subject.while_running } else { WhileRunning::AsBefore };
+        let cost = if is_free && while_running == WhileRunning::AsBefore { 0 } else { subject.cost.0 };
         assert_eq!(ending, RemoteEnding::Cancelled { cost_micros: cost }, "{answer:?} after {looks_before} looks");
         assert_eq!(stage.only_call().await, (CallState::Cancelled, Some(cost)));
         let cancels = subject.keys(&mock.recorded("cancel"));
-        assert_eq!(cancels, vec!["a"; usize::from(answer.is_some())]);
+        assert_eq!(cancels, vec!["a"; usize::from(answer.is_some() && while_running != WhileRunning::NotAsked)]);
         assert_eq!(mock.recorded("poll").len(), looks_before + 1, "it is not looked at any more");
         assert_eq!((executor.statuses()[0].in_flight, stage.files()), (0, Vec::<String>::new()));
     }))

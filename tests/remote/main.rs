@@ -22,8 +22,6 @@ mod keys;
 #[cfg(test)]
 mod kind_conformance;
 #[cfg(test)]
-mod kinds;
-#[cfg(test)]
 #[path = "../support/providers/mod.rs"]
 mod providers;
 #[cfg(test)]
@@ -35,6 +33,10 @@ mod signed_kinds;
 #[cfg(test)]
 mod stage;
 #[cfg(test)]
+mod subject;
+#[cfg(test)]
 mod success;
+#[cfg(test)]
+mod told_kinds;
 #[cfg(test)]
 mod waiting;

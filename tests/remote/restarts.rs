@@ -5,9 +5,9 @@ use framewright::execution::{RemoteEnding, RemoteExecution, RemoteWork, TaskHold
 use framewright::ledger::CallState;
 use serde_json::json;
 
-use crate::kinds::openai;
-use crate::providers::{AliyunCloud, Answer, Gate, Mock, OpenAiCloud, ZhipuaiCloud};
+use crate::providers::{AliyunCloud, Answer, Gate, Mock, ZhipuaiCloud};
 use crate::stage::{Stage, again, completed, failed, film, film_of, left_at, settings};
+use crate::told_kinds::openai_pictures;
 
 #[tokio::test]
 async fn a_task_that_runs_is_followed_by_the_next_server() {
@@ -122,12 +122,6 @@ fn picture_at_zhipu() -> RemoteRequest {
     RemoteRequest { output: JobKind::Image, ..film_of(ProviderKind::Zhipuai, "cogview-4", None) }
 }
 
-/// A picture in OpenAI's dialect, whose bytes are in the answer to the create.
-fn picture_at_openai() -> RemoteRequest {
-    let frame = Some("512x512".parse().unwrap());
-    RemoteRequest { output: JobKind::Image, frame, ..film_of(ProviderKind::Openai, "house-pictures", None) }
-}
-
 #[tokio::test]
 async fn a_link_that_came_with_the_create_is_opened_by_the_next_server() {
     let (stage, mock) = (Stage::new().await, Mock::start(ZhipuaiCloud::default()).await);
@@ -160,9 +154,10 @@ async fn a_link_that_is_lost_is_billed_and_the_picture_is_not_made_again() {
 
 #[tokio::test]
 async fn bytes_that_came_with_the_create_outlive_the_server() {
-    let (stage, mock) = (Stage::new().await, Mock::start(OpenAiCloud).await);
-    let openai = openai(&mock);
-    let work = Stage::work(&picture_at_openai());
+    let subject = openai_pictures();
+    let (stage, mock) = subject.start().await;
+    let openai = subject.settings(&mock, &[("a", None)]);
+    let work = Stage::work(&subject.request);
     let (first, cost) = completed(stage.executor(&openai).run(work.clone()).await);
     // The server ends before it has said so: what it stored of the attempt is removed.
     work.attempt.delete_files(&stage.storage).await;

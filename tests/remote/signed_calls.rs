@@ -13,10 +13,10 @@ use rstest::rstest;
 use secrecy::SecretString;
 use serde_json::json;
 
-use crate::kind_conformance::Subject;
 use crate::providers::{AliyunCloud, Answer, Gate, KlingCloud, Mock, secret_of_key};
 use crate::signed_kinds::{kling, mindvideo, veo, vidsme};
 use crate::stage::{Stage, again, completed, failed, id, left_at};
+use crate::subject::Subject;
 
 /// A clock that is ahead of another one, or behind it.
 #[derive(Debug)]

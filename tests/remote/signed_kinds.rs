@@ -4,13 +4,13 @@ use framewright::domain::{JobKind, OfferedName, ProviderEntry, ProviderKind, Rem
 use framewright::providers::FailureClass::{
     Authentication, Billing, InvalidRequest, Moderation, OutcomeUnknown, Permission, RateLimit, TaskFailed, Transient, Upstream,
 };
-use rstest::rstest;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 
-use crate::kind_conformance::{self as every_kind, ResultPlace, Subject};
+use crate::kind_conformance::{every_kind, every_kind_with_tasks};
 use crate::providers::{Answer, KlingCloud, MindvideoCloud, VeoCloud, VidsmeCloud, name_of_key};
 use crate::stage::film_of;
+use crate::subject::{ResultPlace, Subject, WhileRunning};
 
 /// The name of the key in a header, behind a word.
 fn key_behind(value: &str, word: &str) -> String {
@@ -27,6 +27,7 @@ pub(crate) fn mindvideo() -> Subject {
     let page =
         |status| Answer::Bytes(status, "text/html; charset=UTF-8", b"<!DOCTYPE html><title>Just a moment...</title>".to_vec());
     Subject {
+        name: "mindvideo",
         kind: ProviderKind::Mindvideo,
         cloud: |clock| Box::new(MindvideoCloud::new(clock)),
         configure,
@@ -69,6 +70,7 @@ pub(crate) fn mindvideo() -> Subject {
         ],
         lost_sight: Some(says(401, 401)),
         cancellations: Vec::new(),
+        while_running: WhileRunning::AsBefore,
     }
 }
 
@@ -89,6 +91,7 @@ pub(crate) fn vidsme() -> Subject {
     let says = |status, code: i64| Answer::Json(status, json!({ "code": code, "msg": "no, {key}" }));
     let page = |status| Answer::Bytes(status, "text/html", b"<html><body>Attention Required!</body></html>".to_vec());
     Subject {
+        name: "vidsme",
         kind: ProviderKind::Vidsme,
         cloud: |clock| Box::new(VidsmeCloud::new(clock)),
         configure,
@@ -126,6 +129,7 @@ pub(crate) fn vidsme() -> Subject {
         ],
         lost_sight: Some(says(401, 401)),
         cancellations: Vec::new(),
+        while_running: WhileRunning::AsBefore,
     }
 }
 
@@ -140,6 +144,7 @@ pub(crate) fn kling() -> Subject {
     let says = |status, code: i64| Answer::Json(status, json!({ "code": code, "message": "no, {key}", "request_id": "r" }));
     let task = |data: Value| Answer::Json(200, json!({ "code": 0, "message": "SUCCEED", "request_id": "r", "data": data }));
     Subject {
+        name: "kling",
         kind: ProviderKind::Kling,
         cloud: |clock| Box::new(KlingCloud::new(clock)),
         configure,
@@ -189,6 +194,7 @@ pub(crate) fn kling() -> Subject {
         ],
         lost_sight: Some(says(404, 1203)),
         cancellations: Vec::new(),
+        while_running: WhileRunning::AsBefore,
     }
 }
 
@@ -206,6 +212,7 @@ pub(crate) fn veo() -> Subject {
     let failed = |code: i64| done(json!({ "error": { "code": code, "message": "no" } }));
     let filtered = json!({ "raiMediaFilteredCount": 1, "raiMediaFilteredReasons": ["a face"] });
     Subject {
+        name: "veo",
         kind: ProviderKind::Veo,
         cloud: |_| Box::new(VeoCloud),
         configure,
@@ -245,35 +252,9 @@ pub(crate) fn veo() -> Subject {
         ],
         lost_sight: Some(says(404, "NOT_FOUND")),
         cancellations: Vec::new(),
+        while_running: WhileRunning::AsBefore,
     }
 }
 
-/// What holds of every kind holds of these.
-macro_rules! conformance {
-    ($($test:ident),* $(,)?) => {$(
-        #[rstest]
-        #[case::mindvideo(mindvideo())]
-        #[case::vidsme(vidsme())]
-        #[case::kling(kling())]
-        #[case::veo(veo())]
-        #[tokio::test]
-        async fn $test(#[case] subject: Subject) {
-            every_kind::in_time(every_kind::$test(&subject)).await;
-        }
-    )*};
-}
-
-conformance!(
-    what_is_asked_for_is_made,
-    every_refusal_has_its_consequence,
-    every_failed_task_has_its_consequence,
-    looks_that_fail_are_repeated,
-    a_task_that_is_out_of_sight_keeps_its_cost,
-    a_link_that_has_expired_is_asked_for_anew,
-    a_task_is_followed_by_the_next_server,
-    a_create_that_nobody_saw_answered,
-    a_key_that_is_refused_is_passed_over,
-    a_key_that_asked_for_too_much_rests,
-    keys_take_turns,
-    a_task_is_cancelled,
-);
+every_kind!([mindvideo, vidsme, kling, veo]);
+every_kind_with_tasks!([mindvideo, vidsme, kling, veo]);

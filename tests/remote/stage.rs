@@ -163,8 +163,6 @@ pub(crate) fn settings(mock: &Mock, kind: ProviderKind, keys: &[(&str, Option<u3
     let path = match kind {
         ProviderKind::Aliyun => "/api/v1",
         ProviderKind::Zhipuai => "/api/paas/v4",
-        ProviderKind::Declared => "/v2",
-        ProviderKind::Openai => "/v1",
         _ => "",
     };
     let key = |(name, max_concurrent): &(&str, Option<u32>)| AccountKey {

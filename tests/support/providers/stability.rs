@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::books::Customer;
 use super::films::picture;
+use super::form::fields;
 use super::server::{Answer, Cloud, Recorded, Tasks};
 
 /// The shapes that there are.
@@ -27,19 +28,6 @@ impl StabilityCloud {
         let body = json!({ "image": BASE64_STANDARD.encode(picture()), "finish_reason": reason, "seed": 343_940_597 });
         Answer::JsonWith(200, "content-type", "application/json; type=image/png".to_owned(), body)
     }
-}
-
-/// The fields of a form, in order; none where it is not one. Files have their names in brackets.
-pub(crate) fn fields(request: &Recorded) -> Option<Vec<(String, String)>> {
-    let boundary = request.header("content-type").strip_prefix("multipart/form-data; boundary=")?;
-    let text = String::from_utf8(request.body.to_vec()).ok()?;
-    let parts = text.strip_prefix(&format!("--{boundary}\r\n"))?.strip_suffix(&format!("\r\n--{boundary}--\r\n"))?;
-    let field = |part: &str| {
-        let (head, value) = part.split_once("\r\n\r\n")?;
-        let name = head.strip_prefix("Content-Disposition: form-data; name=\"")?.strip_suffix('"')?;
-        Some((name.to_owned(), value.to_owned()))
-    };
-    parts.split(&format!("\r\n--{boundary}\r\n")).map(field).collect()
 }
 
 /// What is wrong with a create.

@@ -1,0 +1,334 @@
+//! Providers that the operator tells of: one that a file declares, and services that speak OpenAI's dialect.
+
+use framewright::domain::film::InputFile;
+use framewright::domain::{
+    ErrorCode, GenerationKind, JobKind, OfferedName, PictureForm, PictureRole, ProviderEntry, ProviderKind, RemotePicture,
+    RemoteRequest, ToldModel,
+};
+use framewright::execution::remote::RemoteExecutor;
+use framewright::execution::{RemoteEnding, RemoteExecution};
+use framewright::ledger::CallState;
+use framewright::media::encode::{PngText, encode_png};
+use framewright::providers::FailureClass::{
+    Authentication, Billing, Duplicate, InvalidRequest, Moderation, OutcomeUnknown, Permission, Quota, RateLimit, TaskFailed,
+    Transient,
+};
+use rstest::{Context, rstest};
+use serde_json::{Value, json};
+
+use crate::kind_conformance::{every_kind, every_kind_with_tasks};
+use crate::providers::{Answer, Cloud, Mock, OpenAiCloud, POOR_KEY, Recorded, ReelworksCloud, form_fields, name_of_key};
+use crate::stage::{Stage, completed, failed, film_of, id};
+use crate::subject::{ResultPlace, Subject, WhileRunning};
+
+/// The name of the key that a request carries.
+fn bearer(request: &Recorded) -> String {
+    request.header("authorization").strip_prefix("Bearer ").and_then(name_of_key).unwrap_or_default().to_owned()
+}
+
+pub(crate) fn declared() -> Subject {
+    fn configure(entry: &mut ProviderEntry, base: &str) {
+        entry.base_url = Some(format!("{base}/v2"));
+        entry.declaration = Some(ReelworksCloud::declaration());
+    }
+    let says = |status, code| ReelworksCloud::error(status, code, "no, {key}");
+    let broken = |code: &str| ReelworksCloud::task("broken", &json!({ "error": { "code": code, "message": "no, {key}" } }));
+    Subject {
+        name: "declared",
+        kind: ProviderKind::Declared,
+        cloud: |_| Box::new(ReelworksCloud::default()),
+        configure,
+        request: film_of(ProviderKind::Declared, "reel-1", Some(5)),
+        // Five seconds are asked for; the provider bills four.
+        cost: (500_000, 400_000),
+        polls: 3,
+        fetches: 1,
+        result: ResultPlace::FreshLinks,
+        file_needs_key: false,
+        knows_our_id: true,
+        key_of: bearer,
+        hidden: &["authorization", "idempotency-key"],
+        refusals: vec![
+            ("a wrong request", says(400, "bad_request"), InvalidRequest),
+            ("a wrong key", says(401, "unauthorized"), Authentication),
+            ("no credits", says(402, "no_credits"), Billing),
+            ("no credits, beside another status", says(400, "no_credits"), Billing),
+            ("a model of others", says(403, "forbidden"), Permission),
+            ("no such model", says(404, "not_found"), InvalidRequest),
+            ("enough for today", says(429, "daily_limit"), Quota),
+            ("too many", says(429, "too_many"), RateLimit),
+            ("moderation", says(400, "bad_prompt"), Moderation),
+            ("moderation, by its status", says(451, "law"), Moderation),
+            ("seen before", says(409, "seen_before"), Duplicate),
+            ("in trouble", says(500, "internal"), OutcomeUnknown),
+            ("turned away", says(503, "busy"), Transient),
+            ("an id that leads elsewhere", Answer::Json(202, json!({ "data": { "id": "../x" } })), OutcomeUnknown),
+        ],
+        too_many: says(429, "too_many"),
+        task_failures: vec![
+            ("failed", broken("no_memory"), TaskFailed),
+            ("moderation", broken("bad_prompt"), Moderation),
+            ("too many, of a task", broken("too_many"), TaskFailed),
+            ("without a reason", ReelworksCloud::task("broken", &json!({})), TaskFailed),
+            ("nothing", ReelworksCloud::task("done", &json!({ "files": [] })), TaskFailed),
+        ],
+        puzzles: vec![
+            says(429, "too_many"),
+            says(503, "busy"),
+            Answer::Json(200, json!({})),
+            ReelworksCloud::task("dreaming", &json!({ "progress": "half" })),
+        ],
+        lost_sight: Some(says(404, "not_found")),
+        cancellations: vec![
+            (Answer::Json(200, json!({})), true),
+            (Answer::Bytes(204, "text/plain", Vec::new()), true),
+            (says(409, "already_running"), false),
+            (says(404, "not_found"), false),
+            (Answer::Bytes(502, "text/html", b"<html>".to_vec()), false),
+        ],
+        while_running: WhileRunning::NotAsked,
+    }
+}
+
+/// What both of a service's subjects share: how it is reached, and what it may say to a create.
+fn openai() -> Subject {
+    fn configure(entry: &mut ProviderEntry, base: &str) {
+        let model = |name: &str, kinds: &[GenerationKind], response_format| OfferedName {
+            id: name.parse().unwrap(),
+            name: name.to_owned(),
+            told: ToldModel { kinds: kinds.to_vec(), response_format, ..ToldModel::default() },
+        };
+        entry.base_url = Some(format!("{base}/v1"));
+        entry.models = vec![
+            model("house-pictures", &[GenerationKind::TextToImage], Some(PictureForm::Base64)),
+            model("linked-pictures", &[GenerationKind::TextToImage], Some(PictureForm::Url)),
+            model("sora-2", &[GenerationKind::TextToVideo, GenerationKind::ImageToVideo], None),
+        ];
+    }
+    let says = |status, kind, code: Option<&str>| OpenAiCloud::error(status, kind, code, "no, {key}");
+    Subject {
+        name: "openai",
+        kind: ProviderKind::Openai,
+        cloud: |_| Box::new(OpenAiCloud::default()),
+        configure,
+        request: film_of(ProviderKind::Openai, "sora-2", Some(4)),
+        cost: (400_000, 400_000),
+        polls: 3,
+        fetches: 0,
+        result: ResultPlace::OneLink,
+        file_needs_key: true,
+        knows_our_id: false,
+        key_of: bearer,
+        hidden: &["authorization"],
+        refusals: vec![
+            ("a wrong request", says(400, "invalid_request_error", None), InvalidRequest),
+            ("moderation", says(400, "image_generation_user_error", Some("moderation_blocked")), Moderation),
+            ("a policy", says(400, "invalid_request_error", Some("content_policy_violation")), Moderation),
+            ("a wrong key", says(401, "invalid_request_error", Some("invalid_api_key")), Authentication),
+            ("a model of others", says(403, "permission_error", None), Permission),
+            ("no such model", says(404, "invalid_request_error", Some("model_not_found")), InvalidRequest),
+            ("no money", says(429, "insufficient_quota", Some("insufficient_quota")), Billing),
+            ("a limit of money", says(400, "billing_limit_user_error", Some("billing_hard_limit_reached")), Billing),
+            ("too many", says(429, "requests", Some("rate_limit_exceeded")), RateLimit),
+            ("in trouble", says(500, "server_error", None), OutcomeUnknown),
+            ("turned away", says(503, "server_error", None), Transient),
+            ("a text for an error", Answer::Json(400, json!({ "error": "no, {key}" })), InvalidRequest),
+            ("an id that leads elsewhere", Answer::Json(200, json!({ "id": "../x", "status": "queued" })), OutcomeUnknown),
+        ],
+        too_many: says(429, "requests", Some("rate_limit_exceeded")),
+        task_failures: Vec::new(),
+        puzzles: Vec::new(),
+        lost_sight: None,
+        cancellations: Vec::new(),
+        while_running: WhileRunning::AsBefore,
+    }
+}
+
+pub(crate) fn openai_films() -> Subject {
+    let says = |status, code: Option<&str>| OpenAiCloud::error(status, "invalid_request_error", code, "no, {key}");
+    let failed = |code: &str| OpenAiCloud::task("video_1", "failed", 40, &json!({ "code": code, "message": "no, {key}" }));
+    let mut subject = Subject {
+        name: "openai_films",
+        task_failures: vec![
+            ("failed", failed("video_generation_failed"), TaskFailed),
+            ("in trouble", failed("server_error"), TaskFailed),
+            ("moderation", failed("moderation_blocked"), Moderation),
+            ("without a reason", OpenAiCloud::task("video_1", "failed", 0, &Value::Null), TaskFailed),
+        ],
+        puzzles: vec![
+            says(429, Some("rate_limit_exceeded")),
+            says(503, None),
+            Answer::Json(200, json!({})),
+            OpenAiCloud::task("video_1", "dreaming", 300, &Value::Null),
+        ],
+        lost_sight: Some(says(404, None)),
+        cancellations: vec![
+            (Answer::Usual, true),
+            (Answer::Bytes(204, "text/plain", Vec::new()), true),
+            (Answer::Json(200, json!({ "id": "video_1", "object": "video.deleted", "deleted": false })), false),
+            (says(404, None), false),
+            (Answer::Bytes(502, "text/html", b"<html>".to_vec()), false),
+        ],
+        ..openai()
+    };
+    let failed_at_once =
+        OpenAiCloud::task("video_1", "failed", 0, &json!({ "code": "moderation_blocked", "message": "no, {key}" }));
+    subject.refusals.push(("failed at once", failed_at_once, Moderation));
+    subject
+}
+
+/// Pictures that come with the call.
+pub(crate) fn openai_pictures() -> Subject {
+    let request = RemoteRequest {
+        output: JobKind::Image,
+        frame: Some("512x512".parse().unwrap()),
+        ..film_of(ProviderKind::Openai, "house-pictures", None)
+    };
+    let mut subject = Subject {
+        name: "openai_pictures",
+        request,
+        cost: (20_000, 20_000),
+        polls: 0,
+        result: ResultPlace::Inside,
+        file_needs_key: false,
+        ..openai()
+    };
+    let no_picture = Answer::Json(200, json!({ "created": 1, "data": [{ "b64_json": "no base64!" }] }));
+    subject.refusals.push(("no picture", no_picture, OutcomeUnknown));
+    subject
+}
+
+/// Pictures behind links that come with the call.
+pub(crate) fn openai_links() -> Subject {
+    let request = RemoteRequest { provider_model: "linked-pictures".to_owned(), ..openai_pictures().request };
+    Subject { name: "openai_links", request, result: ResultPlace::OneLink, ..openai_pictures() }
+}
+
+every_kind!([declared, openai_films, openai_pictures, openai_links]);
+every_kind_with_tasks!([declared, openai_films]);
+
+#[rstest]
+#[case::declared(declared())]
+#[case::films(openai_films())]
+#[case::pictures(openai_pictures())]
+#[tokio::test]
+async fn an_account_without_money_gives_way_to_the_next_one(#[case] subject: Subject) {
+    let (stage, mock) = subject.start().await;
+    let executor = stage.executor(&subject.settings(&mock, &[(POOR_KEY, None), ("a", None)]));
+    for creates in [2, 3] {
+        let (_, cost) = completed(executor.run(Stage::work(&subject.request)).await);
+        assert_eq!((cost, mock.recorded("create").len()), (subject.cost.1, creates));
+    }
+    let status = executor.statuses().remove(0);
+    assert_eq!((status.keys[0].state, status.keys[0].reason), ("disabled", Some("billing")));
+}
+
+/// A service in one's own house takes any key, and none that is known.
+#[rstest]
+#[case::declared(declared(), Box::new(ReelworksCloud::taking_any_key()))]
+#[case::films(openai_films(), Box::new(OpenAiCloud::taking_any_key()))]
+#[tokio::test]
+async fn a_service_that_needs_no_key_takes_any(#[case] subject: Subject, #[case] cloud: Box<dyn Cloud>) {
+    let (stage, mock) = (Stage::new().await, Mock::start_boxed(cloud).await);
+    let (_, cost) = completed(stage.run(&subject.settings(&mock, &[("none", None)]), &subject.request).await);
+    assert_eq!((cost, mock.recorded("create").len()), (subject.cost.1, 1));
+}
+
+/// How far the task was, whether the provider is asked to cancel it, and what it costs all the same.
+#[rstest]
+#[case::declared_waits(declared(), Box::new(ReelworksCloud::until("waiting")), 1, 1, 0)]
+// Its file says that only what waits can be cancelled: it is not asked.
+#[case::declared_runs(declared(), Box::new(ReelworksCloud::until("rendering")), 2, 0, 500_000)]
+#[case::openai_waits(openai_films(), Box::new(OpenAiCloud::until("queued")), 1, 1, 0)]
+#[case::openai_runs(openai_films(), Box::new(OpenAiCloud::until("in_progress")), 2, 1, 0)]
+#[tokio::test]
+async fn a_task_is_cancelled_as_far_as_it_is(
+    #[case] subject: Subject,
+    #[case] cloud: Box<dyn Cloud>,
+    #[case] looks: usize,
+    #[case] cancels: usize,
+    #[case] cost: i64,
+) {
+    let (stage, mock) = (Stage::new().await, Mock::start_boxed(cloud).await);
+    let executor = stage.executor(&subject.settings(&mock, &[("a", None)]));
+    let work = Stage::work(&subject.request);
+    let cancel = async {
+        // The look before this one was answered.
+        mock.wait_for("poll", looks + 1).await;
+        work.stop.cancel();
+    };
+    let (ending, ()) = tokio::join!(executor.run(work.clone()), cancel);
+    assert_eq!(ending, RemoteEnding::Cancelled { cost_micros: cost });
+    assert_eq!((mock.recorded("cancel").len(), stage.only_call().await), (cancels, (CallState::Cancelled, Some(cost))));
+    assert_eq!((executor.statuses()[0].in_flight, stage.files()), (0, Vec::new()));
+}
+
+/// Somebody else cancelled it: there, or at another client.
+#[rstest]
+#[case::declared(declared(), ReelworksCloud::task("stopped", &json!({})))]
+#[case::openai(openai_films(), OpenAiCloud::task("video_1", "failed", 0, &json!({ "code": "cancelled", "message": "no" })))]
+#[tokio::test]
+async fn a_task_that_was_cancelled_elsewhere_has_failed_and_is_free(#[case] subject: Subject, #[case] answer: Answer) {
+    let (stage, mock) = subject.start().await;
+    mock.script("poll", [Answer::Usual, answer]);
+    let (code, message, cost) = failed(stage.run(&subject.settings(&mock, &[("a", None)]), &subject.request).await);
+    assert_eq!((code, cost, mock.recorded("create").len()), (ErrorCode::ProviderFailed, 0, 1), "{message}");
+}
+
+#[rstest]
+#[case::declared_first_frame(declared(), "reel-1", 5)]
+#[case::openai_first_frame(openai_films(), "sora-2", 8)]
+#[tokio::test]
+async fn a_film_begins_with_a_picture(
+    #[context] context: Context,
+    #[case] subject: Subject,
+    #[case] model: &str,
+    #[case] seconds: u32,
+) {
+    let (stage, mock) = subject.start().await;
+    let png = encode_png(400, 320, &vec![90; 400 * 320 * 3], &PngText::default()).unwrap();
+    stage.storage.put("parts/first.png", png.clone().into()).await.unwrap();
+    let file = Some(InputFile { key: "parts/first.png".to_owned(), sha256: String::new() });
+    let pictures = vec![RemotePicture { role: PictureRole::FirstFrame, file, width: 400, height: 320 }];
+    let request = RemoteRequest { provider_model: model.to_owned(), seconds: Some(seconds), pictures, ..subject.request.clone() };
+    completed(stage.run(&subject.settings(&mock, &[("a", None)]), &request).await);
+    let create = mock.recorded("create").remove(0);
+    let mut body = form_fields(&create).map_or_else(|| create.json(), |fields| json!(fields));
+    if let Some(picture) = body.pointer_mut("/input/image") {
+        assert!(picture.as_str().is_some_and(|link| link.starts_with("data:image/png;base64,")), "{picture}");
+        *picture = json!("(the picture)");
+    }
+    insta::assert_json_snapshot!(context.description.unwrap(), body);
+}
+
+#[tokio::test]
+async fn a_declared_provider_speaks_for_itself() {
+    let subject = declared();
+    let (stage, mock) = subject.start().await;
+    let settings = subject.settings(&mock, &[("a", None)]);
+    let (result, _) = completed(stage.run(&settings, &subject.request).await);
+    assert_eq!(result.manifest["rewritten_prompt"], "a ship, in the rain");
+    assert_eq!(mock.recorded("create")[0].header("idempotency-key"), stage.calls().await[0].call.our_id);
+
+    let error = json!({ "code": "bad_prompt", "message": "no ships" });
+    mock.always("poll", ReelworksCloud::task("broken", &json!({ "error": error })));
+    let (_, message, _) = failed(stage.run(&settings, &subject.request).await);
+    assert!(message.contains("no ships"), "{message}");
+}
+
+#[tokio::test]
+async fn a_broken_declaration_leaves_the_providers_as_they_were() {
+    let subject = declared();
+    let (stage, mock) = subject.start().await;
+    let mut settings = subject.settings(&mock, &[("a", None)]);
+    let executor: RemoteExecutor = stage.executor(&settings);
+    let offered = |executor: &RemoteExecutor| executor.describe().iter().map(|model| model.id.to_string()).collect::<Vec<_>>();
+    assert_eq!(offered(&executor), ["reel-1"]);
+    let entry = settings.providers.get_mut(&id(ProviderKind::Declared)).unwrap();
+    let file = entry.declaration.as_mut().unwrap();
+    file.text = file.text.replace("task: /data/id", "tusk: /data/id").into();
+    let message = executor.replace(&settings).unwrap_err().to_string();
+    assert!(message.starts_with("providers.declared: declaration: reelworks.yaml:"), "{message}");
+    assert!(message.contains("tusk") && !message.contains('\n'), "{message}");
+    assert_eq!(offered(&executor), ["reel-1"]);
+}
