@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
 use super::JOB_LIMIT;
-use crate::providers::{AliyunCloud, Answer, MinimaxCloud, Mock, OpenAiCloud, ReelworksCloud, ZhipuaiCloud};
+use crate::providers::{AliyunCloud, Answer, Gate, MinimaxCloud, Mock, OpenAiCloud, ReelworksCloud, ZhipuaiCloud};
 use crate::support::client::Client;
 use crate::support::database::Store;
 use crate::support::events::Events;
@@ -136,8 +136,8 @@ impl Clouds {
             minimax: Mock::start(MinimaxCloud).await,
             aliyun: Mock::start(AliyunCloud).await,
             zhipuai: Mock::start(ZhipuaiCloud::default()).await,
-            reelworks: Mock::start(ReelworksCloud).await,
-            house: Mock::start(OpenAiCloud).await,
+            reelworks: Mock::start(ReelworksCloud::taking_any_key()).await,
+            house: Mock::start(OpenAiCloud::taking_any_key()).await,
         }
     }
 
@@ -153,7 +153,7 @@ impl Clouds {
                 "  {name}:\n    base_url: {address}\n    poll: {{ first_seconds: 0.01, most_seconds: 0.02 }}\n    deadline_seconds: 10\n    prices: [{{ per_second: 0.1 }}]\n{rest}"
             )
         };
-        let house_models = "[{ model: house-films, kinds: [text_to_video] }]";
+        let house_models = "[{ model: house-films, kinds: [text_to_video] }, { model: house-pictures, kinds: [text_to_image] }]";
         [
             "currency: EUR\nproviders:\n".to_owned(),
             entry("minimax", &self.minimax, "", &format!("    keys: [{{ key: {minimax_key} }}]\n")),
@@ -180,26 +180,44 @@ impl Clouds {
 const MODELS: [(&str, u32); 5] =
     [("MiniMax-Hailuo-02", 6), ("wan2.6-t2v", 5), ("cogvideox-3", 5), ("reel-1", 5), ("house-films", 4)];
 
+/// The models of pictures: behind a link in the answer, and in it.
+const PICTURE_MODELS: [&str; 2] = ["cogview-4", "house-pictures"];
+
 /// A film of every provider is asked for and ends; all that is said of it is noted. Gives how they ended.
 fn films(heard: &mut Heard, client: &Client) -> Vec<(String, String)> {
-    let mut submitted = Vec::new();
-    for (model, seconds) in MODELS {
-        let body = json!({"model": model, "scenes": [{"id": "one", "prompt": "a ship", "duration": seconds}]});
-        let answer = heard.call(client, "POST", "/api/v1/videos/generate", Some(&body)).expect(202);
-        submitted.push(answer.json()["task_id"].as_str().expect("an accepted task has an id").to_owned());
+    let bodies = MODELS
+        .map(|(model, seconds)| json!({"model": model, "scenes": [{"id": "one", "prompt": "a ship", "duration": seconds}]}));
+    let submitted = bodies.map(|body| submit(heard, client, "/api/v1/videos/generate", &body));
+    submitted.into_iter().map(|task| (task.clone(), ended(heard, client, "/v1/videos", &task))).collect()
+}
+
+/// The same with pictures.
+fn pictures(heard: &mut Heard, client: &Client) -> Vec<String> {
+    let submitted = PICTURE_MODELS.map(|model| picture(heard, client, model));
+    submitted.into_iter().map(|task| ended(heard, client, "/api/v1/tasks", &task)).collect()
+}
+
+/// Asks for a picture; its task.
+fn picture(heard: &mut Heard, client: &Client, model: &str) -> String {
+    submit(heard, client, "/api/v1/images/generate", &json!({"model": model, "prompt": "a ship"}))
+}
+
+fn submit(heard: &mut Heard, client: &Client, path: &str, body: &Value) -> String {
+    let answer = heard.call(client, "POST", path, Some(body)).expect(202);
+    answer.json()["task_id"].as_str().expect("an accepted task has an id").to_owned()
+}
+
+/// How a task ended; all that is said of it is noted, also by another API.
+fn ended(heard: &mut Heard, client: &Client, other_api: &str, task: &str) -> String {
+    for event in Events::open(client, &format!("/api/v1/tasks/{task}/events")) {
+        heard.note(format!("an event of {task}"), event.to_string());
     }
-    let end = |task: String| {
-        for event in Events::open(client, &format!("/api/v1/tasks/{task}/events")) {
-            heard.note(format!("an event of {task}"), event.to_string());
-        }
-        let ended = client.ended(&task, JOB_LIMIT);
-        for path in [format!("/api/v1/tasks/{task}"), format!("/v1/videos/{task}"), format!("/api/v1/tasks/{task}/status")] {
-            heard.call(client, "GET", &path, None).expect(200);
-        }
-        heard.call(client, "GET", &format!("/api/v1/tasks/{task}/result"), None);
-        (task, ended.status)
-    };
-    submitted.into_iter().map(end).collect()
+    let ended = client.ended(task, JOB_LIMIT);
+    for path in [format!("/api/v1/tasks/{task}"), format!("{other_api}/{task}"), format!("/api/v1/tasks/{task}/status")] {
+        heard.call(client, "GET", &path, None).expect(200);
+    }
+    heard.call(client, "GET", &format!("/api/v1/tasks/{task}/result"), None);
+    ended.status
 }
 
 /// What an unkind provider says: the key that it was sent, in the words of every dialect.
@@ -259,6 +277,7 @@ fn no_secret_shows_itself(store: &Store) {
 
     let made = films(&mut heard, &anna);
     assert!(made.iter().all(|(_, status)| status == "completed"), "{made:?}");
+    assert_eq!(pictures(&mut heard, &anna), ["completed"; PICTURE_MODELS.len()]);
     let known = made[0].0.clone();
     // A provider that says what it was sent: to the create, to who asks how it goes, and where the film should be. Every time to a
     // server that knows nothing of it yet.
@@ -271,11 +290,29 @@ fn no_secret_shows_itself(store: &Store) {
         let ended = films(&mut heard, &anna);
         trial::say(&format!("secrets: {route} {status}: {ended:?}"));
         assert!(ended.iter().all(|(_, status)| status == "failed"), "{route} {status}: {ended:?}");
+        // Pictures come with the create, and one of them without a file to fetch.
+        let expected = match route {
+            "create" => ["failed", "failed"],
+            "poll" => ["completed", "completed"],
+            _ => ["failed", "completed"],
+        };
+        assert_eq!(pictures(&mut heard, &anna), expected, "{route} {status}");
         administration(&mut heard, &administrator);
         for mock in clouds.all() {
             mock.always(route, Answer::Usual);
         }
     }
+
+    // What came with a create is kept while it is fetched.
+    let gate = Gate::closed();
+    clouds.zhipuai.script("file", [Answer::GatedUsual(gate.clone())]);
+    let kept = picture(&mut heard, &anna, PICTURE_MODELS[0]);
+    runtime.block_on(gate.reached());
+    server.kill();
+    assert!(heard.files(&directory.path().join("data")) > MODELS.len());
+    gate.open();
+    server.start();
+    assert_eq!(ended(&mut heard, &anna, "/api/v1/tasks", &kept), "completed");
 
     // Keys that are none, where keys may stand.
     let stray = canaries.plant("a key that is not valid", "fw_*");
@@ -374,8 +411,8 @@ fn administration(heard: &mut Heard, administrator: &Client) {
     for path in [
         "/api/v1/admin/providers",
         "/api/v1/admin/providers/minimax",
-        "/api/v1/admin/providers/spend",
-        "/api/v1/admin/providers/calls",
+        "/api/v1/admin/spend",
+        "/api/v1/admin/calls?limit=500",
         "/api/v1/admin/routes",
         "/api/v1/admin/keys",
         "/api/v1/admin/users",
@@ -387,7 +424,7 @@ fn administration(heard: &mut Heard, administrator: &Client) {
         "/api/v1/health",
         "/metrics",
     ] {
-        heard.call(administrator, "GET", path, None);
+        heard.call(administrator, "GET", path, None).expect(200);
     }
 }
 
