@@ -4,10 +4,11 @@ use std::path::Path;
 use std::process::Output;
 
 use framewright::media::video::probe;
+use rstest::rstest;
 use serde_json::json;
 use tokio::process::Command;
 
-use crate::providers::{Answer, MinimaxCloud, Mock};
+use crate::providers::{Answer, MinimaxCloud, Mock, ZhipuaiCloud, picture};
 
 /// What stands in nothing that is printed.
 const CANARY: &str = "canary-9f8e7d6c5b4a-of-the-account";
@@ -74,6 +75,53 @@ async fn the_guides_command_line_makes_a_film() {
     });
     assert_eq!(created.json(), expected);
     assert_eq!(created.header("authorization"), format!("Bearer {CANARY}"));
+}
+
+/// A configuration that leads to a service of pictures.
+fn configured_for_pictures(mock: &Mock) -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(directory.path().join(name), text).unwrap();
+    write("system.yaml", "egress: { allow: [127.0.0.1/32] }\n");
+    let provider = format!(
+        "currency: EUR\nproviders:\n  zhipuai:\n    base_url: {}/api/paas/v4\n    keys: [{{ env: MINIMAX_API_KEY }}]\n    prices: [{{ per_picture: 0.06 }}]\n",
+        mock.base()
+    );
+    write("providers.yaml", &provider);
+    write("routes.yaml", "routes: { posters: { targets: [{ model: cogview-4 }, { provider: local, model: demo-sdxl }] } }\n");
+    directory
+}
+
+#[tokio::test]
+async fn a_providers_picture_is_written_as_the_files_name_says() {
+    let mock = Mock::start(ZhipuaiCloud::default()).await;
+    let directory = configured_for_pictures(&mock);
+    let asked = ["generate", "image", "--prompt", "a ship", "--model", "cogview-4", "--output"];
+    for name in ["out.png", "out.jpg"] {
+        let made = run(directory.path(), &[&asked[..], &[name]].concat()).await;
+        assert!(made.status.success(), "{}", text(&made.stderr));
+        assert_eq!(text(&made.stdout), format!("{name} (by zhipuai, 0.06 EUR)\n"));
+    }
+    assert!(std::fs::read(directory.path().join("out.png")).unwrap() == picture(), "it is the provider's file");
+    let jpeg = framewright::media::decode::decode_image(&std::fs::read(directory.path().join("out.jpg")).unwrap()).unwrap();
+    assert_eq!((jpeg.width, jpeg.height), (40, 30));
+    assert_eq!(mock.recorded("create")[0].json()["prompt"], "a ship");
+}
+
+#[rstest]
+#[case::what_it_has_no_word_for(&["cogview-4", "--steps", "3"], "--steps: cannot be told to 'cogview-4' of provider 'zhipuai'")]
+#[case::a_size(&["cogview-4", "--width", "100", "--height", "100"], "100")]
+#[case::a_film(&["cogvideox-3"], "cogvideox-3")]
+#[case::a_route(&["posters"], "--model: 'posters' is a route to cogview-4, demo-sdxl; name one of these, or a server")]
+#[case::nobodys(&["cogview-5"], "cogview-5")]
+#[tokio::test]
+async fn what_a_provider_of_pictures_cannot_do_is_refused(#[case] asked: &[&str], #[case] expected: &str) {
+    let mock = Mock::start(ZhipuaiCloud::default()).await;
+    let directory = configured_for_pictures(&mock);
+    let refused = run(directory.path(), &[&["generate", "image", "--prompt", "a ship", "--model"], asked].concat()).await;
+    let said = text(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(2), "{said}");
+    assert!(said.contains(expected) && said.lines().count() == 1, "{said}");
+    assert!(mock.recorded("create").is_empty() && !directory.path().join("out.png").exists());
 }
 
 #[tokio::test]

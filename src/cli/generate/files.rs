@@ -78,6 +78,16 @@ impl OutputFile {
         self.format == Format::Png
     }
 
+    /// Whether a finished file of this media type may be written as it is.
+    pub(super) fn takes(&self, media_type: &str) -> bool {
+        let own = match self.format {
+            Format::Png => "image/png",
+            Format::Jpeg => "image/jpeg",
+            Format::WebP => "image/webp",
+        };
+        media_type == own
+    }
+
     /// Encodes a picture and writes it whole. `text` goes into PNG files.
     pub(super) fn write_picture(&self, index: usize, picture: FinishedPicture<'_>, text: &PngText) -> Outcome<PathBuf> {
         let FinishedPicture { width, height, rgb } = picture;

@@ -14,7 +14,7 @@ use crate::app::compute;
 use crate::cli::failure::{Failure, OrFail, Outcome};
 use crate::cli::models::FoundModel;
 use crate::cli::stop;
-use crate::config::{Config, Environment};
+use crate::config::Config;
 use crate::domain::{Clock, DeviceName, ErrorCode, ImageRequest, ModelKind, PreviewDemand, SystemClock, TaskId};
 use crate::execution::results::encode_pictures;
 use crate::execution::{
@@ -26,15 +26,13 @@ use crate::models::{IdentityCache, files_fingerprint};
 
 /// Checks the request, loads the model, makes the pictures and writes the files.
 pub(super) fn generate(
+    config: &Config,
     arguments: &ImageArguments,
     sources: Sources,
     output: &OutputFile,
     out: &mut (dyn Write + Send),
 ) -> Outcome {
-    let mut flags = arguments.common.flags();
-    flags.device.clone_from(&arguments.device);
-    let config = Config::load(&flags, Environment::read()?)?;
-    let model = crate::cli::models::find(&config, "--model", &arguments.model)?;
+    let model = crate::cli::models::find(config, "--model", &arguments.model)?;
     if model.description.kind != ModelKind::Image {
         return Err(Failure::input("--model", format!("'{}' makes films, not pictures; see 'generate video'", arguments.model)));
     }
@@ -44,7 +42,7 @@ pub(super) fn generate(
     (request.init_image, request.mask) = (name(&arguments.init_image), name(&arguments.mask));
 
     let work = WorkDirectory::make()?;
-    let made = run(&config, &model, &request, sources, &work.0)?;
+    let made = run(config, &model, &request, sources, &work.0)?;
     write_pictures(&made, &request, &model, output, out)
 }
 

@@ -4,6 +4,8 @@ mod files;
 pub(super) mod film;
 mod local;
 mod progress;
+mod provider;
+mod provider_pictures;
 mod remote;
 
 pub(in crate::cli) use self::local::WorkDirectory;
@@ -17,6 +19,7 @@ use secrecy::SecretString;
 use self::files::OutputFile;
 use super::failure::{Failure, OrFail, Outcome};
 use super::options::CommonOptions;
+use crate::config::{Config, Environment};
 use crate::domain::ModelId;
 use crate::media::decode::{DecodeError, DecodedImage, decode_image};
 use crate::media::mask::{MaskReading, decode_mask};
@@ -25,7 +28,7 @@ use crate::models::parameters::{ImageParameters, ParameterError};
 /// Flags of `generate image`. Numbers are as wide as any text may be, so that a refusal can quote the allowed range.
 #[derive(Args, Debug)]
 pub(super) struct ImageArguments {
-    /// A model's id ('framewright models list'), or a directory in the diffusers layout
+    /// A model's id ('framewright models list', or a configured provider's), or a directory in the diffusers layout
     #[arg(long, value_name = "ID|DIR")]
     model: String,
     /// What the picture shows
@@ -121,7 +124,15 @@ pub(super) fn run(arguments: &ImageArguments, out: &mut (dyn Write + Send)) -> O
         let request = remote::Request { model, parameters: parameters(arguments, &sources), sources };
         super::runtime()?.block_on(remote::generate(&server, &request, &output, out))
     } else {
-        local::generate(arguments, sources, &output, out)
+        let mut flags = arguments.common.flags();
+        flags.device.clone_from(&arguments.device);
+        let config = Config::load(&flags, Environment::read()?)?;
+        let runtime = super::runtime()?;
+        if let Some(model) = runtime.block_on(provider::find(&config, &arguments.model))? {
+            return runtime.block_on(provider_pictures::generate(&model, arguments, &sources, &output, out));
+        }
+        drop(runtime);
+        local::generate(&config, arguments, sources, &output, out)
     }
 }
 

@@ -11,6 +11,7 @@ use framewright_engine::vision::RgbPicture;
 
 use super::super::local::{WorkDirectory, attend, first_executor};
 use super::super::progress::ProgressDisplay;
+use super::super::provider::job;
 use super::output::FilmFile;
 use super::{Order, VideoArguments};
 use crate::app::films::film_tools;
@@ -19,10 +20,7 @@ use crate::cli::models::{self, FoundModel};
 use crate::config::Config;
 use crate::domain::film::InputFile;
 use crate::domain::plan::{PlannedTask, TaskRole, plan};
-use crate::domain::{
-    Clock, FilmRequest, Job, JobId, JobRequest, JobResult, JobState, ModelKind, PreviewDemand, Progress, SystemClock, TaskId,
-    UnixMs,
-};
+use crate::domain::{Clock, FilmRequest, JobRequest, JobResult, ModelKind, PreviewDemand, SystemClock, TaskId};
 use crate::execution::film::{self, FilmTask, FilmTools, FirstPicture, HostProgress, first_picture};
 use crate::execution::results::{Attempt, clip_manifest, encode_pictures, manifest, store_pictures};
 use crate::execution::{DeviceTask, DeviceWork, Executor, TaskOutput};
@@ -270,26 +268,4 @@ fn write_frames(directory: &Path, made: &TaskOutput, goes_on: bool, mut number: 
         number += 1;
     }
     Ok(number)
-}
-
-/// A job as a server would have it: attempts at its tasks name their files after it.
-/// A job of nobody but this process.
-pub(super) fn job(request: &JobRequest) -> Job {
-    let Ok(user) = "local".parse() else { unreachable!("a plain word is a user's name") };
-    Job {
-        id: JobId::generate(),
-        user,
-        project: None,
-        retry_of: None,
-        state: JobState::Running,
-        request: request.clone(),
-        priority: 0,
-        progress: Progress::default(),
-        created: SystemClock.now(),
-        started: None,
-        finished: None,
-        updated: UnixMs(0),
-        result: None,
-        error: None,
-    }
 }

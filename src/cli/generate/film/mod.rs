@@ -18,9 +18,7 @@ use self::scenes_file::ScenesFile;
 use super::super::failure::{Failure, OrFail, Outcome};
 use super::super::options::CommonOptions;
 use super::read_init_image;
-use crate::cli::models;
 use crate::config::{Config, Environment};
-use crate::domain::ModelId;
 use crate::media::video::probe_audio;
 use crate::models::film_parameters::{FilmParameters, SceneParameters};
 use crate::models::film_size::AskedSize;
@@ -139,16 +137,11 @@ pub(in crate::cli) fn run(arguments: &VideoArguments, out: &mut (dyn Write + Sen
         let mut flags = arguments.common.flags();
         flags.device.clone_from(&arguments.device);
         let config = Config::load(&flags, Environment::read()?)?;
-        // A model of this machine's goes before a provider's of the same name, as on a server.
-        let id: Option<ModelId> = arguments.model.parse().ok().filter(|_| !Path::new(&arguments.model).exists());
-        if let Some(id) = id
-            && models::catalog(&config)?.describe(&id).is_err()
-        {
-            let runtime = crate::cli::runtime()?;
-            if let Some((providers, offered)) = runtime.block_on(provider::find(&config, id.as_str()))? {
-                return runtime.block_on(provider::generate(&providers, &offered, arguments, order, &output, out));
-            }
+        let runtime = crate::cli::runtime()?;
+        if let Some(model) = runtime.block_on(super::provider::find(&config, &arguments.model))? {
+            return runtime.block_on(provider::generate(&model, arguments, order, &output, out));
         }
+        drop(runtime);
         local::generate(&config, arguments, order, &output, out)
     }
 }

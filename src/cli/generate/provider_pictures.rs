@@ -1,0 +1,36 @@
+//! Pictures made by a provider without a server.
+
+use std::io::Write;
+
+use super::files::{FinishedPicture, OutputFile};
+use super::provider::ProviderModel;
+use super::{ImageArguments, Sources, parameters, refused};
+use crate::cli::failure::{OrFail, Outcome};
+use crate::media::decode::decode_image;
+use crate::media::encode::PngText;
+use crate::models::remote_parameters::image_to_remote;
+
+/// Checks the request against the provider's limits, has it made, and writes the files.
+pub(super) async fn generate(
+    model: &ProviderModel,
+    arguments: &ImageArguments,
+    sources: &Sources,
+    output: &OutputFile,
+    out: &mut (dyn Write + Send),
+) -> Outcome {
+    let request = image_to_remote(&parameters(arguments, sources), &model.model());
+    let request = model.price(request.map_err(|error| refused(&error))?)?;
+    let made = model.make(request).await?;
+    for (index, picture) in made.result.artifacts.iter().enumerate() {
+        let file = model.providers().storage.get(&picture.key).await.or_fail()?;
+        let path = if output.takes(&picture.media_type) {
+            output.write_bytes(index, &file)?
+        } else {
+            let decoded = decode_image(&file).or_fail()?;
+            let finished = FinishedPicture { width: decoded.width, height: decoded.height, rgb: &decoded.rgb };
+            output.write_picture(index, finished, &PngText::default())?
+        };
+        writeln!(out, "{} ({})", path.display(), made.credit).or_fail()?;
+    }
+    Ok(())
+}
