@@ -133,8 +133,8 @@ fn administration() -> OpenApiRouter<ApiState> {
         .routes(routes!(admin::providers::disable_provider))
         .routes(routes!(admin::providers::enable_provider_key))
         .routes(routes!(admin::providers::disable_provider_key))
-        .routes(routes!(admin::providers::get_spend))
-        .routes(routes!(admin::providers::list_calls))
+        .routes(routes!(admin::spend::get_spend))
+        .routes(routes!(admin::calls::list_calls))
         .routes(routes!(admin::routes::list_routes))
         // The queue
         .routes(routes!(admin::queue::list_queue))

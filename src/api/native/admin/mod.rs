@@ -1,5 +1,6 @@
 //! Administration: `/api/v1/admin`. Every route here needs an administrator's key.
 
+pub(in crate::api) mod calls;
 pub(in crate::api) mod devices;
 pub(in crate::api) mod keys;
 pub(in crate::api) mod models;
@@ -9,6 +10,7 @@ pub(in crate::api) mod projects;
 pub(in crate::api) mod providers;
 pub(in crate::api) mod queue;
 pub(in crate::api) mod routes;
+pub(in crate::api) mod spend;
 pub(in crate::api) mod usage;
 pub(in crate::api) mod users;
 
@@ -18,4 +20,13 @@ use crate::domain::UserId;
 /// A user's name as a client wrote it.
 fn parse_user(text: &str) -> Result<UserId, ApiError> {
     text.parse().map_err(|error: crate::domain::IdError| ApiError::invalid("user", format!("cannot be used: {error}")))
+}
+
+/// A name of a query.
+fn parsed<T: std::str::FromStr<Err = crate::domain::IdError>>(
+    field: &'static str,
+    text: Option<String>,
+) -> Result<Option<T>, ApiError> {
+    let parse = |text: String| text.parse().map_err(|error| ApiError::invalid(field, format!("cannot be used: {error}")));
+    text.map(parse).transpose()
 }
