@@ -72,7 +72,12 @@ pub(super) enum DownloadError {
 impl DownloadError {
     /// Whether fresh links may help.
     pub(super) const fn may_be_asked_again(&self) -> bool {
-        matches!(self, Self::Expired(_) | Self::Unreachable(_) | Self::Provider(_))
+        match self {
+            Self::Expired(_) | Self::Unreachable(_) => true,
+            // A task that failed after all has failed.
+            Self::Provider(failure) => failure.class.may_read_again(),
+            _ => false,
+        }
     }
 
     fn of(error: FetchError) -> Self {
