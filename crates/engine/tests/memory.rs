@@ -11,11 +11,13 @@ mod support;
 
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 
 use framewright_engine::ops::{DeviceFacts, Interrupt, Ops, Precision};
 use framewright_engine::pipelines::sdxl::{ImageRequest, ModelInfo, SdxlModel};
 use framewright_engine::pipelines::{Proceed, drive};
 use framewright_engine::vae::{DecodePlan, Vae, VaeConfig, decode_bytes};
+use framewright_engine::vision::{GreyPicture, RgbPicture};
 use framewright_engine::weights::{PackedCache, RandomWeights, Scope, Variant};
 use framewright_engine::{Error, latent::Latent};
 
@@ -26,18 +28,30 @@ const MOST_ABOVE_PERCENT: u64 = 35;
 /// … and by what is allowed to the arena and to the host whatever the request: 64 MiB and 16 MiB.
 const ALLOWANCE_BYTES: u64 = 80 << 20;
 /// The cases, for the process of each.
-const CASES: [Case; 8] = [
-    Case { model: "demo", side: 128, precision: Precision::F32, shared: false },
-    Case { model: "demo", side: 512, precision: Precision::F32, shared: false },
-    Case { model: "demo", side: 768, precision: Precision::F32, shared: false },
-    Case { model: "demo", side: 768, precision: Precision::Bf16, shared: false },
-    Case { model: "demo", side: 512, precision: Precision::F32, shared: true },
-    Case { model: "demo", side: 128, precision: Precision::Bf16, shared: true },
-    Case { model: "three_level", side: 512, precision: Precision::F32, shared: false },
-    Case { model: "two_level", side: 256, precision: Precision::F32, shared: false },
+const CASES: [Case; 11] = [
+    Case { model: "demo", side: 128, precision: Precision::F32, shared: false, from: Start::Noise },
+    Case { model: "demo", side: 512, precision: Precision::F32, shared: false, from: Start::Noise },
+    Case { model: "demo", side: 768, precision: Precision::F32, shared: false, from: Start::Noise },
+    Case { model: "demo", side: 768, precision: Precision::Bf16, shared: false, from: Start::Noise },
+    Case { model: "demo", side: 512, precision: Precision::F32, shared: true, from: Start::Noise },
+    Case { model: "demo", side: 128, precision: Precision::Bf16, shared: true, from: Start::Noise },
+    Case { model: "demo", side: 512, precision: Precision::F32, shared: false, from: Start::Picture },
+    Case { model: "demo", side: 512, precision: Precision::F32, shared: false, from: Start::Mask },
+    Case { model: "three_level", side: 768, precision: Precision::F32, shared: false, from: Start::Mask },
+    Case { model: "three_level", side: 512, precision: Precision::F32, shared: false, from: Start::Noise },
+    Case { model: "two_level", side: 256, precision: Precision::F32, shared: false, from: Start::Noise },
 ];
 /// Begins the line in which a measuring process says what it saw.
 const MARK: &str = "measured";
+
+/// What a picture begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Start {
+    Noise,
+    Picture,
+    /// A picture, part of which is repainted.
+    Mask,
+}
 
 #[derive(Clone, Copy, Debug)]
 struct Case {
@@ -46,9 +60,13 @@ struct Case {
     precision: Precision,
     /// Whether the weights are mapped.
     shared: bool,
+    from: Start,
 }
 
-fn request(side: usize) -> ImageRequest {
+fn request(Case { side, from, .. }: Case) -> ImageRequest {
+    let picture = || Arc::new(RgbPicture { height: side, width: side, bytes: vec![90; side * side * 3] });
+    let mask =
+        || Arc::new(GreyPicture { height: side, width: side, bytes: [[0; 8], [255; 8]].concat().repeat(side * side / 16) });
     ImageRequest {
         prompt: "a red circle".to_owned(),
         negative_prompt: Some("blue".to_owned()),
@@ -59,9 +77,9 @@ fn request(side: usize) -> ImageRequest {
         guidance_rescale: 0.0,
         sampler: Some("euler".to_owned()),
         seed: 1,
-        init_image: None,
-        strength: 0.3,
-        mask: None,
+        init_image: (from != Start::Noise).then(picture),
+        strength: 1.0,
+        mask: (from == Start::Mask).then(mask),
     }
 }
 
@@ -78,7 +96,7 @@ fn measure(case: Case) -> [u64; 4] {
     let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/demo-sdxl");
     let directory = written.as_ref().map_or(demo.as_path(), |written| written.path());
     let ops = Ops::cpu(case.precision, None).unwrap();
-    let request = request(case.side);
+    let request = request(case);
     let estimate = ModelInfo::read(directory).unwrap().memory_estimate(&request, &ops);
 
     let before = status_bytes("VmRSS");
@@ -125,11 +143,12 @@ fn the_prediction_is_near_the_peak() {
         let [weights, peak, predicted_weights, predicted_activations] = numbers[..] else { panic!("{line}") };
         let predicted = predicted_weights + predicted_activations;
         println!(
-            "{} {} {}{}: peak {:.1} MB (weights {:.1}), predicted {:.1} MB (weights {:.1})",
+            "{} {} {}{} from {:?}: peak {:.1} MB (weights {:.1}), predicted {:.1} MB (weights {:.1})",
             case.model,
             case.side,
             case.precision.name(),
             if case.shared { " mapped" } else { "" },
+            case.from,
             peak as f64 / 1e6,
             weights as f64 / 1e6,
             predicted as f64 / 1e6,
