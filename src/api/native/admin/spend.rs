@@ -39,7 +39,8 @@ fn time(field: &'static str, text: &str) -> Result<UnixMs, ApiError> {
     let of_seconds = |text: &str| Some(UnixMs(text.parse::<i64>().ok()?.saturating_mul(1000)));
     let of_time = |text: &str| Some(UnixMs(text.parse::<jiff::Timestamp>().ok()?.as_millisecond()));
     let of_day = |text: &str| {
-        let day = text.parse::<jiff::civil::Date>().ok()?;
+        // Of a time without its zone nobody knows which it is; a date's parser takes it for the day.
+        let day = text.parse::<jiff::civil::Date>().ok().filter(|_| text.len() == "2026-01-31".len())?;
         Some(UnixMs(day.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp().as_millisecond()))
     };
     let text = text.trim();
