@@ -31,6 +31,48 @@ impl WeightsTier {
     }
 }
 
+/// What a call to a provider is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum WireCall {
+    /// It has something made.
+    Create,
+    /// It looks how far a task is.
+    Poll,
+    /// It asks for the link of a result.
+    Fetch,
+    /// It brings a result here, from wherever the provider keeps it.
+    Download,
+    /// It ends a task.
+    Cancel,
+}
+
+impl WireCall {
+    /// Every one.
+    pub const ALL: [Self; 5] = [Self::Create, Self::Poll, Self::Fetch, Self::Download, Self::Cancel];
+
+    /// The word that metrics use.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Poll => "poll",
+            Self::Fetch => "fetch",
+            Self::Download => "download",
+            Self::Cancel => "cancel",
+        }
+    }
+}
+
+/// A target of a route that a request went to, as operators know it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RouteStage<'a> {
+    /// The route's name.
+    pub route: &'a ModelId,
+    /// Whose model; none: this server's.
+    pub provider: Option<&'a ProviderId>,
+    /// The model, as clients name it.
+    pub model: &'a ModelId,
+}
+
 /// Receives measurements of running jobs. Calls come from async tasks and must not block; each does nothing unless overridden.
 pub trait JobObserver: Send + Sync + fmt::Debug {
     /// A job went to a device after waiting this long.
@@ -53,14 +95,25 @@ pub trait JobObserver: Send + Sync + fmt::Debug {
     fn lease_lost(&self) {}
     /// A request was refused because a quota has not enough left.
     fn quota_refused(&self, _meter: Meter) {}
-    /// A create was sent to a provider. The outcome is `taken`, or the class of its failure.
-    fn provider_called(&self, _provider: &ProviderId, _outcome: &'static str) {}
-    /// A call to a provider has ended, and costs so many millionths of the currency that providers bill in.
-    fn provider_settled(&self, _provider: &ProviderId, _cost_micros: i64) {}
+    /// A call to a provider was answered, or could not be, after so long. The outcome is `ok`, or the class of its failure. What was broken
+    /// off because somebody asked to stop is not told.
+    fn provider_called(&self, _provider: &ProviderId, _call: WireCall, _outcome: &'static str, _seconds: f64) {}
+    /// A provider's task gave its results, and they are here, so long after it was asked for.
+    fn provider_task_finished(&self, _provider: &ProviderId, _seconds: f64) {}
+    /// A task that a provider took, or may have taken, ended without results: `cancelled`, or the class of its failure.
+    fn provider_task_failed(&self, _provider: &ProviderId, _outcome: &'static str) {}
+    /// A provider failed so often that it is left alone for a while.
+    fn provider_left_alone(&self, _provider: &ProviderId) {}
+    /// A call to a provider has ended, and costs so many millionths of this currency.
+    fn provider_settled(&self, _provider: &ProviderId, _currency: &str, _cost_micros: i64) {}
+    /// What became of a request at a target of its route: `passed_on` (to the next one), or the state in which its job ended.
+    fn route_stage_ended(&self, _stage: RouteStage<'_>, _result: &'static str) {}
     /// A step of the upkeep dealt with `count` things. Steps are few and named in the code.
     fn upkeep_done(&self, _step: &'static str, _count: u64) {}
     /// A callback was sent: `delivered`, `retried` (it will be sent again) or `given_up`.
     fn callback_tried(&self, _outcome: &'static str) {}
+    /// A receiver answered a callback, or could not be reached, after so long.
+    fn callback_answered(&self, _seconds: f64) {}
 }
 
 /// Nobody.

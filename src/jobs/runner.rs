@@ -19,8 +19,8 @@ use super::store::{Claim, Ended, Ending, Fence, JobStore, Outcome, QueuedTask, R
 use super::submission::waiting_task;
 use crate::domain::plan::{Lane, PlannedTask, plan, total_steps};
 use crate::domain::{
-    Clock, Job, JobEventKind, JobId, JobObserver, JobRequest, JobResult, JobState, PreviewDemand, Progress, Spent, TaskId,
-    TaskStep, UnixMs,
+    Clock, Job, JobError, JobEventKind, JobId, JobObserver, JobRequest, JobResult, JobState, PreviewDemand, Progress, Spent,
+    TaskId, TaskStep, UnixMs,
 };
 
 /// Leases are renewed this many times within their length.
@@ -104,6 +104,12 @@ impl RunningTask {
     /// Whether another target can be tried where this one fails.
     pub fn has_next_target(&self) -> bool {
         self.planned.has_next_target(&self.job.request)
+    }
+
+    /// Whether an end of it is the beginning of the next target.
+    pub fn is_passed_on(&self, outcome: &Outcome) -> bool {
+        let is_of_target = |error: &JobError| error.code.is_of_the_target();
+        matches!(outcome, Outcome::Failed(error) if self.has_next_target() && is_of_target(error))
     }
 }
 
@@ -459,7 +465,7 @@ impl JobRunner {
 /// How a task's end is written down.
 fn passed_on(task: &RunningTask, outcome: &Outcome) -> Outcome {
     match outcome {
-        Outcome::Failed(error) if task.has_next_target() && error.code.is_of_the_target() => Outcome::PassedOn(error.clone()),
+        Outcome::Failed(error) if task.is_passed_on(outcome) => Outcome::PassedOn(error.clone()),
         outcome => outcome.clone(),
     }
 }

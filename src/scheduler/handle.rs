@@ -1,5 +1,6 @@
 //! The running scheduler: its start, what it foretells, its orderly end.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -164,6 +165,12 @@ impl Scheduler {
         let now = self.shared.clock().now();
         let depths = self.shared.waiting.lock().view.depths();
         depths.into_iter().map(|(priority, tasks, oldest)| (priority, tasks, (now.0 - oldest.0).max(0))).collect()
+    }
+
+    /// How many tasks wait for each provider that any has waited for, by its name.
+    pub fn provider_queue_depths(&self) -> BTreeMap<String, usize> {
+        let waiting = self.shared.waiting.lock();
+        waiting.remote.depths().map(|(name, tasks)| (name.to_string(), tasks)).collect()
     }
 
     /// Stops claiming at once, waits up to `drain` for running jobs, then interrupts them, gives them back to the queue, and ends the

@@ -29,6 +29,7 @@ pub mod queue_order;
 pub mod queue_view;
 mod remote_queue;
 mod remote_tasks;
+mod route_stage;
 mod shared_memory;
 pub mod task_run;
 pub mod upkeep;

@@ -246,6 +246,11 @@ impl RemoteQueue {
         self.pausing.iter().map(|(until, _)| *until).find(|until| !ageing::is_due(Some(*until), now))
     }
 
+    /// How many tasks wait for each provider.
+    pub(super) fn depths(&self) -> impl Iterator<Item = (&ModelId, usize)> {
+        self.providers.iter().map(|(name, queue)| (name, queue.by_tenant.values().map(|line| line.by_rank.len()).sum()))
+    }
+
     fn waiting_of(&self, job: JobId) -> Option<&Waiting> {
         self.tasks.get(self.by_job.get(&job)?.first()?)
     }

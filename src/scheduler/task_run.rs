@@ -18,7 +18,7 @@ use super::blame::{Verdict, judge};
 use super::device_pool::Seat;
 use super::dispatcher::Shared;
 use super::known_models::KnownModel;
-use super::{publish, publish_clip};
+use super::{publish, publish_clip, route_stage};
 use crate::domain::plan::{Place, TaskRole, plan};
 use crate::domain::{ErrorCode, Job, JobError, JobRequest, JobState, ModelId, Spent, TaskId, UnixMs};
 use crate::execution::film::{self, FilmTask, FirstPicture};
@@ -402,6 +402,7 @@ pub(super) async fn conclude(
     match concluded {
         Ok(job) => {
             report_end(shared, task, &job, ran);
+            route_stage::report(shared, task, &job, &conclusion);
             let is_over = matches!(conclusion, Conclusion::End(_)) || job.state.is_terminal();
             if is_over {
                 shared.oom_retries.forget(fence.task);

@@ -1,23 +1,23 @@
 //! Counters, gauges and histograms, in Prometheus' text format.
 //!
-//! Every label is bounded: routes are patterns; methods, states, priorities, meters, tiers and steps are known words; devices are
-//! what is configured, and so are providers; models are what is installed, and beyond a number of them `other`. What is counted is counted when it happens;
-//! what only stands at some value (the queue, the devices) is handed to [`Metrics::render`] as [`Readings`].
+//! Every label is bounded: routes are patterns; methods, states, priorities, meters, tiers, steps and outcomes are known words; devices are
+//! what is configured, and so are providers, their keys' names, and routes with their targets; models are what is installed, and beyond a
+//! number of them `other`. What is counted is counted when it happens; what only stands at some value (the queue, the devices, the
+//! providers) is handed to [`Metrics::render`] as [`Readings`].
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use prometheus::core::Collector;
-use prometheus::{
-    Encoder, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry,
-    TextEncoder,
-};
+use prometheus::{Encoder, GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Registry, TextEncoder};
 
+use super::callback_metrics::CallbackMetrics;
 use super::labels::{self, ModelLabels, PRIORITY_CLASSES, priority_class};
+use super::maker::{Maker, whole};
+use super::provider_metrics::ProviderMetrics;
 use super::readings::{DeviceReading, QueueReading, Readings};
-use crate::domain::{JobObserver, JobState, Meter, ModelId, ProviderId, WeightsTier};
+use crate::domain::{JobObserver, JobState, Meter, ModelId, ProviderId, RouteStage, WeightsTier, WireCall};
 
 /// The media type of [`Metrics::render`]'s text.
 pub const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -35,8 +35,6 @@ const BATCH_BUCKETS: [f64; 8] = [1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 16.0, 32.0];
 const IMAGE: &str = "image";
 /// The outcome of a task that went back to the queue; the others are the names of a job's terminal states.
 const RETURNED: &str = "returned";
-/// What becomes of a try to deliver a callback.
-const CALLBACK_OUTCOMES: [&str; 3] = ["delivered", "retried", "given_up"];
 
 /// A metric that could not be made or written.
 #[derive(Debug, thiserror::Error)]
@@ -71,9 +69,8 @@ pub struct Metrics {
     model_evictions: IntCounterVec,
     quota_refusals: IntCounterVec,
     upkeep: IntCounterVec,
-    callbacks: IntCounterVec,
-    provider_calls: IntCounterVec,
-    provider_cost_micros: IntCounterVec,
+    callbacks: CallbackMetrics,
+    providers: ProviderMetrics,
 }
 
 impl Metrics {
@@ -165,17 +162,8 @@ impl Metrics {
                 &["meter"],
             )?,
             upkeep: make.counters("framewright_upkeep_total", "What the upkeep dealt with, by step", &["step"])?,
-            callbacks: make.counters("framewright_callbacks_total", "Tries to deliver callbacks, by outcome", &["outcome"])?,
-            provider_calls: make.counters(
-                "framewright_provider_calls_total",
-                "Creates sent to providers, by what became of them",
-                &["provider", "outcome"],
-            )?,
-            provider_cost_micros: make.counters(
-                "framewright_provider_cost_micros_total",
-                "Cost of ended calls to providers, millionths of the currency that they bill in",
-                &["provider"],
-            )?,
+            callbacks: CallbackMetrics::new(&make)?,
+            providers: ProviderMetrics::new(&make)?,
             registry,
         };
         metrics.begin_at_zero();
@@ -189,9 +177,6 @@ impl Metrics {
         }
         for tier in WeightsTier::ALL {
             self.model_evictions.with_label_values(&[tier.as_str()]).inc_by(0);
-        }
-        for outcome in CALLBACK_OUTCOMES {
-            self.callbacks.with_label_values(&[outcome]).inc_by(0);
         }
         for meter in Meter::ALL {
             self.quota_refusals.with_label_values(&[meter.as_str()]).inc_by(0);
@@ -211,13 +196,25 @@ impl Metrics {
             let _scrape = self.scrape.lock();
             self.take_queue(&readings.queue);
             readings.devices.iter().for_each(|device| self.take_device(device));
-            let running = readings.devices.iter().map(|device| device.jobs).sum();
-            self.jobs.with_label_values(&[JobState::Running.as_str()]).set(whole(running));
-            self.registry.gather()
+            self.take_jobs(readings);
+            self.providers.take(readings);
+            self.callbacks.take(readings.callbacks);
+            let families = self.registry.gather();
+            self.providers.forget_strangers(readings);
+            families
         };
         let mut text = Vec::new();
         TextEncoder::new().encode(&families, &mut text)?;
         Ok(String::from_utf8_lossy(&text).into_owned())
+    }
+
+    fn take_jobs(&self, readings: &Readings) {
+        let Readings { queue, devices, providers, .. } = readings;
+        let queued = queue.iter().map(|reading| reading.tasks).chain(providers.each.iter().map(|reading| reading.tasks_waiting));
+        let running =
+            devices.iter().map(|device| device.jobs).chain(providers.each.iter().map(|reading| reading.tasks_in_flight));
+        self.jobs.with_label_values(&[JobState::Queued.as_str()]).set(whole(queued.sum()));
+        self.jobs.with_label_values(&[JobState::Running.as_str()]).set(whole(running.sum()));
     }
 
     fn take_queue(&self, queue: &[QueueReading]) {
@@ -227,7 +224,6 @@ impl Metrics {
             *tasks += reading.tasks;
             *oldest_age_ms = (*oldest_age_ms).max(reading.oldest_age_ms);
         }
-        self.jobs.with_label_values(&[JobState::Queued.as_str()]).set(whole(classes.values().map(|(tasks, _)| tasks).sum()));
         for (class, (tasks, oldest_age_ms)) in classes {
             self.queue_depth.with_label_values(&[IMAGE, class]).set(whole(tasks));
             self.queue_oldest_age_seconds.with_label_values(&[IMAGE, class]).set(oldest_age_ms as f64 / 1e3);
@@ -305,15 +301,35 @@ impl JobObserver for Metrics {
     }
 
     fn callback_tried(&self, outcome: &'static str) {
-        self.callbacks.with_label_values(&[outcome]).inc();
+        self.callbacks.tried(outcome);
     }
 
-    fn provider_called(&self, provider: &ProviderId, outcome: &'static str) {
-        self.provider_calls.with_label_values(&[provider.as_str(), outcome]).inc();
+    fn callback_answered(&self, seconds: f64) {
+        self.callbacks.answered(seconds);
     }
 
-    fn provider_settled(&self, provider: &ProviderId, cost_micros: i64) {
-        self.provider_cost_micros.with_label_values(&[provider.as_str()]).inc_by(u64::try_from(cost_micros).unwrap_or(0));
+    fn provider_called(&self, provider: &ProviderId, call: WireCall, outcome: &'static str, seconds: f64) {
+        self.providers.called(provider, call, outcome, seconds);
+    }
+
+    fn provider_task_finished(&self, provider: &ProviderId, seconds: f64) {
+        self.providers.task_finished(provider, seconds);
+    }
+
+    fn provider_task_failed(&self, provider: &ProviderId, outcome: &'static str) {
+        self.providers.task_failed(provider, outcome);
+    }
+
+    fn provider_left_alone(&self, provider: &ProviderId) {
+        self.providers.left_alone(provider);
+    }
+
+    fn provider_settled(&self, provider: &ProviderId, currency: &str, cost_micros: i64) {
+        self.providers.settled(provider, currency, cost_micros);
+    }
+
+    fn route_stage_ended(&self, stage: RouteStage<'_>, result: &'static str) {
+        self.providers.route_stage_ended(stage, result);
     }
 
     fn upkeep_done(&self, step: &'static str, count: u64) {
@@ -325,47 +341,6 @@ impl fmt::Debug for Metrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Metrics")
     }
-}
-
-/// Makes metrics that are registered.
-struct Maker<'a> {
-    registry: &'a Registry,
-}
-
-impl Maker<'_> {
-    fn registered<M: Collector + Clone + 'static>(&self, metric: M) -> Result<M, MetricsError> {
-        self.registry.register(Box::new(metric.clone()))?;
-        Ok(metric)
-    }
-
-    fn counter(&self, name: &str, help: &str) -> Result<IntCounter, MetricsError> {
-        self.registered(IntCounter::new(name, help)?)
-    }
-
-    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, MetricsError> {
-        self.registered(IntCounterVec::new(Opts::new(name, help), labels)?)
-    }
-
-    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec, MetricsError> {
-        self.registered(IntGaugeVec::new(Opts::new(name, help), labels)?)
-    }
-
-    fn real_gauges(&self, name: &str, help: &str, labels: &[&str]) -> Result<GaugeVec, MetricsError> {
-        self.registered(GaugeVec::new(Opts::new(name, help), labels)?)
-    }
-
-    fn histogram(&self, name: &str, help: &str, buckets: &[f64]) -> Result<Histogram, MetricsError> {
-        self.registered(Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec()))?)
-    }
-
-    fn histograms(&self, name: &str, help: &str, buckets: &[f64], labels: &[&str]) -> Result<HistogramVec, MetricsError> {
-        self.registered(HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets.to_vec()), labels)?)
-    }
-}
-
-/// A number for a gauge of whole numbers.
-fn whole(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

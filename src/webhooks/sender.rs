@@ -2,7 +2,7 @@
 
 use std::error::Error;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 use super::body::body;
 use super::schedule::{self, Tried, UnderWay, Verdict};
 use super::service::WebhookParts;
-use super::store::{Delivery, DeliveryState, Settlement, WebhookStoreError};
+use super::store::{Backlog, Delivery, DeliveryState, Settlement, WebhookStoreError};
 use crate::domain::{UnixMs, UserId};
 use crate::jobs::store::StoreError;
 use crate::net::retry::Failure;
@@ -24,6 +24,8 @@ use crate::net::{FetchError, HeaderMap, HeaderName, HeaderValue, Limits};
 const LIMITS: Limits = Limits { max_bytes: 16 << 10, total: Duration::from_secs(15), idle: Duration::from_secs(10) };
 /// How often it is looked for what is due.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// The part of the time that is spent at most on counting what is pending: one in so many.
+const COUNT_SHARE: u32 = 20;
 /// A claimed delivery of which nothing more was heard is due again after this time: longer than one may take.
 const CLAIM_MS: i64 = 2 * 60 * 1000;
 /// Characters of an error that are kept.
@@ -43,6 +45,8 @@ pub(super) struct Shared {
     pub(super) tasks: TaskTracker,
     /// The deliveries that are under way.
     under_way: Mutex<UnderWay>,
+    /// What was pending when it was last counted; nothing where that failed.
+    pub(super) backlog: Mutex<Option<Backlog>>,
 }
 
 impl Shared {
@@ -54,6 +58,7 @@ impl Shared {
             cut_off: CancellationToken::new(),
             tasks: TaskTracker::new(),
             under_way: Mutex::default(),
+            backlog: Mutex::default(),
         }
     }
 }
@@ -71,10 +76,14 @@ impl Sender {
 
     /// Until the server stops.
     pub(super) async fn run(self) {
+        let mut next_count = Instant::now();
         loop {
             if let Err(error) = self.send_due().await {
                 let cause = &error as &dyn Error;
                 tracing::warn!(error = cause, "Cannot look for callbacks that are due: {error}");
+            }
+            if Instant::now() >= next_count {
+                next_count = self.count_backlog().await;
             }
             tokio::select! {
                 () = self.shared.stop.cancelled() => return,
@@ -82,6 +91,19 @@ impl Sender {
                 () = tokio::time::sleep(LOOK_INTERVAL) => {}
             }
         }
+    }
+
+    /// Counts what is pending, and says when it is counted again. Whoever looks at the numbers is shown what was counted, so that nobody who
+    /// asks often makes the database count, or waits for one that has vanished.
+    async fn count_backlog(&self) -> Instant {
+        let begun = Instant::now();
+        let counted = self.shared.parts.store.backlog().await;
+        *self.shared.backlog.lock() = counted
+            .inspect_err(|error| {
+                tracing::debug!(error = error as &dyn Error, "Cannot count the callbacks that wait: {error}");
+            })
+            .ok();
+        Instant::now() + LOOK_INTERVAL.max(begun.elapsed() * COUNT_SHARE)
     }
 
     /// Begins to send what is due, as far as there is room.
@@ -221,7 +243,10 @@ async fn attempt(parts: &WebhookParts, delivery: &Delivery) -> Result<Report, St
     let Some(headers) = headers(parts, delivery, &json, now) else {
         return Ok(Report::refused(&"the message cannot be signed"));
     };
-    Ok(match parts.egress.post_json(&url, headers, json, &LIMITS).await {
+    let begun = Instant::now();
+    let answered = parts.egress.post_json(&url, headers, json, &LIMITS).await;
+    parts.observer.callback_answered(begun.elapsed().as_secs_f64());
+    Ok(match answered {
         Ok(answer) => Report::of_answer(answer.status, answer.retry_after(parts.clock.now())),
         Err(error) => Report::of_error(&error),
     })

@@ -8,7 +8,7 @@ use secrecy::SecretString;
 use super::body::JobOutputs;
 use super::secret::WebhookSecrets;
 use super::sender::{Sender, Shared};
-use super::store::{Delivery, DeliveryFilter, WebhookStore, WebhookStoreError};
+use super::store::{Backlog, Delivery, DeliveryFilter, WebhookStore, WebhookStoreError};
 use crate::domain::{Clock, DeliveryId, JobObserver, MinimaxWords, Principal, ProjectId};
 use crate::jobs::store::JobStore;
 use crate::net::egress::Egress;
@@ -60,6 +60,11 @@ impl Webhooks {
         let shared = Arc::new(Shared::new(parts));
         shared.tasks.spawn(Sender::new(shared.clone()).run());
         Self { shared }
+    }
+
+    /// What waits to be sent, as it was counted a second or so ago; nothing where it could not be counted.
+    pub fn backlog(&self) -> Option<Backlog> {
+        *self.shared.backlog.lock()
     }
 
     /// Looks for what is due at once. Without this it is looked for every second.

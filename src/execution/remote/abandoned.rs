@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::answer;
 use super::delivery::cost;
 use super::executor::Inner;
-use super::failures::call_ending;
+use super::failures::{call_ending, class_of_word};
 use super::follow::{Look, cancelled, look};
 use super::run::Run;
 use super::sending::CREATE_TIME;
@@ -46,7 +46,8 @@ pub(super) async fn take(inner: &Inner) -> Result<Vec<AbandonedCall>, LedgerErro
 /// Tells that a call is settled.
 pub(super) fn settled(inner: &Inner, abandoned: &AbandonedCall, ending: &CallEnding) {
     let call = &abandoned.call.call;
-    inner.parts.observer.provider_settled(&call.provider, ending.settled.get());
+    let class = ending.failure.as_ref().and_then(|(word, _)| class_of_word(word));
+    inner.ended(call, ending.state, ending.settled, class);
     tracing::info!(
         job.id = %call.job, provider = %call.provider, call = %call.id, cost = %ending.settled, state = ending.state.as_str(),
         "Job {}: its call to {}, which nobody follows any more, is settled", call.job, call.provider

@@ -67,15 +67,17 @@ impl Breaker {
         *self = Self::default();
     }
 
-    /// A call failed because the provider is in trouble.
-    pub fn failed(&mut self, now: UnixMs) {
+    /// A call failed because the provider is in trouble. `true` where a pause begins with that.
+    pub fn failed(&mut self, now: UnixMs) -> bool {
         self.failures = self.failures.saturating_add(1);
         let trial_failed = std::mem::take(&mut self.is_on_trial);
-        if trial_failed || (self.until.is_none() && self.failures >= MOST_FAILURES) {
+        let opens = trial_failed || (self.until.is_none() && self.failures >= MOST_FAILURES);
+        if opens {
             let doubled = FIRST_PAUSE_MS.checked_shl(self.pauses.min(16)).unwrap_or(LONGEST_PAUSE_MS);
             self.until = Some(UnixMs(now.0.saturating_add(doubled.min(LONGEST_PAUSE_MS))));
             self.pauses = self.pauses.saturating_add(1);
         }
+        opens
     }
 
     /// A call was not sent after all, or says nothing of the provider.
@@ -92,20 +94,20 @@ mod tests {
     fn it_opens_after_failures_in_a_row_and_tries_one_call() {
         let mut breaker = Breaker::default();
         for _ in 0..4 {
-            breaker.failed(UnixMs(0));
+            assert!(!breaker.failed(UnixMs(0)));
         }
         assert!(breaker.admit(UnixMs(0)) && breaker.state(UnixMs(0)) == BreakerState::Closed);
         breaker.succeeded();
         for now in 1..=5 {
             assert!(breaker.admit(UnixMs(now)), "a success begins the count anew");
-            breaker.failed(UnixMs(now));
+            assert_eq!(breaker.failed(UnixMs(now)), now == 5);
         }
         assert_eq!(breaker.state(UnixMs(5)), BreakerState::Open { until: UnixMs(30_005) });
         assert!(!breaker.admit(UnixMs(30_004)));
         assert!(breaker.would_admit(UnixMs(30_005)) && breaker.admit(UnixMs(30_005)));
         assert!(!breaker.would_admit(UnixMs(30_006)) && !breaker.admit(UnixMs(30_006)), "one trial at a time");
         // The trial fails: a pause twice as long.
-        breaker.failed(UnixMs(30_010));
+        assert!(breaker.failed(UnixMs(30_010)));
         assert_eq!(breaker.state(UnixMs(30_010)), BreakerState::Open { until: UnixMs(90_010) });
         assert!(breaker.admit(UnixMs(90_010)));
         breaker.undecided();
@@ -117,9 +119,8 @@ mod tests {
     #[test]
     fn what_fails_while_it_is_open_makes_no_pause_longer_and_pauses_are_bounded() {
         let mut breaker = Breaker::default();
-        for _ in 0..50 {
-            breaker.failed(UnixMs(0));
-        }
+        let openings = (0..50).filter(|_| breaker.failed(UnixMs(0))).count();
+        assert_eq!(openings, 1);
         assert_eq!(breaker.state(UnixMs(0)), BreakerState::Open { until: UnixMs(30_000) });
         let mut now = UnixMs(0);
         for _ in 0..100 {
@@ -127,7 +128,7 @@ mod tests {
             assert!(until.0 - now.0 <= LONGEST_PAUSE_MS);
             now = until;
             assert!(breaker.admit(now));
-            breaker.failed(now);
+            assert!(breaker.failed(now));
         }
     }
 }

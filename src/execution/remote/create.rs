@@ -1,18 +1,18 @@
 //! A create: the request with its pictures, written and sent, once or as often as is safe.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
 use super::body_budget::{self, BodyShare};
-use super::failures::class_word;
+use super::failures::outcome_word;
 use super::generation::{self, PictureError};
 use super::patience::Patience;
 use super::run::{LONGEST_WAIT, Run};
 use super::sending::{Letter, Purpose, send_letter};
 use super::station::AccountLease;
-use crate::domain::RemotePicture;
+use crate::domain::{RemotePicture, WireCall};
 use crate::ledger::NewCall;
 use crate::providers::capabilities::Model;
 use crate::providers::{
@@ -67,11 +67,11 @@ impl Run<'_> {
         let mut repetitions = 0;
         loop {
             let letter = self.letter(lease, model, request, &options).await?;
+            let begun = Instant::now();
             let answered = send_letter(&self.inner.parts.exchange, letter, Purpose::Create).await;
             let created = answered.and_then(|response| provider.read_created(model, &response.wire()));
+            self.called(WireCall::Create, outcome_word(&created), begun.elapsed());
             let created = created.map_err(|failure| lease.without_secrets(failure));
-            let outcome = created.as_ref().map_or_else(|failure| class_word(failure.class), |_| "taken");
-            self.inner.parts.observer.provider_called(&self.work.request.provider, outcome);
             match created {
                 Ok(Created::Accepted { task, state }) => return Ok(Sent::Taken(self.task(task), state)),
                 Ok(Created::Finished(finished)) => return Ok(Sent::Finished(finished)),

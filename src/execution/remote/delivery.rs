@@ -48,7 +48,7 @@ pub(super) async fn deliver(
     let cost = cost(run, lease, call, &finished, kept.artifacts.len());
     let times = [made, run.inner.now()];
     let document = manifest(run, call, task, &finished, &kept, cost, times);
-    run.end(call.id, CallState::Finished, cost, None).await;
+    run.end(call, CallState::Finished, cost, None).await;
     tracing::info!(
         job.id = %run.work.job.id, provider = %run.work.request.provider, call = %call.id, cost = %cost,
         "Job {}: {} gave {} files", run.work.job.id, run.work.request.provider, kept.artifacts.len()
@@ -73,7 +73,7 @@ async fn interrupted(run: &Run<'_>, lease: &AccountLease, call: &NewCall, finish
         return RemoteEnding::Left;
     }
     let cost = cost(run, lease, call, finished, finished.results.len());
-    run.end(call.id, CallState::Cancelled, cost, None).await;
+    run.end(call, CallState::Cancelled, cost, None).await;
     RemoteEnding::Cancelled { cost_micros: cost.get() }
 }
 
@@ -96,7 +96,7 @@ async fn failed(run: &Run<'_>, lease: &AccountLease, call: &NewCall, finished: &
             (failure, cost(run, lease, call, finished, finished.results.len()), code)
         }
     };
-    run.end(call.id, CallState::Failed, cost, Some(&failure)).await;
+    run.end(call, CallState::Failed, cost, Some(&failure)).await;
     let error = JobError { code, message: format!("{provider}: {error}") };
     RemoteEnding::Failed { error, cost_micros: cost.get() }
 }

@@ -3,17 +3,18 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use secrecy::ExposeSecret;
 use tokio_util::sync::CancellationToken;
 
+use super::failures::class_word;
 use super::follow::ask;
 use super::run::Run;
 use super::sending::outgoing;
 use super::station::AccountLease;
-use crate::domain::{Artifact, JobKind, Sha256Digest, VideoFacts};
+use crate::domain::{Artifact, JobKind, Sha256Digest, VideoFacts, WireCall};
 use crate::execution::film::sheet;
 use crate::execution::results::{Attempt, THUMBNAIL_SIDE, file_sha256};
 use crate::media::decode::decode_image;
@@ -22,7 +23,7 @@ use crate::media::video::{self, MediaError};
 use crate::net::exchange::SavedReply;
 use crate::net::retry::{Failure, Repetition};
 use crate::net::{FetchError, Limits};
-use crate::providers::{ProviderFailure, RemoteResult, ResultSource, WireRequest};
+use crate::providers::{FailureClass, ProviderFailure, RemoteResult, ResultSource, WireRequest};
 use crate::storage::{ArtifactStorage, StorageError, sprite_sheet_key, thumbnail_key};
 
 /// The largest film that is fetched.
@@ -77,6 +78,16 @@ impl DownloadError {
             // A task that failed after all has failed.
             Self::Provider(failure) => failure.class.may_read_again(),
             _ => false,
+        }
+    }
+
+    /// What it says of the provider, as metrics say it; none where it says nothing.
+    fn outcome(&self) -> Option<&'static str> {
+        match self {
+            Self::Unreachable(_) => Some(class_word(FailureClass::Transient)),
+            Self::Expired(_) | Self::Refused(_) | Self::NotMedia { .. } => Some(class_word(FailureClass::Upstream)),
+            Self::Provider(failure) => Some(class_word(failure.class)),
+            Self::Storage(_) | Self::Interrupted => None,
         }
     }
 
@@ -136,11 +147,7 @@ pub(super) async fn keep_all(run: &Run<'_>, lease: &AccountLease, results: &[Rem
         }
     }
     if kept.artifacts.is_empty() {
-        return Err(DownloadError::Provider(ProviderFailure::new(
-            crate::providers::FailureClass::TaskFailed,
-            "no_result",
-            "no result came",
-        )));
+        return Err(DownloadError::Provider(ProviderFailure::new(FailureClass::TaskFailed, "no_result", "no result came")));
     }
     Ok(kept)
 }
@@ -152,8 +159,7 @@ async fn resolved(run: &Run<'_>, lease: &AccountLease, results: &[RemoteResult])
     for result in results {
         match provider.fetch(result, run.inner.now()) {
             Some(wire) => {
-                let answered = ask(run, &wire).await.and_then(|response| provider.read_fetched(result, &response.wire()));
-                let answered = answered.map_err(|failure| lease.without_secrets(failure));
+                let answered = ask(run, lease, WireCall::Fetch, &wire, |answer| provider.read_fetched(result, answer)).await;
                 resolved.extend(answered.map_err(DownloadError::Provider)?);
             }
             None => resolved.push(result.clone()),
@@ -170,7 +176,7 @@ fn place_of<'a>(run: &Run<'_>, lease: &AccountLease, result: &'a RemoteResult) -
         ResultSource::Link(link) => Ok(Place::Link(link.expose_secret())),
         ResultSource::Inline { bytes, .. } => Ok(Place::Here(bytes)),
         ResultSource::File(_) => {
-            let failure = ProviderFailure::new(crate::providers::FailureClass::Upstream, "no_link", "the result has no link");
+            let failure = ProviderFailure::new(FailureClass::Upstream, "no_link", "the result has no link");
             Err(DownloadError::Provider(failure))
         }
     }
@@ -206,8 +212,18 @@ where
     }
 }
 
-/// Brings a result into a file.
+/// Brings a result into a file, once.
 async fn fetch_to_file(run: &Run<'_>, place: &Place<'_>, most_bytes: u64, path: &Path) -> Result<(), DownloadError> {
+    let begun = Instant::now();
+    let fetched = bring_to_file(run, place, most_bytes, path).await;
+    let outcome = fetched.as_ref().map_or_else(DownloadError::outcome, |()| Some("ok"));
+    if let Some(outcome) = outcome.filter(|_| !matches!(place, Place::Here(_))) {
+        run.called(WireCall::Download, outcome, begun.elapsed());
+    }
+    fetched
+}
+
+async fn bring_to_file(run: &Run<'_>, place: &Place<'_>, most_bytes: u64, path: &Path) -> Result<(), DownloadError> {
     let limits = Limits { max_bytes: most_bytes, total: FETCH_TIME, idle: IDLE_TIME };
     match place {
         Place::Link(link) => open_link(run, link, &limits, path).await,

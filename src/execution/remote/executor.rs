@@ -13,7 +13,7 @@ use super::accounts::{ProviderSetupError, ReadDeclaration};
 use super::body_budget::BodyBudget;
 use super::breaker::BreakerState;
 use super::callbacks::CallbackAddresses;
-use super::failures::class_word;
+use super::failures::{class_word, failed_word};
 use super::keys::{KeyHealth, ModelRest, Room};
 use super::offer::{self, OfferedModel, Priced};
 use super::patience::waits_for_acquaintance;
@@ -21,14 +21,20 @@ use super::remarks;
 use super::run;
 use super::station::{Station, StationSettings};
 use crate::domain::{
-    AccountKeyId, Clock, JobObserver, ProviderEntry, ProviderId, ProviderKind, ProviderSettings, RemoteRequest, UnixMs,
+    AccountKeyId, Clock, JobObserver, Micros, ProviderEntry, ProviderId, ProviderKind, ProviderSettings, RemoteRequest, UnixMs,
 };
 use crate::execution::{AbandonedCall, RemoteEnding, RemoteExecution, RemoteWork, WaitingWork};
-use crate::ledger::{CallEnding, Ledger};
+use crate::ledger::{CallEnding, CallState, Ledger, NewCall};
 use crate::net::egress::Egress;
 use crate::net::exchange::Exchange;
-use crate::providers::RequestRefusal;
+use crate::providers::{FailureClass, RequestRefusal};
 use crate::storage::ArtifactStorage;
+
+/// The states of keys.
+const READY: &str = "ready";
+const RESTING: &str = "resting";
+const DISABLED: &str = "disabled";
+const SWITCHED_OFF: &str = "switched_off";
 
 /// What an executor works with.
 #[derive(Clone, Debug)]
@@ -85,6 +91,9 @@ pub enum ProviderHealth {
 }
 
 impl ProviderHealth {
+    /// Every one.
+    pub const ALL: [Self; 5] = [Self::Ready, Self::Busy, Self::Failing, Self::NoKeys, Self::Off];
+
     /// The word that the APIs use.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -104,6 +113,8 @@ pub struct ProviderStatus {
     pub provider: ProviderId,
     /// Its kind.
     pub kind: &'static str,
+    /// Whether the settings have it; if not, it is only there for the tasks that it runs, or has run.
+    pub is_configured: bool,
     /// Whether it is used.
     pub health: ProviderHealth,
     /// Whether calls go out.
@@ -133,6 +144,16 @@ pub struct KeyStatus {
     pub in_flight: u32,
     /// Most tasks at once.
     pub max_concurrent: Option<u32>,
+}
+
+impl KeyStatus {
+    /// Every word of [`Self::state`].
+    pub const STATES: [&'static str; 4] = [READY, RESTING, DISABLED, SWITCHED_OFF];
+
+    /// Whether tasks may hold it: it neither rests nor is it disabled.
+    pub fn is_usable(&self) -> bool {
+        self.state == READY
+    }
 }
 
 impl RemoteExecutor {
@@ -358,6 +379,18 @@ impl Inner {
         self.room.notified()
     }
 
+    /// Tells how a call ended that its provider took, or may have taken.
+    pub(super) fn ended(&self, call: &NewCall, state: CallState, settled: Micros, class: Option<FailureClass>) {
+        let (observer, provider) = (&self.parts.observer, &call.provider);
+        if let Some(outcome) = failed_word(state, class) {
+            observer.provider_task_failed(provider, outcome);
+        } else {
+            let ms = self.now().0.saturating_sub(call.created.0).max(0);
+            observer.provider_task_finished(provider, ms as f64 / 1e3);
+        }
+        observer.provider_settled(provider, &self.currency.read(), settled.get());
+    }
+
     /// Registers whoever follows a task, until it is dropped.
     pub(super) fn follower(&self, provider: &ProviderId, remote_id: &str) -> Follower<'_> {
         let (key, notify) = ((provider.clone(), remote_id.to_owned()), Arc::new(Notify::new()));
@@ -377,11 +410,11 @@ impl Inner {
         };
         let key = |state: &super::keys::KeyState| {
             let (word, until, class) = match state.health {
-                KeyHealth::Ready => ("ready", None, None),
-                KeyHealth::Resting { until, .. } if until <= now => ("ready", None, None),
-                KeyHealth::Resting { until, class } => ("resting", Some(until), Some(class)),
-                KeyHealth::Disabled { class } => ("disabled", None, Some(class)),
-                KeyHealth::SwitchedOff => ("switched_off", None, None),
+                KeyHealth::Ready => (READY, None, None),
+                KeyHealth::Resting { until, .. } if until <= now => (READY, None, None),
+                KeyHealth::Resting { until, class } => (RESTING, Some(until), Some(class)),
+                KeyHealth::Disabled { class } => (DISABLED, None, Some(class)),
+                KeyHealth::SwitchedOff => (SWITCHED_OFF, None, None),
             };
             KeyStatus {
                 id: state.facts.id.clone(),
@@ -396,6 +429,7 @@ impl Inner {
         ProviderStatus {
             provider: station.id.clone(),
             kind: station.settings().entry.kind.as_str(),
+            is_configured: status.is_configured,
             health,
             breaker: status.breaker,
             keys: status.keys.iter().map(key).collect(),

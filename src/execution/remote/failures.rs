@@ -27,6 +27,20 @@ pub fn class_of_word(word: &str) -> Option<FailureClass> {
     FailureClass::ALL.into_iter().find(|class| class_word(*class) == word)
 }
 
+/// What becomes of a call, as metrics say it: its class where it failed.
+pub fn outcome_word<T>(answered: &Result<T, ProviderFailure>) -> &'static str {
+    answered.as_ref().map_or_else(|failure| class_word(failure.class), |_| "ok")
+}
+
+/// How a task ended that gave no results, as metrics say it: `cancelled`, or the class of its failure; none of one that gave some.
+pub fn failed_word(state: CallState, class: Option<FailureClass>) -> Option<&'static str> {
+    match state {
+        CallState::Finished => None,
+        CallState::Cancelled => Some("cancelled"),
+        _ => Some(class_word(class.unwrap_or(FailureClass::OutcomeUnknown))),
+    }
+}
+
 /// The job's error code.
 pub fn error_code(class: FailureClass) -> ErrorCode {
     match class {
@@ -64,6 +78,21 @@ mod tests {
             assert_eq!(class_of_word(class_word(class)), Some(class));
         }
         assert_eq!(class_of_word("other"), None);
+    }
+
+    #[test]
+    fn ends_without_results_have_a_word() {
+        for (state, class, word) in [
+            (CallState::Finished, None, None),
+            (CallState::Cancelled, Some(FailureClass::Upstream), Some("cancelled")),
+            (CallState::Failed, Some(FailureClass::Moderation), Some("moderation")),
+            (CallState::Unknown, Some(FailureClass::Authentication), Some("authentication")),
+            (CallState::Unknown, None, Some("outcome_unknown")),
+        ] {
+            assert_eq!(failed_word(state, class), word, "{state:?} {class:?}");
+        }
+        assert_eq!(outcome_word(&Ok(())), "ok");
+        assert_eq!(outcome_word::<()>(&Err(ProviderFailure::new(FailureClass::RateLimit, "", ""))), "rate_limit");
     }
 
     #[test]

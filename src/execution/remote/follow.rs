@@ -1,17 +1,19 @@
 //! A provider's task, looked after until it has ended.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::delivery::deliver;
-use super::failures::job_error;
+use super::failures::{job_error, outcome_word};
 use super::run::Run;
 use super::sending::{Purpose, send};
 use super::station::AccountLease;
-use crate::domain::{ErrorCode, JobError, Micros};
+use crate::domain::{ErrorCode, JobError, Micros, WireCall};
 use crate::execution::RemoteEnding;
 use crate::ledger::{CallState, NewCall};
 use crate::providers::capabilities::Following;
-use crate::providers::{Cancellation, FailureClass, Finished, Known, Polled, ProviderFailure, RemoteTask, Underway, WireRequest};
+use crate::providers::{
+    Cancellation, FailureClass, Finished, Known, Polled, ProviderFailure, RemoteTask, Underway, WireRequest, WireResponse,
+};
 
 /// Looks in a row that fail for good before the task is given up.
 const MOST_REFUSED_LOOKS: u32 = 3;
@@ -105,9 +107,7 @@ pub(super) async fn look(run: &Run<'_>, lease: &AccountLease, task: &RemoteTask,
         Ok(wire) => wire,
         Err(failure) => return Look::Refused(failure),
     };
-    let answered = ask(run, &wire).await.and_then(|response| provider.read_polled(task, known, &response.wire()));
-    let answered = answered.map_err(|failure| lease.without_secrets(failure));
-    match answered {
+    match ask(run, lease, WireCall::Poll, &wire, |answer| provider.read_polled(task, known, answer)).await {
         Ok(Polled::Failed(failure)) => Look::Answered(Polled::Failed(lease.without_secrets(failure))),
         Ok(polled) => Look::Answered(polled),
         Err(failure) if failure.class.may_read_again() => Look::Again(failure),
@@ -115,9 +115,18 @@ pub(super) async fn look(run: &Run<'_>, lease: &AccountLease, task: &RemoteTask,
     }
 }
 
-/// Sends a call that changes nothing.
-pub(super) async fn ask(run: &Run<'_>, wire: &WireRequest) -> Result<super::sending::Response, ProviderFailure> {
-    send(&run.inner.parts.exchange, wire, Purpose::Read).await
+/// Sends a call that makes nothing, and reads its answer.
+pub(super) async fn ask<T>(
+    run: &Run<'_>,
+    lease: &AccountLease,
+    call: WireCall,
+    wire: &WireRequest,
+    read: impl FnOnce(&WireResponse<'_>) -> Result<T, ProviderFailure>,
+) -> Result<T, ProviderFailure> {
+    let begun = Instant::now();
+    let answered = send(&run.inner.parts.exchange, wire, Purpose::Read).await.and_then(|response| read(&response.wire()));
+    run.called(call, outcome_word(&answered), begun.elapsed());
+    answered.map_err(|failure| lease.without_secrets(failure))
 }
 
 /// Results again, with fresh links; none where the task does not give them any more.
@@ -170,7 +179,7 @@ fn percent(state: Underway, passed_ms: u64, usual_ms: u64) -> u32 {
 async fn failed(run: &Run<'_>, lease: &AccountLease, call: &NewCall, failure: &ProviderFailure) -> RemoteEnding {
     run.station.suffer(&lease.account.key, &call.model, failure, run.inner.now());
     let cost = if lease.settings.entry.bills_failures { call.estimated } else { Micros::ZERO };
-    run.end(call.id, CallState::Failed, cost, Some(failure)).await;
+    run.end(call, CallState::Failed, cost, Some(failure)).await;
     let error = job_error(&run.work.request.provider, failure);
     // What an account could not do, another's may; what the provider could not, is its answer.
     RemoteEnding::Failed { error, cost_micros: cost.get() }
@@ -180,11 +189,11 @@ async fn failed(run: &Run<'_>, lease: &AccountLease, call: &NewCall, failure: &P
 async fn cancelled_elsewhere(run: &Run<'_>, call: &NewCall, is_billed: bool) -> RemoteEnding {
     let cost = if is_billed { call.estimated } else { Micros::ZERO };
     if run.work.stop.is_cancelled() {
-        run.end(call.id, CallState::Cancelled, cost, None).await;
+        run.end(call, CallState::Cancelled, cost, None).await;
         return RemoteEnding::Cancelled { cost_micros: cost.get() };
     }
     let failure = ProviderFailure::new(FailureClass::TaskFailed, "cancelled", "the task was cancelled at the provider");
-    run.end(call.id, CallState::Failed, cost, Some(&failure)).await;
+    run.end(call, CallState::Failed, cost, Some(&failure)).await;
     let error = job_error(&run.work.request.provider, &failure);
     RemoteEnding::Failed { error, cost_micros: cost.get() }
 }
@@ -194,14 +203,14 @@ async fn overdue(run: &Run<'_>, call: &NewCall, deadline_seconds: u32) -> Remote
     let provider = &run.work.request.provider;
     let message = format!("{provider}: the task did not end within {deadline_seconds} s; it may go on there, and be billed");
     let failure = ProviderFailure::new(FailureClass::OutcomeUnknown, "timed_out", &message);
-    run.end(call.id, CallState::Unknown, call.estimated, Some(&failure)).await;
+    run.end(call, CallState::Unknown, call.estimated, Some(&failure)).await;
     let error = JobError { code: ErrorCode::TimedOut, message };
     RemoteEnding::Failed { error, cost_micros: call.estimated.get() }
 }
 
 /// The provider does not say any more how far the task is.
 async fn given_up(run: &Run<'_>, call: &NewCall, failure: &ProviderFailure) -> RemoteEnding {
-    run.end(call.id, CallState::Unknown, call.estimated, Some(failure)).await;
+    run.end(call, CallState::Unknown, call.estimated, Some(failure)).await;
     let message = format!("{}: {failure}; the task may go on there, and be billed", run.work.request.provider);
     let error = JobError { code: ErrorCode::ProviderFailed, message };
     RemoteEnding::Failed { error, cost_micros: call.estimated.get() }
@@ -210,7 +219,7 @@ async fn given_up(run: &Run<'_>, call: &NewCall, failure: &ProviderFailure) -> R
 /// Cancels a task, where the provider does that. What runs already is billed.
 async fn cancel(run: &Run<'_>, lease: &AccountLease, call: &NewCall, task: &RemoteTask, known: Known) -> RemoteEnding {
     let cost = cancelled(run, lease, call, task, known).await.unwrap_or(call.estimated);
-    run.end(call.id, CallState::Cancelled, cost, None).await;
+    run.end(call, CallState::Cancelled, cost, None).await;
     RemoteEnding::Cancelled { cost_micros: cost.get() }
 }
 
@@ -224,8 +233,7 @@ pub(super) async fn cancelled(
 ) -> Result<Micros, ProviderFailure> {
     let provider = lease.provider();
     let Some(wire) = provider.cancel(task, known, run.inner.now()) else { return Ok(call.estimated) };
-    let answered = ask(run, &wire).await.and_then(|response| provider.read_cancelled(task, known, &response.wire()));
-    match answered.map_err(|failure| lease.without_secrets(failure)) {
+    match ask(run, lease, WireCall::Cancel, &wire, |answer| provider.read_cancelled(task, known, answer)).await {
         Ok(Cancellation::Cancelled) => Ok(Micros::ZERO),
         Ok(Cancellation::TooLate | Cancellation::Removed) => Ok(call.estimated),
         Err(failure) => {

@@ -22,6 +22,7 @@ mod callbacks;
 mod create;
 mod delivery;
 mod download;
+mod ending;
 mod executor;
 pub mod failures;
 mod follow;

@@ -9,7 +9,7 @@ use super::answer;
 use super::body_budget::BodyShare;
 use super::create::{CREATE_PAUSE_MS, Sent, Unsendable};
 use super::executor::Inner;
-use super::failures::{call_ending, class_of_word, class_word, error_code, job_error};
+use super::failures::{class_of_word, class_word, error_code, job_error};
 use super::follow::follow;
 use super::generation::{self, Checked};
 use super::offer;
@@ -24,10 +24,6 @@ use crate::providers::{self, FailureClass, Finished, ProviderFailure, RemoteTask
 const MOST_CREATES: u32 = 8;
 /// How long nothing is looked at while something is waited for.
 pub(super) const LONGEST_WAIT: Duration = Duration::from_millis(500);
-/// How often the ledger is asked before the task is given back.
-const MOST_LEDGER_TRIES: u32 = 5;
-/// The pause after the ledger failed.
-const LEDGER_PAUSE: Duration = Duration::from_millis(200);
 
 /// A run of a task.
 pub(super) struct Run<'a> {
@@ -144,7 +140,7 @@ impl<'a> Run<'a> {
         let cost = call.cost();
         if !call.state.is_ended() {
             tracing::warn!(job.id = %self.work.job.id, call = %call.call.id, "Job {}: {}: {why}", self.work.job.id, self.work.request.provider);
-            self.end(call.call.id, CallState::Unknown, cost, Some(&failure)).await;
+            self.end(&call.call, CallState::Unknown, cost, Some(&failure)).await;
         }
         let error = job_error(&self.work.request.provider, &failure);
         RemoteEnding::Failed { error, cost_micros: cost.get() }
@@ -229,7 +225,7 @@ impl<'a> Run<'a> {
             // Writing it down may have taken a while.
             if self.is_told_to_stop() {
                 let failure = ProviderFailure::not_sent("it was stopped before it was sent");
-                self.end(call.id, CallState::Failed, Micros::ZERO, Some(&failure)).await;
+                self.end_untaken(call.id, &failure).await;
                 continue;
             }
             let created = self.create(&lease, &call, &request, false).await;
@@ -245,7 +241,7 @@ impl<'a> Run<'a> {
             if self.is_final(&call, &lease, trial, &failure) {
                 return self.failed_create(&call, &failure).await;
             }
-            self.end(call.id, CallState::Failed, Micros::ZERO, Some(&failure)).await;
+            self.end_untaken(call.id, &failure).await;
             let key = lease.account.key.clone();
             drop(lease);
             match failure.class.action().same_key {
@@ -266,7 +262,9 @@ impl<'a> Run<'a> {
     /// Tells key and breaker of a failed create; whether there is nothing left to try.
     fn is_final(&self, call: &NewCall, lease: &AccountLease, trial: Trial, failure: &ProviderFailure) -> bool {
         let now = self.inner.now();
-        trial.failed(failure.class, now);
+        if trial.failed(failure.class, now) {
+            self.inner.parts.observer.provider_left_alone(&self.station.id);
+        }
         self.station.suffer(&lease.account.key, &call.model, failure, now);
         tracing::warn!(
             job.id = %self.work.job.id, provider = %self.work.request.provider, key = %lease.account.key, call = %call.id,
@@ -280,8 +278,12 @@ impl<'a> Run<'a> {
     /// Ends a call that gave nothing, and the task with it.
     async fn failed_create(&self, call: &NewCall, failure: &ProviderFailure) -> RemoteEnding {
         let is_unknown = matches!(failure.class, FailureClass::OutcomeUnknown | FailureClass::Duplicate);
-        let (state, cost) = if is_unknown { (CallState::Unknown, call.estimated) } else { (CallState::Failed, Micros::ZERO) };
-        self.end(call.id, state, cost, Some(failure)).await;
+        let cost = if is_unknown { call.estimated } else { Micros::ZERO };
+        if is_unknown {
+            self.end(call, CallState::Unknown, cost, Some(failure)).await;
+        } else {
+            self.end_untaken(call.id, failure).await;
+        }
         let error = job_error(&self.work.request.provider, failure);
         RemoteEnding::Failed { error, cost_micros: cost.get() }
     }
@@ -342,7 +344,7 @@ impl<'a> Run<'a> {
         };
         if let Some(call) = call {
             let failure = ProviderFailure::new(class, "not_sent", &message);
-            self.end(call, CallState::Failed, Micros::ZERO, Some(&failure)).await;
+            self.end_untaken(call, &failure).await;
         }
         RemoteEnding::Failed { error: JobError { code, message }, cost_micros: 0 }
     }
@@ -382,36 +384,6 @@ impl<'a> Run<'a> {
     pub(super) fn task(&self, id: String) -> RemoteTask {
         let request = &self.work.request;
         RemoteTask { id, model: request.provider_model.clone(), kind: generation::kind_of(request) }
-    }
-
-    /// Writes down how a call ended. What cannot be written stays open, and is taken up by whoever finds it.
-    pub(super) async fn end(&self, call: CallId, state: CallState, settled: Micros, failure: Option<&ProviderFailure>) {
-        let ending = call_ending(&self.work.request.provider, state, settled, failure);
-        let ledger = &self.inner.parts.ledger;
-        match self.with_ledger(|| ledger.end(call, &ending, self.inner.now())).await {
-            // Only the first ending counts.
-            Ok(true) => self.inner.parts.observer.provider_settled(&self.work.request.provider, settled.get()),
-            Ok(false) => {}
-            Err(error) => tracing::error!(
-                job.id = %self.work.job.id, call = %call, error = &error as &dyn std::error::Error,
-                "Job {}: how a call to {} ended could not be written down: {error}", self.work.job.id, self.work.request.provider
-            ),
-        }
-    }
-
-    /// Asks the ledger, a few times if it fails.
-    async fn with_ledger<T, F>(&self, ask: impl Fn() -> F) -> Result<T, LedgerError>
-    where
-        F: Future<Output = Result<T, LedgerError>>,
-    {
-        let mut tries = 1;
-        loop {
-            match ask().await {
-                Err(_) if tries < MOST_LEDGER_TRIES => tries += 1,
-                answer => return answer,
-            }
-            tokio::time::sleep(LEDGER_PAUSE).await;
-        }
     }
 
     /// Without the ledger nothing is sent: the task waits for another attempt.

@@ -121,6 +121,7 @@ impl std::fmt::Debug for Station {
 /// How a provider is.
 #[derive(Clone, Debug)]
 pub(super) struct StationStatus {
+    pub(super) is_configured: bool,
     pub(super) breaker: BreakerState,
     pub(super) keys: Vec<KeyState>,
     pub(super) in_flight: u32,
@@ -167,6 +168,7 @@ impl Station {
     pub(super) fn status(&self, now: UnixMs) -> StationStatus {
         let state = self.state.lock();
         StationStatus {
+            is_configured: state.settings.is_configured,
             breaker: state.breaker.state(now),
             keys: state.ring.states().cloned().collect(),
             in_flight: state.ring.out(),
@@ -320,17 +322,21 @@ impl Trial {
         }
     }
 
-    /// It failed.
-    pub(super) fn failed(mut self, class: FailureClass, now: UnixMs) {
+    /// It failed. `true` where the provider is left alone for a while from now on.
+    pub(super) fn failed(mut self, class: FailureClass, now: UnixMs) -> bool {
         match class {
             FailureClass::Transient | FailureClass::OutcomeUnknown => {
                 self.is_decided = true;
-                self.station.state.lock().breaker.failed(now);
+                let mut state = self.station.state.lock();
+                state.breaker.failed(now)
             }
             // A body that cannot be read says neither.
-            FailureClass::Upstream => {}
+            FailureClass::Upstream => false,
             // Whoever refuses, works.
-            _ => self.answered(class.action().key == KeyConsequence::Keep),
+            _ => {
+                self.answered(class.action().key == KeyConsequence::Keep);
+                false
+            }
         }
     }
 }

@@ -4,7 +4,22 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::*;
-use crate::telemetry::readings::MemoryReading;
+use crate::telemetry::readings::{CallbackReading, MemoryReading, ProviderReading, ProviderReadings, RouteReading};
+
+/// Providers of these names, each with two keys, two tasks that run and one that waits.
+fn providers(names: &[&str]) -> ProviderReadings {
+    let reading = |name: &&str| ProviderReading {
+        name: (*name).to_owned(),
+        health: vec![("ready", false), ("busy", true)],
+        keys: vec![("ready", 1), ("resting", 1)],
+        key_usable: vec![("main".to_owned(), true), ("spare".to_owned(), false)],
+        tasks_in_flight: 2,
+        tasks_in_flight_limit: Some(2),
+        tasks_waiting: 1,
+    };
+    let failure_classes = vec!["moderation", "transient"];
+    ProviderReadings { each: names.iter().map(reading).collect(), failure_classes, currency: "USD".to_owned() }
+}
 
 /// Metrics after everything has happened once, as text.
 fn everything() -> String {
@@ -24,12 +39,20 @@ fn everything() -> String {
     metrics.lease_lost();
     metrics.quota_refused(Meter::Images);
     let provider = "aliyun".parse().unwrap();
-    metrics.provider_called(&provider, "taken");
-    metrics.provider_settled(&provider, 240_000);
-    metrics.provider_settled(&provider, -1);
+    metrics.provider_called(&provider, WireCall::Create, "ok", 0.3);
+    metrics.provider_called(&provider, WireCall::Poll, "transient", 60.0);
+    metrics.provider_task_finished(&provider, 45.0);
+    metrics.provider_task_failed(&provider, "moderation");
+    metrics.provider_left_alone(&provider);
+    metrics.provider_settled(&provider, "USD", 240_000);
+    metrics.provider_settled(&provider, "USD", -1);
+    let route = "best".parse().unwrap();
+    metrics.route_stage_ended(RouteStage { route: &route, provider: Some(&provider), model: &model }, "passed_on");
+    metrics.route_stage_ended(RouteStage { route: &route, provider: None, model: &model }, "completed");
     metrics.upkeep_done("expired_leases", 2);
     metrics.upkeep_done("expired_leases", 0);
     metrics.callback_tried("retried");
+    metrics.callback_answered(0.2);
     let waiting = |priority, tasks, oldest_age_ms| QueueReading { priority, tasks, oldest_age_ms };
     let readings = Readings {
         queue: vec![waiting(-5, 1, 500), waiting(0, 4, 1500), waiting(10, 2, 100), waiting(20, 3, 2500)],
@@ -41,6 +64,12 @@ fn everything() -> String {
             utilization: Some(0.75),
             restarts: 4,
         }],
+        providers: providers(&["aliyun"]),
+        routes: vec![
+            RouteReading { route: "best".to_owned(), provider: Some("aliyun".to_owned()), model: "demo".to_owned() },
+            RouteReading { route: "best".to_owned(), provider: None, model: "demo".to_owned() },
+        ],
+        callbacks: Some(CallbackReading { waiting: 3, oldest_age_ms: 1500 }),
     };
     metrics.render(&readings).unwrap();
     metrics.render(&readings).unwrap()
@@ -54,8 +83,8 @@ fn numbers_are_rendered_as_text() {
         r#"framewright_http_requests_total{method="GET",route="/api/v1/tasks/{id}",status="200"} 1"#,
         r#"framewright_http_requests_total{method="other",route="unmatched",status="405"} 1"#,
         r#"framewright_http_request_seconds_bucket{method="GET",route="/api/v1/tasks/{id}",le="0.005"} 1"#,
-        r#"framewright_jobs{state="queued"} 10"#,
-        r#"framewright_jobs{state="running"} 2"#,
+        r#"framewright_jobs{state="queued"} 11"#,
+        r#"framewright_jobs{state="running"} 4"#,
         r#"framewright_jobs_finished_total{model="demo",state="completed"} 1"#,
         r#"framewright_job_seconds_count{model="demo",phase="wait"} 1"#,
         r#"framewright_tasks_total{kind="image",outcome="completed"} 1"#,
@@ -81,8 +110,32 @@ fn numbers_are_rendered_as_text() {
         r#"framewright_model_evictions_total{tier="packed"} 0"#,
         "framewright_leases_lost_total 1",
         r#"framewright_quota_refusals_total{meter="images"} 1"#,
-        r#"framewright_provider_calls_total{outcome="taken",provider="aliyun"} 1"#,
-        r#"framewright_provider_cost_micros_total{provider="aliyun"} 240000"#,
+        r#"framewright_provider_health{provider="aliyun",state="busy"} 1"#,
+        r#"framewright_provider_health{provider="aliyun",state="ready"} 0"#,
+        r#"framewright_provider_keys{provider="aliyun",state="resting"} 1"#,
+        r#"framewright_provider_key_usable{key="main",provider="aliyun"} 1"#,
+        r#"framewright_provider_key_usable{key="spare",provider="aliyun"} 0"#,
+        r#"framewright_provider_tasks_in_flight{provider="aliyun"} 2"#,
+        r#"framewright_provider_tasks_in_flight_limit{provider="aliyun"} 2"#,
+        r#"framewright_provider_tasks_waiting{provider="aliyun"} 1"#,
+        r#"framewright_provider_calls_total{call="create",outcome="ok",provider="aliyun"} 1"#,
+        r#"framewright_provider_calls_total{call="create",outcome="moderation",provider="aliyun"} 0"#,
+        r#"framewright_provider_calls_total{call="poll",outcome="transient",provider="aliyun"} 1"#,
+        r#"framewright_provider_call_duration_seconds_bucket{call="create",provider="aliyun",le="0.25"} 0"#,
+        r#"framewright_provider_call_duration_seconds_bucket{call="create",provider="aliyun",le="0.5"} 1"#,
+        r#"framewright_provider_tasks_total{outcome="finished",provider="aliyun"} 1"#,
+        r#"framewright_provider_tasks_total{outcome="moderation",provider="aliyun"} 1"#,
+        r#"framewright_provider_tasks_total{outcome="cancelled",provider="aliyun"} 0"#,
+        r#"framewright_provider_task_duration_seconds_sum{provider="aliyun"} 45"#,
+        r#"framewright_provider_breaker_openings_total{provider="aliyun"} 1"#,
+        r#"framewright_provider_cost_total{currency="USD",provider="aliyun"} 0.24"#,
+        r#"framewright_route_requests_total{model="demo",provider="aliyun",result="passed_on",route="best"} 1"#,
+        r#"framewright_route_requests_total{model="demo",provider="aliyun",result="completed",route="best"} 0"#,
+        r#"framewright_route_requests_total{model="demo",provider="local",result="completed",route="best"} 1"#,
+        r#"framewright_callbacks_total{outcome="retried"} 1"#,
+        "framewright_callbacks_waiting 3",
+        "framewright_callbacks_oldest_age_seconds 1.5",
+        "framewright_callback_duration_seconds_count 1",
         r#"framewright_upkeep_total{step="expired_leases"} 2"#,
     ] {
         assert!(text.lines().any(|seen| seen == line), "{line} is not in\n{text}");
@@ -128,6 +181,55 @@ fn a_device_that_died_shows_no_readings_of_its_life() {
         assert_eq!(series(&metrics.render(&dead).unwrap()), [r#"up{device="cuda:0"} 0"#]);
     }
     assert_eq!(series(&metrics.render(&device(alive)).unwrap()), living, "and it comes back");
+}
+
+#[test]
+fn a_provider_that_is_not_there_any_more_is_forgotten() {
+    let metrics = Metrics::new("1").unwrap();
+    let [gone, kept]: [ProviderId; 2] = ["gone", "kept"].map(|name| name.parse().unwrap());
+    let model: ModelId = "m".parse().unwrap();
+    let count = |provider: &ProviderId| {
+        metrics.provider_called(provider, WireCall::Create, "ok", 0.1);
+        metrics.provider_task_finished(provider, 1.0);
+        metrics.provider_left_alone(provider);
+        metrics.provider_settled(provider, "USD", 1);
+        metrics.route_stage_ended(RouteStage { route: &model, provider: Some(provider), model: &model }, "completed");
+    };
+    let routes = |names: &[&str]| -> Vec<RouteReading> {
+        let target =
+            |name: &&str| RouteReading { route: "m".to_owned(), provider: Some((*name).to_owned()), model: "m".to_owned() };
+        names.iter().map(target).collect()
+    };
+    let both = Readings { providers: providers(&["gone", "kept"]), routes: routes(&["gone", "kept"]), ..Readings::default() };
+    let one = Readings { providers: providers(&["kept"]), routes: routes(&["kept"]), ..Readings::default() };
+    let of = |text: &str, name: &str| text.lines().filter(|line| line.contains(&format!("provider=\"{name}\""))).count();
+    [&gone, &kept].into_iter().for_each(count);
+    let before = metrics.render(&both).unwrap();
+    assert!(of(&before, "gone") > 20 && of(&before, "gone") == of(&before, "kept"));
+    let last = metrics.render(&one).unwrap();
+    assert!(
+        last.contains(r#"framewright_provider_tasks_total{outcome="finished",provider="gone"} 1"#),
+        "shown once more: {last}"
+    );
+    assert!(!last.contains(r#"framewright_provider_keys{provider="gone""#), "{last}");
+    let after = metrics.render(&one).unwrap();
+    assert_eq!((of(&after, "gone"), of(&after, "kept")), (0, of(&before, "kept")), "{after}");
+    // A call that ends late is shown, and forgotten again.
+    count(&gone);
+    assert!(of(&metrics.render(&one).unwrap(), "gone") > 0);
+    assert_eq!(of(&metrics.render(&one).unwrap(), "gone"), 0);
+    // One that comes back begins anew.
+    let text = metrics.render(&both).unwrap();
+    assert!(text.contains(r#"framewright_provider_tasks_total{outcome="finished",provider="gone"} 0"#), "{text}");
+}
+
+#[test]
+fn callbacks_that_could_not_be_counted_show_no_number() {
+    let metrics = Metrics::new("1").unwrap();
+    let waiting = Readings { callbacks: Some(CallbackReading { waiting: 2, oldest_age_ms: 9 }), ..Readings::default() };
+    assert!(metrics.render(&waiting).unwrap().contains("framewright_callbacks_waiting 2"));
+    let text = metrics.render(&Readings::default()).unwrap();
+    assert!(!text.contains("framewright_callbacks_waiting") && !text.contains("framewright_callbacks_oldest"), "{text}");
 }
 
 /// Names of this server's metrics in a text.

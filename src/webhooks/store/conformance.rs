@@ -212,6 +212,29 @@ async fn a_due_delivery_is_claimed_once_and_settled_by_its_claim(#[values(Adapte
 
 #[rstest]
 #[tokio::test]
+async fn what_is_pending_is_counted_due_or_not(#[values(Adapter::Sqlite, Adapter::Postgres)] adapter: Adapter) {
+    let Some(stores) = empty(adapter).await else { return };
+    let store = &stores.webhooks;
+    assert_eq!(store.backlog().await.unwrap(), Backlog::default());
+    let accepted = stores.inserted(record("ann", Some(callback("a", &CallbackEvent::ALL)))).await;
+    let ids = [stores.completed("ann", "a").await, stores.completed("bob", "b").await];
+    assert_eq!(store.backlog().await.unwrap(), Backlog { waiting: 3, oldest: Some(ACCEPTED) });
+    let told = DeliveryId { job: accepted.job.id, event: CallbackEvent::Accepted };
+    let claimed = store.claim(&[told, ids[0], ids[1]], NOW, LATER).await.unwrap();
+    assert_eq!(store.backlog().await.unwrap().waiting, 3, "what is under way has not arrived");
+    for delivery in &claimed {
+        let state = match delivery.id {
+            id if id == told => DeliveryState::Delivered,
+            id if id == ids[0] => DeliveryState::Failed,
+            _ => DeliveryState::Pending,
+        };
+        assert!(store.settle(&settlement(delivery, state, UnixMs(99_000)), NOW).await.unwrap());
+    }
+    assert_eq!(store.backlog().await.unwrap(), Backlog { waiting: 1, oldest: Some(ENDED) });
+}
+
+#[rstest]
+#[tokio::test]
 async fn hosts_take_turns(#[values(Adapter::Sqlite, Adapter::Postgres)] adapter: Adapter) {
     let Some(stores) = empty(adapter).await else { return };
     for host in ["slow", "slow", "slow", "slow", "quick", "slow"] {

@@ -107,6 +107,15 @@ pub struct Due {
     pub host: String,
 }
 
+/// What is to be sent, or sent again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Backlog {
+    /// How many deliveries.
+    pub waiting: u64,
+    /// When what the oldest of them tells of happened, if any waits.
+    pub oldest: Option<UnixMs>,
+}
+
 /// How many due deliveries are looked for, and of whom.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DueBounds {
@@ -183,6 +192,9 @@ pub trait WebhookStore: Send + Sync + fmt::Debug {
 
     /// Has a delivery sent once more, whatever became of it, with all tries before it again.
     async fn replay(&self, id: DeliveryId, now: UnixMs) -> Result<Option<Delivery>, WebhookStoreError>;
+
+    /// All that is pending, due or not.
+    async fn backlog(&self) -> Result<Backlog, WebhookStoreError>;
 
     /// Whether this server is the one that sends, where several share the store.
     async fn lead(&self) -> Result<bool, WebhookStoreError>;

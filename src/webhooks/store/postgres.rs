@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 
-use super::rows::{DeliveryRow, bound, delivery_columns, due, due_query, readable, replay_query, settle_query};
-use super::{Delivery, DeliveryFilter, DeliveryState, Due, DueBounds, Settlement, WebhookStore, WebhookStoreError};
+use super::rows::{BACKLOG, DeliveryRow, backlog, bound, delivery_columns, due, due_query, readable, replay_query, settle_query};
+use super::{Backlog, Delivery, DeliveryFilter, DeliveryState, Due, DueBounds, Settlement, WebhookStore, WebhookStoreError};
 use crate::database::{PostgresDatabase, in_time};
 use crate::domain::{DeliveryId, ProjectId, UnixMs, UserId};
 
@@ -103,6 +103,10 @@ impl WebhookStore for PostgresWebhookStore {
         let replay = sqlx::query_as(replay_query!()).bind(id.to_string()).bind(now.0).fetch_optional(self.database.pool());
         let row: Option<DeliveryRow> = in_time(replay).await?;
         row.map(DeliveryRow::read).transpose()
+    }
+
+    async fn backlog(&self) -> Result<Backlog, WebhookStoreError> {
+        Ok(backlog(in_time(sqlx::query_as(BACKLOG).fetch_one(self.database.pool())).await?))
     }
 
     async fn lead(&self) -> Result<bool, WebhookStoreError> {

@@ -1,6 +1,6 @@
 //! Rows as both databases give them.
 
-use super::{Delivery, DeliveryState, Due, WebhookStoreError};
+use super::{Backlog, Delivery, DeliveryState, Due, WebhookStoreError};
 use crate::database::WriteError;
 use crate::domain::{CallbackFormat, UnixMs};
 
@@ -62,6 +62,14 @@ macro_rules! replay_query {
         )
     };
 }
+/// How many are pending, and when what the oldest tells of happened.
+pub(super) const BACKLOG: &str = "SELECT count(*), min(created_ms) FROM webhook_deliveries WHERE state = 'pending'";
+
+/// The backlog from its columns.
+pub(super) fn backlog((waiting, oldest_ms): (i64, Option<i64>)) -> Backlog {
+    Backlog { waiting: u64::try_from(waiting).unwrap_or(0), oldest: oldest_ms.map(UnixMs) }
+}
+
 pub(super) use {delivery_columns, due_query, replay_query, settle_query};
 
 /// A row of `webhook_deliveries`.

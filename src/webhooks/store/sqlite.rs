@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 
-use super::rows::{DeliveryRow, bound, delivery_columns, due, due_query, readable, replay_query, settle_query};
-use super::{Delivery, DeliveryFilter, DeliveryState, Due, DueBounds, Settlement, WebhookStore, WebhookStoreError};
+use super::rows::{BACKLOG, DeliveryRow, backlog, bound, delivery_columns, due, due_query, readable, replay_query, settle_query};
+use super::{Backlog, Delivery, DeliveryFilter, DeliveryState, Due, DueBounds, Settlement, WebhookStore, WebhookStoreError};
 use crate::database::SqliteDatabase;
 use crate::domain::{DeliveryId, ProjectId, UnixMs, UserId};
 
@@ -119,6 +119,10 @@ impl WebhookStore for SqliteWebhookStore {
                 row.map(DeliveryRow::read).transpose()
             })
             .await
+    }
+
+    async fn backlog(&self) -> Result<Backlog, WebhookStoreError> {
+        Ok(backlog(sqlx::query_as(BACKLOG).fetch_one(self.database.read()).await?))
     }
 
     async fn lead(&self) -> Result<bool, WebhookStoreError> {

@@ -16,6 +16,7 @@ mod openai_images;
 mod openai_tasks;
 mod openai_videos;
 mod remote;
+mod remote_metrics;
 mod remote_pictures;
 mod server;
 mod tasks;

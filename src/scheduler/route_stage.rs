@@ -1,0 +1,22 @@
+//! What became of a request at a target of its route, for those who count.
+
+use super::dispatcher::Shared;
+use super::task_run::Conclusion;
+use crate::domain::{Job, JobRequest, RouteStage};
+use crate::jobs::RunningTask;
+
+/// The result of a target that failed where the next one is tried.
+const PASSED_ON: &str = "passed_on";
+
+/// Tells what became of a request at a target of its route, where that is over.
+pub(super) fn report(shared: &Shared, task: &RunningTask, job: &Job, conclusion: &Conclusion) {
+    let JobRequest::Routed(routed) = &task.job.request else { return };
+    let result = match (job.state, conclusion) {
+        (state, _) if state.is_terminal() => state.as_str(),
+        (_, Conclusion::End(outcome)) if task.is_passed_on(outcome) => PASSED_ON,
+        _ => return,
+    };
+    let target = task.request();
+    let provider = target.remote().map(|request| &request.provider);
+    shared.parts.observer.route_stage_ended(RouteStage { route: &routed.model, provider, model: target.model() }, result);
+}
