@@ -11,16 +11,15 @@ import base64
 import http.server
 import json
 import queue
-import struct
 import sys
 import tempfile
 import threading
 import time
 import urllib.error
 import urllib.request
-import zlib
 from pathlib import Path
 
+from pictures import png
 from server import JOB_SECONDS, Server
 
 MODEL = "demo-svd"
@@ -44,17 +43,8 @@ def call(server, method, path, key=None, body=None, headers=None):
 
 
 def picture(side):
-    """A PNG with a red square on blue, as a data URL."""
-    inside = range(side // 4, side * 3 // 4)
-    rows = b"".join(
-        b"\0" + b"".join(b"\xd0\x20\x20" if x in inside and y in inside else b"\x20\x30\xc0" for x in range(side))
-        for y in range(side)
-    )
-    def chunk(kind, data):
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-    png = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0))
-    png += chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
-    return "data:image/png;base64," + base64.b64encode(png).decode()
+    """A PNG as a data URL."""
+    return "data:image/png;base64," + base64.b64encode(png(side)).decode()
 
 
 def invoke_video_generation(server, key, **fields):

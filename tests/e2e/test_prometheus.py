@@ -2,8 +2,9 @@
 
     python3 tests/e2e/test_prometheus.py path/to/framewright
 
-Starts the binary with fake devices and Prometheus (Debian package `prometheus`) beside it on a free port, makes the server complete,
-fail, refuse and lose work for a while, and then sends every query of configs/grafana/framewright.json to Prometheus.
+Starts the binary with fake devices and Prometheus (Debian package `prometheus`) beside it on a free port, and a provider of pictures that
+also takes callbacks; makes the server complete, fail, refuse, pass on and lose work for a while, and then sends every query of
+configs/grafana/framewright.json to Prometheus.
 """
 
 import argparse
@@ -20,6 +21,7 @@ import urllib.parse
 import urllib.request
 from pathlib import Path
 
+from provider import GOOD_KEY, Provider
 from server import Server, free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,7 +37,34 @@ EXCEPTIONS = {
     "framewright_device_utilization_ratio": "fake devices have no utilisation; only NVML reports it",
 }
 
-SYSTEM = "gpu_pool: {devices: [fake, fake], stall_seconds: 5, fake: {step_ms: 5, load_ms: 50, memory_gb: 8}}\n"
+# The provider and the receiver of callbacks are on this machine.
+SYSTEM = """\
+gpu_pool: {devices: [fake, fake], stall_seconds: 5, fake: {step_ms: 5, load_ms: 50, memory_gb: 8}}
+egress: {allow: [127.0.0.1/32]}
+"""
+# A painter with a good key and one that it refuses, the same with the refused key alone, and a provider that nobody can reach.
+PROVIDERS = """\
+providers:
+  painter:
+    kind: openai
+    base_url: %(painter)s/v1
+    keys: [{id: good, key: %(key)s, max_concurrent: 8}, {id: refused, key: sk-refused, max_concurrent: 8}]
+    models: [{id: painter-1, model: pictures-1, kinds: [text_to_image], response_format: url}]
+    prices: [{per_picture: 0.04}]
+  unpaid:
+    kind: openai
+    base_url: %(painter)s/v1
+    keys: [{id: refused, key: sk-refused}]
+    models: [{id: unpaid-1, model: pictures-1, kinds: [text_to_image]}]
+  away:
+    kind: openai
+    base_url: http://127.0.0.1:%(closed_port)s/v1
+    keys: [{id: main, key: sk-away}]
+    models: [{id: away-1, model: pictures-1, kinds: [text_to_image]}]
+"""
+ROUTES = "routes: {any-painter: {targets: [{provider: unpaid, model: unpaid-1}, {provider: painter, model: painter-1}]}}\n"
+# What the provider is asked for in turns, by model and prompt.
+REMOTE = [("painter-1", "a lake"), ("painter-1", "refused"), ("painter-1", "lost"), ("any-painter", "a hill")]
 USERS = {"anna": "{}\n", "boris": "quotas: {images_per_day: 3}\n"}
 
 
@@ -113,7 +142,10 @@ class Prometheus:
 
 def submit(server, key, prompt, **fields):
     """Submits a small picture; gives the HTTP status."""
-    body = {"prompt": prompt, "width": 64, "height": 64, "num_inference_steps": 5, **fields}
+    return send(server, key, {"prompt": prompt, "width": 64, "height": 64, "num_inference_steps": 5, **fields})
+
+
+def send(server, key, body):
     try:
         server.call("POST", "/api/v1/images/generate", key, body)
         return 202
@@ -121,19 +153,23 @@ def submit(server, key, prompt, **fields):
         return error.code
 
 
-def make_work(server):
-    """Jobs that complete, fail, kill their worker and are refused, so that every series has something to count."""
+def make_work(server, provider):
+    """Jobs that complete, fail, kill their worker, are refused and passed on, so that every series has something to count."""
     keys = {user: server.run("keys", "create", "--user", user).strip() for user in USERS}
     assert [submit(server, keys["boris"], "quota") for _ in range(5)] == [202, 202, 202, 429, 429]
     assert submit(server, keys["anna"], "refused", width=7) == 422
     submit(server, keys["anna"], "fake:crash_at=2")
     submit(server, keys["anna"], "fake:fail_at=2")
     submit(server, keys["anna"], "fake:hang_at=2", priority=-5)
+    assert send(server, keys["anna"], {"model": "away-1", "prompt": "a sea"}) == 202
     deadline = time.monotonic() + LOAD_SECONDS
     for number in itertools.count():
         if time.monotonic() > deadline:
             return number
-        assert submit(server, keys["anna"], f"picture {number}", priority=number % 3) == 202
+        callback = {"callback_url": f"{provider.address}/callback"} if number % 3 == 0 else {}
+        assert submit(server, keys["anna"], f"picture {number}", priority=number % 3, **callback) == 202
+        model, prompt = REMOTE[number % len(REMOTE)]
+        assert send(server, keys["anna"], {"model": model, "prompt": prompt}) == 202
         time.sleep(0.1)
 
 
@@ -169,18 +205,22 @@ def main():
         (directory / "config" / "users").mkdir()
         for user, text in USERS.items():
             (directory / "config" / "users" / f"{user}.yaml").write_text(text)
-        prometheus = None
+        provider, prometheus = Provider(), None
+        addresses = {"painter": provider.address, "key": GOOD_KEY, "closed_port": free_port()}
+        (directory / "config" / "providers.yaml").write_text(PROVIDERS % addresses)
+        (directory / "config" / "routes.yaml").write_text(ROUTES)
         try:
             server.start()
             prometheus = Prometheus(directory, f"127.0.0.1:{server.port}")
             prometheus.wait_until_ready()
-            submitted = make_work(server)
+            submitted = make_work(server, provider)
             found = check_queries(prometheus)
             assert server.stop() == 0, "SIGTERM ends the server with status 0"
         except BaseException:
             sys.stderr.write(server.end_of_log())
             raise
         finally:
+            provider.stop()
             if prometheus is not None:
                 prometheus.stop()
             if server.process and server.process.poll() is None:
