@@ -173,6 +173,16 @@ def make_work(server, provider):
         time.sleep(0.1)
 
 
+def check_names(server):
+    """What Prometheus' own tool thinks of the names, the units and the texts of the metrics."""
+    if not shutil.which("promtool"):
+        return
+    with urllib.request.urlopen(f"{server.address}/metrics", timeout=30) as answer:
+        text = answer.read()
+    done = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, check=False)
+    assert done.returncode == 0, (done.stdout + done.stderr).decode()
+
+
 def check_queries(prometheus):
     """Gives how many queries found data; raises with those that found none."""
     queries = [filled_in(expression) for expression in expressions(json.loads(DASHBOARD.read_text()))]
@@ -215,6 +225,7 @@ def main():
             prometheus.wait_until_ready()
             submitted = make_work(server, provider)
             found = check_queries(prometheus)
+            check_names(server)
             assert server.stop() == 0, "SIGTERM ends the server with status 0"
         except BaseException:
             sys.stderr.write(server.end_of_log())
