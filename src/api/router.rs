@@ -5,6 +5,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderName, HeaderValue, Method};
 use axum::middleware::{from_fn, from_fn_with_state};
+use tower::util::MapRequest;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{Any, CorsLayer};
 use tower_http::normalize_path::NormalizePath;
@@ -18,7 +19,7 @@ use super::shared_responses::SharedResponses;
 use super::state::{ApiSettings, ApiState};
 use super::{a1111, documentation, extract, ignored, minimax, native, observe, openai, rate_limit, unified};
 
-/// The whole API. A path with and without its trailing slash is the same.
+/// The whole API. A path with and without its trailing slash is the same, but for the list of tasks ([`unified::list`]).
 pub fn router(state: ApiState) -> Router {
     let (routes, mut document) = routes(&state).split_for_parts();
     SharedResponses.modify(&mut document);
@@ -32,6 +33,7 @@ pub fn router(state: ApiState) -> Router {
         .layer(from_fn_with_state(state.clone(), observe::observe))
         .layer(cors(&state.settings))
         .with_state(state);
+    let inner = MapRequest::new(inner, unified::list::with_its_slash);
     Router::new().fallback_service(NormalizePath::trim_trailing_slash(inner))
 }
 
@@ -99,6 +101,7 @@ fn routes(state: &ApiState) -> OpenApiRouter<ApiState> {
         .routes(routes!(minimax::files::retrieve_file))
         // Unified tasks; their results are with the content
         .routes(routes!(unified::create::create_task))
+        .routes(routes!(unified::list::list_unified_tasks))
         .routes(routes!(unified::tasks::get_task_status))
         .merge(administration())
         .route_layer(from_fn_with_state(state.clone(), rate_limit::limit_rate))

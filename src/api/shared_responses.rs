@@ -76,8 +76,11 @@ fn describe(path: &str, operation: &mut Operation) {
 }
 
 /// The surfaces that a route belongs to. Some paths are unified tasks' with one method and native with another; a route with both tags
-/// answers either way, as the request asks.
+/// answers either way, as the request asks, or both ways in one document.
 fn surfaces_of(path: &str, operation: &Operation) -> Vec<Surface> {
+    if Surface::of_path(path) == Surface::NativeAndUnified {
+        return vec![Surface::NativeAndUnified];
+    }
     let tags = || operation.tags.iter().flatten();
     let unified = tags().any(|tag| tag == "unified").then_some(Surface::Unified);
     let of_path = (unified.is_none() || tags().any(|tag| tag != "unified")).then(|| Surface::of_path(path));
@@ -91,7 +94,7 @@ fn is_for_administrators(path: &str) -> bool {
 
 fn media_type(surface: Surface) -> &'static str {
     match surface {
-        Surface::Native => "application/problem+json",
+        Surface::Native | Surface::NativeAndUnified => "application/problem+json",
         Surface::OpenAi | Surface::A1111 | Surface::MiniMax | Surface::Unified => "application/json",
     }
 }
@@ -106,6 +109,7 @@ fn content(surface: Surface, status: StatusCode) -> utoipa::openapi::Content {
         Surface::A1111 => envelope("A1111Error"),
         Surface::MiniMax => envelope("MinimaxError"),
         Surface::Unified => envelope("UnifiedError"),
+        Surface::NativeAndUnified => envelope("UnifiedProblem"),
     };
     ContentBuilder::new().schema(Some(schema)).build()
 }

@@ -16,7 +16,7 @@ use super::removal;
 use super::retry::{self, Retry};
 use super::runner::JobRunner;
 use super::store::TaskRecord;
-use super::store::{JobFilter, JobStore};
+use super::store::{JobFilter, JobPage, JobStore, JobWindow};
 use super::submission::{self, NewInput, NewJob};
 use crate::domain::{Clock, CounterKey, Job, JobEventKind, JobId, JobRequest, JobState, Principal, Reservation};
 use crate::storage::ArtifactStorage;
@@ -151,6 +151,13 @@ impl JobService {
         let Some(filter) = within_sight(principal, filter) else { return Ok(Vec::new()) };
         let jobs = self.shared.store.jobs(&filter, before, limit).await?;
         Ok(jobs.into_iter().map(|job| self.shared.with_live_progress(job)).collect())
+    }
+
+    /// The part `window` of the list of what the caller may see and `filter` lets through, and the list's length.
+    pub async fn page(&self, principal: &Principal, filter: JobFilter, window: JobWindow) -> Result<JobPage, JobServiceError> {
+        let Some(filter) = within_sight(principal, filter) else { return Ok(JobPage::default()) };
+        let JobPage { jobs, total } = self.shared.store.page(&filter, &window).await?;
+        Ok(JobPage { jobs: jobs.into_iter().map(|job| self.shared.with_live_progress(job)).collect(), total })
     }
 
     /// Submits the request of an ended job again, with its seeds and its files, as a new job of the same user and project: a failed or

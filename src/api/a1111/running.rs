@@ -19,6 +19,7 @@ pub(super) async fn current_job(state: &ApiState, principal: &Principal) -> Resu
             project: principal.project.clone(),
             kind: Some(JobKind::Image),
             states: vec![wanted],
+            ..JobFilter::default()
         };
         if let Some(job) = state.jobs.list(principal, filter, 1, None).await?.pop() {
             return Ok(Some(job));

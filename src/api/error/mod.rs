@@ -10,7 +10,7 @@ mod unified;
 
 pub use a1111::{A1111Error, A1111ValidationError};
 pub use minimax::{BaseResp, MinimaxError};
-pub use unified::UnifiedError;
+pub use unified::{UnifiedError, UnifiedProblem};
 
 use std::borrow::Cow;
 use std::error::Error;
@@ -204,6 +204,8 @@ pub enum Surface {
     MiniMax,
     /// `{"success": false, …}`.
     Unified,
+    /// RFC 9457 and `{"success": false, …}` in one document.
+    NativeAndUnified,
 }
 
 impl Surface {
@@ -216,6 +218,9 @@ impl Surface {
     pub fn of_path(path: &str) -> Self {
         if minimax::has_path(path) {
             return Self::MiniMax;
+        }
+        if unified::is_shared(path) {
+            return Self::NativeAndUnified;
         }
         let is_below = |root: &str| path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
         if is_below("/v1") {
@@ -340,19 +345,8 @@ impl ApiError {
     pub fn render(&self, surface: Surface) -> Response {
         let rendering = self.kind.rendering();
         let mut response = match surface {
-            Surface::Native => {
-                let problem = Problem {
-                    r#type: "about:blank",
-                    title: rendering.status.canonical_reason().unwrap_or_default(),
-                    status: rendering.status.as_u16(),
-                    code: rendering.code,
-                    detail: &self.message,
-                    field: self.field(),
-                };
-                let mut response = (rendering.status, Json(problem)).into_response();
-                response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-                response
-            }
+            Surface::Native => self.problem_response(self.problem()),
+            Surface::NativeAndUnified => self.native_and_unified_response(),
             Surface::OpenAi => (rendering.openai_status, Json(self.openai_envelope())).into_response(),
             Surface::A1111 => self.a1111_response(),
             Surface::MiniMax => self.minimax_response(),
@@ -373,6 +367,25 @@ impl ApiError {
             let scheme = if surface == Surface::A1111 { "Basic" } else { "Bearer" };
             response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static(scheme));
         }
+        response
+    }
+
+    fn problem(&self) -> Problem<'_> {
+        let rendering = self.kind.rendering();
+        Problem {
+            r#type: "about:blank",
+            title: rendering.status.canonical_reason().unwrap_or_default(),
+            status: rendering.status.as_u16(),
+            code: rendering.code,
+            detail: &self.message,
+            field: self.field(),
+        }
+    }
+
+    /// The response with such a document, or with one that has more fields.
+    fn problem_response(&self, document: impl Serialize) -> Response {
+        let mut response = (self.status(), Json(document)).into_response();
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         response
     }
 
@@ -514,6 +527,9 @@ mod tests {
             ("/v1/files", Surface::OpenAi),
             ("/v1beta", Surface::Native),
             ("/api/v1/models", Surface::Native),
+            ("/api/v1/tasks/job_1/cancel", Surface::NativeAndUnified),
+            ("/api/v1/tasks/{id}/cancel", Surface::NativeAndUnified),
+            ("/api/v1/tasks/cancel", Surface::Native),
             ("/", Surface::Native),
             ("/sdapi/v1/txt2img", Surface::A1111),
             ("/internal/progress", Surface::A1111),

@@ -1,4 +1,5 @@
-//! Errors of the unified tasks: the envelope of all their answers, without results.
+//! Errors of the unified tasks: the envelope of all their answers, without results; and of the route that answers native clients with the
+//! same document.
 
 use axum::Json;
 use axum::http::{HeaderMap, Method, Uri};
@@ -6,8 +7,9 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::ApiError;
+use super::{ApiError, Problem};
 use crate::api::unified::asks_for_file;
+use crate::api::unified::list::PATH as LIST;
 
 /// The envelope of an error.
 #[derive(Debug, Serialize, ToSchema)]
@@ -29,8 +31,34 @@ pub struct UnifiedError<'a> {
     field: Option<&'a str>,
 }
 
+/// A native error that is also an envelope of an error.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct UnifiedProblem<'a> {
+    #[serde(flatten)]
+    problem: Problem<'a>,
+    /// `false`.
+    #[schema(example = false)]
+    success: bool,
+    /// The same as `detail`.
+    #[schema(value_type = String, example = "task job_0199a5b6c7d87e0f8a1b2c3d4e5f6071 is already completed")]
+    message: &'a str,
+    /// Null.
+    #[schema(value_type = Option<Object>)]
+    results: (),
+}
+
+/// Whether a path, or a route's pattern, is native and one of unified tasks, and nothing in a request says which is meant.
+pub(super) fn is_shared(path: &str) -> bool {
+    let of_task = path.strip_prefix("/api/v1/tasks/").and_then(|rest| rest.split_once('/'));
+    matches!(of_task, Some((_, "cancel")))
+}
+
 /// Whether a request speaks of unified tasks; some of their paths are also native ones.
 pub(super) fn is_asked(method: &Method, uri: &Uri, headers: &HeaderMap) -> bool {
+    // Of all slashes at the end of a path the router leaves only that of their list.
+    if uri.path() == LIST {
+        return true;
+    }
     let Some(rest) = uri.path().strip_prefix("/api/v1/tasks") else { return false };
     let rest = rest.trim_end_matches('/');
     if rest.is_empty() {
@@ -44,6 +72,11 @@ pub(super) fn is_asked(method: &Method, uri: &Uri, headers: &HeaderMap) -> bool 
 }
 
 impl ApiError {
+    pub(super) fn native_and_unified_response(&self) -> Response {
+        let problem = UnifiedProblem { problem: self.problem(), success: false, message: &self.message, results: () };
+        self.problem_response(problem)
+    }
+
     pub(super) fn unified_response(&self) -> Response {
         let (code, field) = (self.code(), self.field());
         (self.status(), Json(UnifiedError { success: false, message: &self.message, results: (), code, field })).into_response()
@@ -64,11 +97,26 @@ mod tests {
         assert_eq!(bytes, expected.as_bytes());
     }
 
+    #[tokio::test]
+    async fn one_document_is_for_clients_of_both_surfaces() {
+        let response = ApiError::new(ErrorKind::AlreadyEnded, "it has ended").render(Surface::NativeAndUnified);
+        assert_eq!(
+            (response.status().as_u16(), &response.headers()["content-type"]),
+            (409, &"application/problem+json".parse().unwrap())
+        );
+        let bytes = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        let expected = r#"{"type":"about:blank","title":"Conflict","status":409,"code":"already_ended","detail":"it has ended","success":false,"message":"it has ended","results":null}"#;
+        assert_eq!(bytes, expected.as_bytes());
+    }
+
     #[test]
     fn requests_are_told_apart() {
         for (method, uri, accept, is_unified) in [
             (Method::POST, "/api/v1/tasks", "*/*", true),
             (Method::GET, "/api/v1/tasks", "*/*", false),
+            (Method::GET, "/api/v1/tasks/", "*/*", true),
+            (Method::GET, "/api/v1/tasks/?page=2", "*/*", true),
+            (Method::POST, "/api/v1/tasks/job_1/cancel", "*/*", false),
             (Method::GET, "/api/v1/tasks/job_1", "*/*", false),
             (Method::GET, "/api/v1/tasks/job_1/status", "*/*", true),
             (Method::GET, "/api/v1/tasks/job_1/result", "*/*", true),

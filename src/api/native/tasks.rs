@@ -9,11 +9,12 @@ use utoipa::ToSchema;
 use super::images::AcceptedTask;
 use super::scene_document::scenes_of;
 use super::task_document::TaskDocument;
-use crate::api::error::{ApiError, ErrorKind, Problem};
+use crate::api::error::{ApiError, ErrorKind, Problem, UnifiedProblem};
 use crate::api::extract::{BaseUrl, Caller, OptionalJsonBody, QueryParameters};
 use crate::api::state::ApiState;
 use crate::api::submission;
 use crate::api::tenancy::parse_project;
+use crate::api::unified::document::{UnifiedAnswer, UnifiedStatus};
 use crate::api::whole_number::WholeNumber;
 use crate::domain::{Job, JobId, JobState, Principal};
 use crate::jobs::Retry;
@@ -112,10 +113,9 @@ pub(in crate::api) async fn list_tasks(
     QueryParameters(page): QueryParameters<TaskPage>,
 ) -> Result<Json<TaskList>, ApiError> {
     let filter = JobFilter {
-        user: None,
         project: page.project_id.as_deref().map(parse_project).transpose()?,
-        kind: None,
         states: page.status.as_deref().map_or_else(|| Ok(Vec::new()), parse_states)?,
+        ..JobFilter::default()
     };
     let Page { jobs, next } = Page::read(&state, &principal, filter, page.limit, page.before.as_deref()).await?;
     Ok(Json(TaskList { tasks: TaskDocument::of_page(jobs, &state, &base_url), next }))
@@ -160,15 +160,25 @@ pub(in crate::api) async fn delete_task(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// A task that was told to stop: one document for native clients and for those of unified tasks, which have this path too.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::api) struct StoppedTask {
+    #[serde(flatten)]
+    task: TaskDocument,
+    #[serde(flatten)]
+    envelope: UnifiedAnswer<UnifiedStatus>,
+}
+
 /// Stop a task
 ///
-/// A queued task is cancelled at once, a running one within moments: it may still be `running` in the answer.
+/// A queued task is cancelled at once, a running one within moments: it may still be `running` in the answer. Unified tasks are stopped
+/// here too: `success`, `message` and `results` are their envelope, and stand beside the native fields in errors as well.
 #[utoipa::path(
-    post, path = "/api/v1/tasks/{id}/cancel", tag = "tasks", params(("id" = String, Path, description = "The task")),
+    post, path = "/api/v1/tasks/{id}/cancel", tags = ["tasks", "unified"], params(("id" = String, Path, description = "The task")),
     responses(
-        (status = 200, description = "The task as it stands", body = TaskDocument),
-        (status = 404, description = "No such task, or not yours", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "It has already ended", body = Problem, content_type = "application/problem+json"),
+        (status = 200, description = "The task as it stands", body = StoppedTask),
+        (status = 404, description = "No such task, or not yours", body = UnifiedProblem, content_type = "application/problem+json"),
+        (status = 409, description = "It has already ended", body = UnifiedProblem, content_type = "application/problem+json"),
     )
 )]
 pub(in crate::api) async fn cancel_task(
@@ -176,9 +186,11 @@ pub(in crate::api) async fn cancel_task(
     Caller(principal): Caller,
     BaseUrl(base_url): BaseUrl,
     Path(id): Path<String>,
-) -> Result<Json<TaskDocument>, ApiError> {
+) -> Result<Json<StoppedTask>, ApiError> {
     let job = state.jobs.cancel(&principal, parse_task_id(&id)?).await?;
-    Ok(Json(TaskDocument::new(job, &state, &base_url)))
+    let message = if job.state.is_terminal() { "the task is cancelled" } else { "the task is being stopped" };
+    let envelope = UnifiedAnswer::success(message, UnifiedStatus::of(&job, &state));
+    Ok(Json(StoppedTask { task: TaskDocument::new(job, &state, &base_url), envelope }))
 }
 
 /// What shall be different.

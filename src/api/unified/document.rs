@@ -19,7 +19,7 @@ pub(in crate::api) struct UnifiedAnswer<T> {
     /// The same for people.
     #[schema(example = "the task is pending")]
     message: String,
-    /// The task.
+    /// The task, or what was asked for of several.
     results: T,
 }
 
@@ -112,7 +112,7 @@ pub(in crate::api) struct UnifiedFile {
 
 impl<T> UnifiedAnswer<T> {
     /// A call that did what it should.
-    pub(super) fn success(message: impl Into<String>, results: T) -> Self {
+    pub(in crate::api) fn success(message: impl Into<String>, results: T) -> Self {
         Self { success: true, message: message.into(), results }
     }
 
@@ -123,7 +123,8 @@ impl<T> UnifiedAnswer<T> {
 }
 
 impl UnifiedStatus {
-    pub(super) fn of(job: &Job, state: &ApiState) -> Self {
+    /// How `job` is.
+    pub(in crate::api) fn of(job: &Job, state: &ApiState) -> Self {
         let progress = if job.state == JobState::Completed { 100 } else { ((job.progress.fraction() * 100.0) as u32).min(99) };
         Self {
             task_id: job.id.to_string(),

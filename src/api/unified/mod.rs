@@ -1,9 +1,15 @@
 //! Unified tasks: one request for pictures and films of all models, in an envelope that says how it went.
 //!
-//! `GET /api/v1/tasks/{id}/result` is a native path too: who asks for the file gets the file, and everybody else the envelope.
+//! Clients of this shape are there, and their paths are partly native ones, too:
+//!
+//! - `GET /api/v1/tasks/{id}/result`: who asks for the file gets the file, and everybody else the envelope;
+//! - `GET /api/v1/tasks/` is the list in the envelope, without the slash it is the native one, see [`list`];
+//! - `POST /api/v1/tasks/{id}/cancel`: nothing in the request tells the two apart, so that the answer is both documents in one: the
+//!   native task, and `success`, `message` and `results` beside its fields, none of which has these names.
 
 pub(super) mod create;
 pub(super) mod document;
+pub(super) mod list;
 pub(super) mod tasks;
 
 mod numbers;

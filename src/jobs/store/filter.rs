@@ -3,7 +3,7 @@
 use sqlx::{Database, Encode, QueryBuilder, Type};
 
 use super::rows::{AccountRow, JobRow, QueuedRow};
-use super::{JobFilter, QueuedTask, ledger};
+use super::{JobFilter, JobOrder, JobWindow, QueuedTask, ledger};
 use crate::domain::{Adjustment, Job, JobId};
 
 /// Adds a list's conditions, order and length to `SELECT … FROM jobs WHERE true`.
@@ -17,14 +17,67 @@ where
     if let Some(user) = &filter.user {
         query.push(" AND user_id = ").push_bind(user.to_string());
     }
+    push_conditions(query, filter);
+    if let Some(before) = before {
+        query.push(" AND id < ").push_bind(before.to_string());
+    }
+    query.push(" ORDER BY id DESC LIMIT ").push_bind(i64::from(limit));
+}
+
+/// Adds the part of a list that is read by places to `SELECT … FROM jobs WHERE `.
+pub(super) fn push_window<'q, D>(query: &mut QueryBuilder<D>, filter: &JobFilter, window: &JobWindow)
+where
+    D: Database,
+    String: Encode<'q, D> + Type<D>,
+    &'static str: Encode<'q, D> + Type<D>,
+    i64: Encode<'q, D> + Type<D>,
+{
+    // What is skipped is skipped in an index: only the rows of the part itself are read.
+    let order = order(window.order);
+    query.push("id IN (SELECT id FROM ");
+    push_looked_through(query, filter, window);
+    query.push(order).push(" LIMIT ").push_bind(i64::from(window.limit));
+    query.push(" OFFSET ").push_bind(i64::from(window.skip)).push(")").push(order);
+}
+
+/// Adds the jobs of a list that is read by places to `SELECT COUNT(*) FROM `.
+pub(super) fn push_looked_through<'q, D>(query: &mut QueryBuilder<D>, filter: &JobFilter, window: &JobWindow)
+where
+    D: Database,
+    String: Encode<'q, D> + Type<D>,
+    &'static str: Encode<'q, D> + Type<D>,
+    i64: Encode<'q, D> + Type<D>,
+{
+    query.push("(SELECT id, (true");
+    push_conditions(query, filter);
+    query.push(") AS is_listed FROM jobs");
+    if let Some(user) = &filter.user {
+        query.push(" WHERE user_id = ").push_bind(user.to_string());
+    }
+    query.push(order(window.order)).push(" LIMIT ").push_bind(i64::from(window.look_through));
+    query.push(") AS looked_through WHERE is_listed");
+}
+
+/// Identifiers sort by the time they were made.
+const fn order(order: JobOrder) -> &'static str {
+    match order {
+        JobOrder::NewestFirst => " ORDER BY id DESC",
+        JobOrder::OldestFirst => " ORDER BY id",
+    }
+}
+
+/// Adds a filter, but for its user, to a condition.
+fn push_conditions<'q, D>(query: &mut QueryBuilder<D>, filter: &JobFilter)
+where
+    D: Database,
+    String: Encode<'q, D> + Type<D>,
+    &'static str: Encode<'q, D> + Type<D>,
+{
     if let Some(project) = &filter.project {
         query.push(" AND project_id = ").push_bind(project.to_string());
     }
     if let Some(kind) = filter.kind {
         query.push(" AND kind = ").push_bind(kind.as_str());
-    }
-    if let Some(before) = before {
-        query.push(" AND id < ").push_bind(before.to_string());
     }
     if !filter.states.is_empty() {
         query.push(" AND state IN (");
@@ -34,7 +87,18 @@ where
         }
         query.push(")");
     }
-    query.push(" ORDER BY id DESC LIMIT ").push_bind(i64::from(limit));
+    if !filter.models.is_empty() {
+        query.push(" AND model_id IN (");
+        let mut models = query.separated(", ");
+        for model in &filter.models {
+            models.push_bind(model.to_string());
+        }
+        query.push(")");
+    }
+    if filter.is_waiting_again {
+        let again = "EXISTS (SELECT 1 FROM tasks WHERE tasks.job_id = jobs.id AND tasks.state = 'queued' AND tasks.attempt > 0)";
+        query.push(" AND ").push(again);
+    }
 }
 
 /// The jobs of those rows that can be read; the others are logged.

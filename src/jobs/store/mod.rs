@@ -29,8 +29,8 @@ use async_trait::async_trait;
 
 use crate::domain::plan::{Lane, PlannedTask};
 use crate::domain::{
-    BatchKey, Callback, CounterKey, Job, JobError, JobId, JobKind, JobResult, JobState, Progress, ProjectId, QuotaRefusal,
-    Reservation, Sha256Digest, Spent, TaskId, UnixMs, UserId,
+    BatchKey, Callback, CounterKey, Job, JobError, JobId, JobKind, JobResult, JobState, ModelId, Progress, ProjectId,
+    QuotaRefusal, Reservation, Sha256Digest, Spent, TaskId, UnixMs, UserId,
 };
 
 use crate::database::Database;
@@ -302,6 +302,42 @@ pub struct JobFilter {
     pub kind: Option<JobKind>,
     /// Only those in one of these states; empty means all.
     pub states: Vec<JobState>,
+    /// Only those of one of these models; empty means all.
+    pub models: Vec<ModelId>,
+    /// Only those of which a task waits that has been run before.
+    pub is_waiting_again: bool,
+}
+
+/// By what a list is sorted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JobOrder {
+    /// What was submitted last comes first.
+    NewestFirst,
+    /// What was submitted first comes first.
+    OldestFirst,
+}
+
+/// Which part of a list that is read by places.
+#[derive(Clone, Copy, Debug)]
+pub struct JobWindow {
+    /// The list's order.
+    pub order: JobOrder,
+    /// How many jobs the list goes through, from its beginning: those of [`JobFilter::user`], or, without one, everybody's. The filter's
+    /// other parts choose among these, so that what a list costs does not grow with the database.
+    pub look_through: u32,
+    /// How many of the jobs that the filter lets through come before the part.
+    pub skip: u32,
+    /// How many the part has at most.
+    pub limit: u32,
+}
+
+/// A part of a list that is read by places.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct JobPage {
+    /// The part.
+    pub jobs: Vec<Job>,
+    /// How many jobs the whole list has.
+    pub total: u64,
 }
 
 /// Jobs and tasks that survive the process.
@@ -329,6 +365,10 @@ pub trait JobStore: Send + Sync + std::fmt::Debug {
     /// The newest jobs that `filter` lets through, newest first, older than `before` if given. Rows that this version cannot read are
     /// logged and left out.
     async fn jobs(&self, filter: &JobFilter, before: Option<JobId>, limit: u32) -> Result<Vec<Job>, StoreError>;
+
+    /// The part `window` of the list of what `filter` lets through, and the list's length. Rows that this version cannot read are logged
+    /// and left out of the part; they count all the same.
+    async fn page(&self, filter: &JobFilter, window: &JobWindow) -> Result<JobPage, StoreError>;
 
     /// The tasks of a job that exist, by position.
     async fn tasks_of(&self, id: JobId) -> Result<Vec<TaskRecord>, StoreError>;

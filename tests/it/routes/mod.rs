@@ -22,6 +22,7 @@ mod server;
 mod tasks;
 mod tenants;
 mod unified;
+mod unified_list;
 mod video_networks;
 mod videos;
 mod webhooks;

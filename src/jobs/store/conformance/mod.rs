@@ -6,6 +6,7 @@ mod films;
 mod leases;
 mod lifecycle;
 mod migration;
+mod pages;
 mod queue;
 mod quotas;
 mod routes;

@@ -20,8 +20,8 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 
 use super::{
-    Claim, Ended, Ending, Fence, Inserted, JobFilter, JobStore, NewRecord, QueuePosition, QueuedTask, Release, Renewal, Renewed,
-    StoreError, TaskRecord,
+    Claim, Ended, Ending, Fence, Inserted, JobFilter, JobPage, JobStore, JobWindow, NewRecord, QueuePosition, QueuedTask,
+    Release, Renewal, Renewed, StoreError, TaskRecord,
 };
 use crate::database::{PostgresDatabase, in_time};
 use crate::domain::{CounterKey, Job, JobId, JobState, TaskId, UnixMs};
@@ -64,6 +64,10 @@ impl JobStore for PostgresJobStore {
 
     async fn jobs(&self, filter: &JobFilter, before: Option<JobId>, limit: u32) -> Result<Vec<Job>, StoreError> {
         in_time(async { reads::jobs(&mut *self.database.pool().acquire().await?, filter, before, limit).await }).await
+    }
+
+    async fn page(&self, filter: &JobFilter, window: &JobWindow) -> Result<JobPage, StoreError> {
+        in_time(async { reads::page(&mut *self.database.pool().acquire().await?, filter, window).await }).await
     }
 
     async fn tasks_of(&self, id: JobId) -> Result<Vec<TaskRecord>, StoreError> {

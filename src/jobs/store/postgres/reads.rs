@@ -11,7 +11,7 @@ use crate::jobs::store::follow::{TaskRow, Tasks, task_columns};
 use crate::jobs::store::rows::{
     AccountRow, JobRow, QueuedRow, RecordRow, account_columns, job_columns, parse, parse_state, queued_columns,
 };
-use crate::jobs::store::{JobFilter, QueuePosition, QueuedTask, StoreError, TaskRecord};
+use crate::jobs::store::{JobFilter, JobPage, JobWindow, QueuePosition, QueuedTask, StoreError, TaskRecord};
 
 pub(super) async fn job(connection: &mut PgConnection, id: JobId) -> Result<Job, StoreError> {
     sqlx::query_as::<_, JobRow>(concat!("SELECT ", job_columns!(), " FROM jobs WHERE id = $1"))
@@ -97,6 +97,16 @@ pub(super) async fn jobs(
     filter::push(&mut query, filter, before, limit);
     let rows: Vec<JobRow> = query.build_query_as().fetch_all(connection).await?;
     Ok(filter::readable(rows))
+}
+
+pub(super) async fn page(connection: &mut PgConnection, filter: &JobFilter, window: &JobWindow) -> Result<JobPage, StoreError> {
+    let mut count = QueryBuilder::new("SELECT COUNT(*) FROM ");
+    filter::push_looked_through(&mut count, filter, window);
+    let total: i64 = count.build_query_scalar().fetch_one(&mut *connection).await?;
+    let mut part = QueryBuilder::new(concat!("SELECT ", job_columns!(), " FROM jobs WHERE "));
+    filter::push_window(&mut part, filter, window);
+    let rows: Vec<JobRow> = part.build_query_as().fetch_all(connection).await?;
+    Ok(JobPage { jobs: filter::readable(rows), total: total.unsigned_abs() })
 }
 
 pub(super) async fn counts(connection: &mut PgConnection) -> Result<Vec<(JobState, u64)>, StoreError> {

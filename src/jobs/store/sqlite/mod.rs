@@ -17,8 +17,8 @@ use std::collections::HashSet;
 use async_trait::async_trait;
 
 use super::{
-    Claim, Ended, Ending, Fence, Inserted, JobFilter, JobStore, NewRecord, QueuePosition, QueuedTask, Release, Renewal, Renewed,
-    StoreError, TaskRecord,
+    Claim, Ended, Ending, Fence, Inserted, JobFilter, JobPage, JobStore, JobWindow, NewRecord, QueuePosition, QueuedTask,
+    Release, Renewal, Renewed, StoreError, TaskRecord,
 };
 use crate::database::SqliteDatabase;
 use crate::domain::{CounterKey, Job, JobId, JobState, TaskId, UnixMs};
@@ -68,6 +68,11 @@ impl JobStore for SqliteJobStore {
     async fn jobs(&self, filter: &JobFilter, before: Option<JobId>, limit: u32) -> Result<Vec<Job>, StoreError> {
         let mut connection = self.database.read().acquire().await?;
         reads::jobs(&mut connection, filter, before, limit).await
+    }
+
+    async fn page(&self, filter: &JobFilter, window: &JobWindow) -> Result<JobPage, StoreError> {
+        let mut connection = self.database.read().acquire().await?;
+        reads::page(&mut connection, filter, window).await
     }
 
     async fn tasks_of(&self, id: JobId) -> Result<Vec<TaskRecord>, StoreError> {

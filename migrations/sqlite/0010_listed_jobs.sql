@@ -1,0 +1,5 @@
+-- Lists that are read by page numbers are counted: what they are chosen by lies in the indexes that they go through, beside their order.
+
+DROP INDEX jobs_of_user;
+CREATE INDEX jobs_of_user ON jobs (user_id, id, state, model_id);
+CREATE INDEX jobs_listed ON jobs (id, state, model_id);
