@@ -7,7 +7,7 @@ use super::tenancy::Tenancy;
 use crate::domain::{JobRequest, ModelDescription, ModelId, RemoteRequest, RoutedRequest};
 use crate::execution::remote::{OfferedModel, ProviderHealth};
 use crate::models::parameters::ParameterError;
-use crate::models::remote_parameters::RemoteModel;
+use crate::models::remote_parameters::{RemoteModel, native_field};
 use crate::providers::RequestRefusal;
 use crate::routes::{Candidate, Route, RouteTarget, order};
 
@@ -19,7 +19,8 @@ pub(super) fn remote_model(offered: &OfferedModel, id: &ModelId) -> RemoteModel 
 /// A request to a provider, checked against its model's limits, with its price, and with what the provider will be told of length and size
 /// where nothing was asked for: clients are shown it, and policies count it.
 pub(super) fn priced(state: &ApiState, offered: &OfferedModel, mut request: RemoteRequest) -> Result<JobRequest, ApiError> {
-    let priced = state.remote.validate(&offered.provider, offered.id.as_str(), &request)?;
+    let priced = state.remote.validate(&offered.provider, offered.id.as_str(), &request);
+    let priced = priced.map_err(|refusal| refused(&refusal, &request))?;
     request.estimated_cost_micros = priced.estimated.get();
     request.seconds = request.seconds.or(priced.expected_seconds);
     request.frame = request.frame.or(priced.frame);
@@ -101,9 +102,12 @@ impl Translation<'_> {
     }
 }
 
-impl From<RequestRefusal> for ApiError {
-    fn from(refusal: RequestRefusal) -> Self {
-        let RequestRefusal { field, value, model, allowed } = refusal;
-        Self::invalid(field, format!("'{value}' is not possible with {model}; allowed: {allowed}"))
+/// What a provider's table refuses, in native words; the other surfaces make theirs of these.
+fn refused(refusal: &RequestRefusal, request: &RemoteRequest) -> ApiError {
+    let error = ApiError::invalid(refusal.field, refusal.problem());
+    match native_field(refusal.field, request) {
+        // The words say what it is about the model.
+        "model" => error.with_field("model"),
+        field => error.renamed(field),
     }
 }

@@ -28,6 +28,15 @@ impl PictureRole {
             Self::Reference => "reference",
         }
     }
+
+    /// What refusals call the pictures of this role.
+    pub const fn field(self) -> &'static str {
+        match self {
+            Self::FirstFrame => "first_frame",
+            Self::LastFrame => "last_frame",
+            Self::Reference => "references",
+        }
+    }
 }
 
 /// A picture that a provider is sent. Its file is a PNG in our own storage: what a client linked to was fetched when the job was accepted.

@@ -107,6 +107,24 @@ pub fn film_to_remote(
     })
 }
 
+/// What native requests call a field in which a provider's table refuses a request that was made here.
+pub fn native_field(field: &'static str, request: &RemoteRequest) -> &'static str {
+    let is_film = request.output == JobKind::Film;
+    match field {
+        "prompt" if is_film => "scenes[0].prompt",
+        "negative_prompt" if is_film => "scenes[0].negative_prompt",
+        "seconds" => "scenes[0].duration",
+        "first_frame" if is_film => "scenes[0].image",
+        "first_frame" => "init_image",
+        // Pixels have two fields, and are named by neither.
+        "size" if is_film && !matches!(request.frame, None | Some(Frame::Size(_))) => "resolution",
+        "n" => "num_images",
+        // Whether the model makes such things at all, and who has it.
+        "kind" | "provider" => "model",
+        other => other,
+    }
+}
+
 fn nothing_asked(model: &RemoteModel, output: JobKind) -> RemoteRequest {
     RemoteRequest {
         model: model.id.clone(),
@@ -185,7 +203,7 @@ fn seconds(asked: f64) -> Result<u32, ParameterError> {
     if asked.fract() == 0.0 && (1.0..=MOST_SECONDS).contains(&asked) {
         return Ok(asked as u32);
     }
-    refuse("duration", format!("is {asked}; providers make films of whole seconds, 1 to {MOST_SECONDS}"))
+    refuse("scenes[0].duration", format!("is {asked}; providers make films of whole seconds, 1 to {MOST_SECONDS}"))
 }
 
 fn frames_per_second(asked: f64, model: &RemoteModel) -> Result<u32, ParameterError> {
@@ -234,8 +252,8 @@ mod tests {
     #[case::motion("motion_bucket_id", |film: &mut FilmParameters| film.motion_bucket_id = Some(4))]
     #[case::audio("audio", |film: &mut FilmParameters| film.has_audio = true)]
     #[case::codec("codec", |film: &mut FilmParameters| film.codec = Some("gif".to_owned()))]
-    #[case::half_seconds("duration", |film: &mut FilmParameters| film.scenes[0].duration = Some(5.5))]
-    #[case::no_seconds("duration", |film: &mut FilmParameters| film.scenes[0].duration = Some(f64::NAN))]
+    #[case::half_seconds("scenes[0].duration", |film: &mut FilmParameters| film.scenes[0].duration = Some(5.5))]
+    #[case::no_seconds("scenes[0].duration", |film: &mut FilmParameters| film.scenes[0].duration = Some(f64::NAN))]
     #[case::size("resolution", |film: &mut FilmParameters| film.size.resolution = Some("HD".to_owned()))]
     #[case::half_a_size("height", |film: &mut FilmParameters| film.size.width = Some(640))]
     #[case::too_wide("width", |film: &mut FilmParameters| (film.size.width, film.size.height) = (Some(1 << 40), Some(4)))]
@@ -248,6 +266,30 @@ mod tests {
         change(&mut parameters);
         let error = film_to_remote(&parameters, &RemoteExtras::default(), &model()).unwrap_err();
         assert_eq!(error.field, field, "{error}");
+    }
+
+    #[test]
+    fn what_tables_refuse_has_the_names_of_native_requests() {
+        let mut film = film_to_remote(&film(), &RemoteExtras::default(), &model()).unwrap();
+        let pictures = ImageParameters { prompt: "a ship".to_owned(), ..ImageParameters::default() };
+        let pictures = image_to_remote(&pictures, &model()).unwrap();
+        for (field, of_films, of_pictures) in [
+            ("prompt", "scenes[0].prompt", "prompt"),
+            ("negative_prompt", "scenes[0].negative_prompt", "negative_prompt"),
+            ("seconds", "scenes[0].duration", "scenes[0].duration"),
+            ("first_frame", "scenes[0].image", "init_image"),
+            ("last_frame", "last_frame", "last_frame"),
+            ("size", "size", "size"),
+            ("n", "num_images", "num_images"),
+            ("kind", "model", "model"),
+            ("fps", "fps", "fps"),
+        ] {
+            assert_eq!((native_field(field, &film), native_field(field, &pictures)), (of_films, of_pictures), "{field}");
+        }
+        for (frame, field) in [("640x480", "size"), ("768P", "resolution"), ("16:9", "resolution"), ("768P 16:9", "resolution")] {
+            film.frame = Some(frame.parse().unwrap());
+            assert_eq!(native_field("size", &film), field, "{frame}");
+        }
     }
 
     #[test]

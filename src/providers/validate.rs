@@ -15,9 +15,9 @@ const USUAL_SIZE: PixelSize = PixelSize::new(1280, 720);
 
 /// What a model cannot be asked for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{field}: '{value}' is not possible with {model}; allowed: {allowed}")]
+#[error("{field}: {problem}", problem = self.problem())]
 pub struct RequestRefusal {
-    /// The field.
+    /// The field, in the words of the tables; clients have others for it.
     pub field: &'static str,
     /// What was asked for, or how much of it there was.
     pub value: String,
@@ -33,6 +33,12 @@ impl RequestRefusal {
     pub fn new(field: &'static str, value: impl ToString, model: &str, allowed: impl Into<String>) -> Self {
         let value = value.to_string().chars().take(MOST_VALUE_CHARACTERS).collect();
         Self { field, value, model: model.chars().take(MOST_VALUE_CHARACTERS).collect(), allowed: allowed.into() }
+    }
+
+    /// What is wrong, to stand behind whatever the field is called.
+    pub fn problem(&self) -> String {
+        let Self { field: _, value, model, allowed } = self;
+        format!("'{value}' is not possible with {model}; allowed: {allowed}")
     }
 }
 
@@ -165,7 +171,7 @@ impl Check<'_> {
             let (fewest, most) = slot.map_or((0, 0), |slot| (slot.fewest, slot.most));
             if count < fewest || count > most {
                 let allowed = if fewest == most { format!("{most}") } else { format!("{fewest} to {most}") };
-                return self.refuse("pictures", format!("{count} of the role {}", role.name()), allowed);
+                return self.refuse(role.field(), format!("{count} of the role {}", role.name()), allowed);
             }
         }
         self.request.pictures.iter().try_for_each(|picture| self.picture(rule, picture))?;
@@ -177,13 +183,14 @@ impl Check<'_> {
             return Ok(());
         }
         let allowed = format!("pixels of the first by those of the last frame from {} to {}", fraction(from), fraction(to));
-        self.refuse("pictures", format!("{first} and {last} pixels"), allowed)
+        self.refuse(PictureRole::LastFrame.field(), format!("{first} and {last} pixels"), allowed)
     }
 
     fn picture(&self, rule: &PictureRule, picture: &Picture) -> Result<(), RequestRefusal> {
+        let field = picture.role.field();
         match &picture.source {
             PictureSource::Link(_) if !rule.links => {
-                return self.refuse("pictures", "a link", "the picture itself");
+                return self.refuse(field, "a link", "the picture itself");
             }
             PictureSource::Link(link) => {
                 let schemes: &[&str] = if rule.oss_links { &["https://", "http://", "oss://"] } else { &["https://", "http://"] };
@@ -194,28 +201,28 @@ impl Check<'_> {
                 {
                     // The link itself may be signed, so it is not repeated.
                     let allowed = format!("up to {MOST_LINK_BYTES} bytes that begin with {}", schemes.join(" or "));
-                    return self.refuse("pictures", format!("a link of {} bytes", link.len()), allowed);
+                    return self.refuse(field, format!("a link of {} bytes", link.len()), allowed);
                 }
             }
             PictureSource::Bytes { format, bytes } => {
                 if !rule.formats.contains(format) {
                     let formats: Vec<&str> = rule.formats.iter().map(|format| format.media_type()).collect();
-                    return self.refuse("pictures", format.media_type(), formats.join(", "));
+                    return self.refuse(field, format.media_type(), formats.join(", "));
                 }
                 let length = bytes.len() as u64;
                 if length == 0 || length > rule.most_bytes {
-                    return self.refuse("pictures", format!("{length} bytes"), format!("1 to {} bytes", rule.most_bytes));
+                    return self.refuse(field, format!("{length} bytes"), format!("1 to {} bytes", rule.most_bytes));
                 }
             }
         }
         let Some(size) = picture.size else { return Ok(()) };
         if size.short_side() < rule.fewest_side || size.long_side() > rule.most_side {
             let allowed = format!("sides from {} to {} pixels", rule.fewest_side, rule.most_side);
-            return self.refuse("pictures", size, allowed);
+            return self.refuse(field, size, allowed);
         }
         if u64::from(size.long_side()) * 100 > u64::from(size.short_side()) * u64::from(rule.most_aspect_percent) {
             let allowed = format!("long by short side up to {}", fraction(rule.most_aspect_percent));
-            return self.refuse("pictures", size, allowed);
+            return self.refuse(field, size, allowed);
         }
         Ok(())
     }

@@ -109,8 +109,9 @@ async fn a_providers_picture_is_written_as_the_files_name_says() {
 
 #[rstest]
 #[case::what_it_has_no_word_for(&["cogview-4", "--steps", "3"], "--steps: cannot be told to 'cogview-4' of provider 'zhipuai'")]
-#[case::a_size(&["cogview-4", "--width", "100", "--height", "100"], "100")]
-#[case::a_film(&["cogvideox-3"], "cogvideox-3")]
+#[case::a_size(&["cogview-4", "--width", "100", "--height", "100"], "error: --width and --height: '100x100' is not possible with cogview-4")]
+#[case::a_film(&["cogvideox-3"], "error: --model: 'text to image' is not possible with cogvideox-3")]
+#[case::several(&["cogview-4", "--count", "9"], "error: --count: '9' is not possible with cogview-4; allowed: 1 to ")]
 #[case::a_route(&["posters"], "--model: 'posters' is a route to cogview-4, demo-sdxl; name one of these, or a server")]
 #[case::nobodys(&["cogview-5"], "cogview-5")]
 #[tokio::test]
@@ -122,18 +123,6 @@ async fn what_a_provider_of_pictures_cannot_do_is_refused(#[case] asked: &[&str]
     assert_eq!(refused.status.code(), Some(2), "{said}");
     assert!(said.contains(expected) && said.lines().count() == 1, "{said}");
     assert!(mock.recorded("create").is_empty() && !directory.path().join("out.png").exists());
-}
-
-#[tokio::test]
-async fn what_the_provider_cannot_do_is_refused_before_anything_is_sent() {
-    let mock = Mock::start(MinimaxCloud).await;
-    let directory = configured(&mock);
-    let mut arguments = GUIDE;
-    arguments[7] = "7";
-    let refused = run(directory.path(), &arguments).await;
-    assert_eq!(refused.status.code(), Some(2), "{}", text(&refused.stderr));
-    assert!(text(&refused.stderr).contains('7'), "{}", text(&refused.stderr));
-    assert!(mock.recorded("create").is_empty() && !directory.path().join("out.mp4").exists());
 }
 
 #[tokio::test]
@@ -149,6 +138,28 @@ async fn the_doctor_asks_providers_and_shows_no_key() {
     let shown = format!("{}{}", text(&ill.stdout), text(&ill.stderr));
     assert!(shown.contains("FAIL provider   minimax, key key-1") && !shown.contains("canary"), "{shown}");
     assert!(mock.recorded("create").is_empty());
+}
+
+#[tokio::test]
+async fn what_a_provider_cannot_make_is_refused_by_the_flag_that_asked_for_it() {
+    let mock = Mock::start(MinimaxCloud).await;
+    let directory = configured(&mock);
+    for (flags, expected) in [
+        (&["--duration", "7"][..], "error: --duration: '7' is not possible with MiniMax-Hailuo-02; allowed: 6, 10"),
+        (&["--duration", "5.5"], "error: --duration: is 5.5; providers make films of whole seconds"),
+        (&["--resolution", "2K"], "error: --resolution: '2K' is not possible with MiniMax-Hailuo-02"),
+        (&["--width", "64", "--height", "64"], "error: --width and --height: '64x64' is not possible with MiniMax-Hailuo-02"),
+        (&["--fps", "30"], "error: --fps: '30' is not possible with MiniMax-Hailuo-02"),
+        (&["--seed", "7"], "error: --seed: '7' is not possible with MiniMax-Hailuo-02"),
+        (&["--steps", "7"], "error: --steps: cannot be told to 'MiniMax-Hailuo-02'"),
+    ] {
+        let asked = ["generate", "video", "--prompt", "a ship", "--model", "MiniMax-Hailuo-02", "--output", "out.mp4"];
+        let refused = run(directory.path(), &[&asked[..], flags].concat()).await;
+        let said = text(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(2), "{said}");
+        assert!(said.starts_with(expected), "{expected}: {said}");
+    }
+    assert!(mock.recorded("create").is_empty() && !directory.path().join("out.mp4").exists());
 }
 
 #[tokio::test]

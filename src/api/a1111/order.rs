@@ -195,7 +195,7 @@ pub(super) fn in_a1111_words(error: ApiError) -> ApiError {
         Some("model") => "sd_model_checkpoint",
         _ => return error,
     };
-    error.rename_field(name)
+    error.renamed(name)
 }
 
 #[cfg(test)]

@@ -85,7 +85,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_fault_of_a_field_is_fastapis_and_all_else_a1111s() {
-        let (status, text) = rendered(ApiError::invalid("num_inference_steps", "is 500").rename_field("steps")).await;
+        let (status, text) = rendered(ApiError::invalid("num_inference_steps", "is 500").renamed("steps")).await;
         assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
         assert_eq!(text, r#"{"detail":[{"loc":["body","steps"],"msg":"steps is 500","type":"value_error"}]}"#);
 

@@ -295,15 +295,6 @@ impl ApiError {
         self
     }
 
-    /// Calls the field what a surface calls it, in the message too.
-    #[must_use]
-    pub fn rename_field(mut self, name: &'static str) -> Self {
-        if let Some(rest) = self.field.as_deref().and_then(|field| self.message.strip_prefix(field)) {
-            self.message = format!("{name}{rest}");
-        }
-        self.with_field(name)
-    }
-
     /// Attaches what the log shall have.
     #[must_use]
     pub fn with_cause(mut self, cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {

@@ -159,11 +159,11 @@ fn pictures_of(subjects: Vec<SubjectReference>) -> Result<Vec<OrderedFile>, ApiE
     }
 }
 
-/// Native field names, and those of providers' tables, become this surface's own.
+/// Native field names become this surface's own.
 pub(super) fn in_minimax_words(error: ApiError) -> ApiError {
     let field = match error.field() {
         Some("scenes[0].prompt" | "scenes[0].camera") => "prompt",
-        Some("scenes[0].duration" | "seconds") => "duration",
+        Some("scenes[0].duration") => "duration",
         Some("scenes[0].image") => "first_frame_image",
         Some("last_frame") => "last_frame_image",
         Some("references" | "references[0]") => "subject_reference",

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::document::{UnifiedAnswer, UnifiedStatus, UnifiedTask};
-use super::parameters::{TaskParameters, in_unified_words};
+use super::parameters::{SentNames, TaskParameters};
 use crate::api::callback::CallbackOrder;
 use crate::api::completion::Waiting;
 use crate::api::error::{ApiError, ErrorKind, UnifiedError};
@@ -78,6 +78,7 @@ pub(in crate::api) async fn create_task(
     let model = model.ok_or_else(|| ApiError::about(ErrorKind::MissingField, "model", "is missing"))?;
     let kind = kind_of(&state, &principal, provider.as_deref(), &model).await?;
     let commission = Commission::to_provider(&state, &principal, None, kind, provider.as_deref(), Some(model)).await?;
+    let names = SentNames::of(&parameters);
     let of_nobody = parameters.of_nobody();
     let mut ignored = parameters.of_providers_alone();
     let can_be_had_again = idempotency_key.is_some();
@@ -95,7 +96,8 @@ pub(in crate::api) async fn create_task(
             commission.fill_in(&state, submission).await
         }
     };
-    let job = commission.submit_filled(&state, filled.map_err(in_unified_words)?).await.map_err(in_unified_words)?;
+    let in_its_words = |error| names.of_error(error);
+    let job = commission.submit_filled(&state, filled.map_err(in_its_words)?).await.map_err(in_its_words)?;
     if job.request.target(0).remote().is_some() {
         ignored.clear();
     }

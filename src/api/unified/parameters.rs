@@ -292,27 +292,55 @@ fn pictures(
     Ok(Pictures { first: links.next(), last: links.next(), references: Vec::new() })
 }
 
-/// Native field names, and those of providers' tables, become this surface's own.
-pub(super) fn in_unified_words(error: ApiError) -> ApiError {
-    let field = match error.field() {
-        Some("scenes[0].prompt" | "scenes[0].camera") => "prompt",
-        Some("scenes[0].negative_prompt") => "negative_prompt",
-        Some("scenes[0].duration" | "seconds") => "duration",
-        Some("scenes[0].image") => "img_url",
-        Some("last_frame") => "last_frame_url",
-        Some("references" | "references[0]" | "references[1]" | "references[2]") => "image_url",
-        Some("width" | "height") => "size",
-        Some("num_images") => "n",
-        Some("audio") => "with_audio",
-        Some("prompt_extension") => "prompt_extend",
-        _ => return error,
-    };
-    error.renamed(field)
+/// What a request calls the things that have several names on this surface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct SentNames {
+    size: &'static str,
+    first_picture: &'static str,
+    last_picture: &'static str,
+}
+
+impl SentNames {
+    /// The names that were sent; where none was, the first one that could have been.
+    pub(super) fn of(parameters: &TaskParameters) -> Self {
+        let sent = |names: &[(&'static str, bool)], otherwise| {
+            names.iter().find(|(_, is_given)| *is_given).map_or(otherwise, |(name, _)| *name)
+        };
+        let list = ("image_url", parameters.image_url.is_some());
+        let TaskParameters { size, resolution, aspect_ratio, first_frame_url, last_frame_url, .. } = parameters;
+        Self {
+            size: sent(
+                &[("size", size.is_some()), ("resolution", resolution.is_some()), ("aspect_ratio", aspect_ratio.is_some())],
+                "size",
+            ),
+            first_picture: sent(&[("first_frame_url", first_frame_url.is_some()), list], "img_url"),
+            last_picture: sent(&[("last_frame_url", last_frame_url.is_some()), list], "last_frame_url"),
+        }
+    }
+
+    /// Native field names become those of the request.
+    pub(super) fn of_error(self, error: ApiError) -> ApiError {
+        let field = match error.field() {
+            Some("scenes[0].prompt" | "scenes[0].camera") => "prompt",
+            Some("scenes[0].negative_prompt") => "negative_prompt",
+            Some("scenes[0].duration") => "duration",
+            Some("scenes[0].image") => self.first_picture,
+            Some("last_frame") => self.last_picture,
+            Some("references" | "references[0]" | "references[1]" | "references[2]") => "image_url",
+            Some("size" | "resolution" | "width" | "height") => self.size,
+            Some("num_images") => "n",
+            Some("audio") => "with_audio",
+            Some("prompt_extension") => "prompt_extend",
+            _ => return error,
+        };
+        error.renamed(field)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use rstest::rstest;
+    use serde_json::json;
 
     use super::*;
 
@@ -343,6 +371,24 @@ mod tests {
     #[case("1280x720", "", "1:1", "aspect_ratio")]
     fn other_sizes_are_refused(#[case] size: &str, #[case] resolution: &str, #[case] ratio: &str, #[case] field: &str) {
         assert_eq!(frame(text(size), text(resolution), text(ratio)).unwrap_err().field(), Some(field));
+    }
+
+    #[rstest]
+    #[case("size", json!({"size": "64*64", "aspect_ratio": "1:1"}), "size")]
+    #[case("resolution", json!({"resolution": "720P", "aspect_ratio": "1:1"}), "resolution")]
+    #[case("resolution", json!({"aspect_ratio": "1:1"}), "aspect_ratio")]
+    #[case("width", json!({}), "size")]
+    #[case("scenes[0].image", json!({"img_url": "a"}), "img_url")]
+    #[case("scenes[0].image", json!({"first_frame_url": "a", "last_frame_url": "b"}), "first_frame_url")]
+    #[case("scenes[0].image", json!({"image_url": ["a", "b"]}), "image_url")]
+    #[case("last_frame", json!({"image_url": ["a", "b"]}), "image_url")]
+    #[case("last_frame", json!({"last_frame_url": "b"}), "last_frame_url")]
+    #[case("references[1]", json!({"image_url": ["a", "b"]}), "image_url")]
+    #[case("scenes[0].duration", json!({"duration": 5}), "duration")]
+    fn refusals_have_the_names_that_were_sent(#[case] native: &'static str, #[case] sent: Value, #[case] expected: &str) {
+        let parameters: TaskParameters = serde_json::from_value(sent).unwrap();
+        let error = SentNames::of(&parameters).of_error(ApiError::invalid(native, "cannot be used"));
+        assert_eq!((error.field(), error.message()), (Some(expected), &*format!("{expected} cannot be used")));
     }
 
     #[test]

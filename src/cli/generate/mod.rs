@@ -159,6 +159,7 @@ fn flag_of(field: &str) -> String {
     match field {
         "num_inference_steps" => "--steps".to_owned(),
         "num_images" => "--count".to_owned(),
+        "size" => "--width and --height".to_owned(),
         other => format!("--{}", other.replace('_', "-")),
     }
 }
@@ -210,6 +211,7 @@ mod tests {
     fn fields_have_flags() {
         for (field, flag) in [
             ("width", "--width"),
+            ("size", "--width and --height"),
             ("num_inference_steps", "--steps"),
             ("guidance_scale", "--guidance-scale"),
             ("num_images", "--count"),

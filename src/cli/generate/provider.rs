@@ -17,7 +17,7 @@ use crate::domain::{
 use crate::execution::remote::OfferedModel;
 use crate::execution::results::Attempt;
 use crate::execution::{RemoteEnding, RemoteExecution, RemoteWork};
-use crate::models::remote_parameters::RemoteModel;
+use crate::models::remote_parameters::{RemoteModel, native_field};
 use crate::routes::Route;
 
 /// A model of a provider, and what is needed to ask that.
@@ -76,10 +76,11 @@ impl ProviderModel {
         &self.providers
     }
 
-    /// Checks the request against the provider's limits, and notes what it will cost.
-    pub(super) fn price(&self, mut request: RemoteRequest) -> Outcome<RemoteRequest> {
+    /// Checks the request against the provider's limits, and notes what it will cost. `flag_of` names the flag that sets a native field.
+    pub(super) fn price(&self, mut request: RemoteRequest, flag_of: impl Fn(&str) -> String) -> Outcome<RemoteRequest> {
         let priced = self.providers.executor.validate(&self.offered.provider, self.offered.id.as_str(), &request);
-        let priced = priced.map_err(|refusal| Failure::input("--model", refusal))?;
+        let priced =
+            priced.map_err(|refusal| Failure::input(&flag_of(native_field(refusal.field, &request)), refusal.problem()))?;
         request.estimated_cost_micros = priced.estimated.get();
         Ok(request)
     }

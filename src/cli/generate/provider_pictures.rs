@@ -4,7 +4,7 @@ use std::io::Write;
 
 use super::files::{FinishedPicture, OutputFile};
 use super::provider::ProviderModel;
-use super::{ImageArguments, Sources, parameters, refused};
+use super::{ImageArguments, Sources, flag_of, parameters, refused};
 use crate::cli::failure::{OrFail, Outcome};
 use crate::media::decode::decode_image;
 use crate::media::encode::PngText;
@@ -19,7 +19,7 @@ pub(super) async fn generate(
     out: &mut (dyn Write + Send),
 ) -> Outcome {
     let request = image_to_remote(&parameters(arguments, sources), &model.model());
-    let request = model.price(request.map_err(|error| refused(&error))?)?;
+    let request = model.price(request.map_err(|error| refused(&error))?, flag_of)?;
     let made = model.make(request).await?;
     for (index, picture) in made.result.artifacts.iter().enumerate() {
         let file = model.providers().storage.get(&picture.key).await.or_fail()?;

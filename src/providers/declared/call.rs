@@ -251,9 +251,12 @@ pub(super) fn check_pictures<A>(call: &CallSection<A>, model: &str, checked: &Va
     };
     let linked = |picture: &&Picture| matches!(picture.source, PictureSource::Link(_));
     match checked.request.pictures.iter().filter(linked).find(|picture| must_be_here(picture)) {
-        Some(picture) => {
-            Err(RequestRefusal::new("pictures", format!("a link of the role {}", picture.role.name()), model, "the file itself"))
-        }
+        Some(picture) => Err(RequestRefusal::new(
+            picture.role.field(),
+            format!("a link of the role {}", picture.role.name()),
+            model,
+            "the file itself",
+        )),
         None => Ok(()),
     }
 }

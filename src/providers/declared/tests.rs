@@ -304,7 +304,9 @@ fn pictures_go_as_files_or_as_base64_and_links_are_refused_then() {
     assert!(written(&multipart, "reel-1", &asked).body == Some(Payload::Multipart(vec![file, Part::field("prompt", "x")])));
     for provider in [&base64, &multipart] {
         let message = refused(provider, "reel-1", &with_link);
-        assert!(message.starts_with("pictures: 'a link of the role first frame' is not possible with reel-1; allowed: the file"));
+        assert!(
+            message.starts_with("first_frame: 'a link of the role first frame' is not possible with reel-1; allowed: the file")
+        );
     }
 }
 

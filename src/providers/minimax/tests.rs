@@ -78,7 +78,7 @@ fn the_last_frame_is_the_one_that_must_be_there() {
     let body = written(&minimax(), HAILUO, &request(GenerationKind::FirstLastFrame, &[first, last])).json().unwrap().clone();
     assert_eq!(body["first_frame_image"], json!("https://host/a.jpg"));
     let message = refused(&minimax(), HAILUO, &request(GenerationKind::FirstLastFrame, &[first]));
-    assert!(message.starts_with("pictures: '0 of the role last frame'"), "{message}");
+    assert!(message.starts_with("last_frame: '0 of the role last frame'"), "{message}");
 }
 
 /// Model, kind, and what is possible: `tier seconds`.

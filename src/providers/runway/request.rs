@@ -24,7 +24,7 @@ pub(super) fn body(model: &str, checked: &Validated<'_>) -> Result<Value, Reques
             && (!link.starts_with("https://") || link.len() > MOST_LINK_BYTES)
         {
             let allowed = format!("up to {MOST_LINK_BYTES} bytes that begin with https://");
-            return Err(RequestRefusal::new("pictures", format!("a link of {} bytes", link.len()), model, allowed));
+            return Err(RequestRefusal::new(picture.role.field(), format!("a link of {} bytes", link.len()), model, allowed));
         }
     }
     let ratio = match checked.frame {

@@ -77,7 +77,7 @@ fn links_are_https_and_not_long() {
         let pictures = vec![linked(PictureRole::FirstFrame, &link)];
         let request = GenerationRequest { pictures, ..GenerationRequest::new(ImageToVideo, "x") };
         let message = refused(&runway(), "gen4_turbo", &request);
-        assert!(message.starts_with("pictures: 'a link of") && message.contains("begin with https://"), "{message}");
+        assert!(message.starts_with("first_frame: 'a link of") && message.contains("begin with https://"), "{message}");
     }
 }
 

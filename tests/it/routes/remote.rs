@@ -177,6 +177,40 @@ async fn what_a_provider_cannot_do_is_refused_before_anything_is_sent(#[case] bo
     assert!(minimax.recorded("create").is_empty() && calls(&server).await.is_empty());
 }
 
+#[rstest]
+#[case::native("/api/v1/videos/generate", json!({"scenes": [{"id": "a", "prompt": "x", "duration": 7}]}), "scenes[0].duration", "'7'")]
+#[case::native_halves("/api/v1/videos/generate", json!({"scenes": [{"id": "a", "prompt": "x", "duration": 5.5}]}), "scenes[0].duration", "is 5.5")]
+#[case::native_size("/api/v1/videos/generate", json!({"prompt": "x", "video_config": {"resolution": "2K"}}), "resolution", "'2K'")]
+#[case::openai("/v1/videos", json!({"prompt": "x", "seconds": "7"}), "seconds", "'7'")]
+#[case::openai_size("/v1/videos", json!({"prompt": "x", "size": "64x64"}), "size", "'64x64'")]
+#[case::openai_tier("/v1/videos", json!({"prompt": "x", "size": "2K"}), "size", "'2K'")]
+#[case::unified("/api/v1/tasks/", json!({"parameters": {"prompt": "x", "duration": 7}}), "duration", "'7'")]
+#[case::unified_size("/api/v1/tasks/", json!({"parameters": {"prompt": "x", "size": "64*64"}}), "size", "'64x64'")]
+#[case::unified_tier("/api/v1/tasks/", json!({"parameters": {"prompt": "x", "resolution": "2K"}}), "resolution", "'2K'")]
+#[case::unified_shape("/api/v1/tasks/", json!({"parameters": {"prompt": "x", "aspect_ratio": "9:16"}}), "aspect_ratio", "'9:16'")]
+#[case::unified_words("/api/v1/tasks/", json!({"parameters": {"prompt": "x", "negative_prompt": "y"}}), "negative_prompt", "'y'")]
+#[tokio::test]
+async fn refusals_of_a_provider_name_the_fields_that_were_sent(
+    #[case] path: &str,
+    #[case] mut body: Value,
+    #[case] field: &str,
+    #[case] words: &str,
+) {
+    let (minimax, aliyun) = (Mock::start(MinimaxCloud).await, Mock::start(AliyunCloud).await);
+    let server = server(&minimax, &aliyun, Vec::new()).await;
+    body["model"] = json!("MiniMax-Hailuo-02");
+    let answer = server.post(path, &body).await;
+    assert!(answer.status.is_client_error(), "{}", answer.text());
+    let document = answer.json();
+    // The native document, the envelope of unified tasks, and OpenAI's.
+    let (name, message) = match &document["error"] {
+        Value::Null => (&document["field"], document.get("message").unwrap_or(&document["detail"])),
+        error => (&error["param"], &error["message"]),
+    };
+    assert_eq!(name, field, "{document:#}");
+    assert!(message.as_str().unwrap().starts_with(&format!("{field} {words}")), "{document:#}");
+}
+
 #[tokio::test]
 async fn whoever_of_a_route_is_left_makes_the_film_and_the_ledger_adds_up() {
     let (minimax, aliyun) = (Mock::start(MinimaxCloud).await, Mock::start(AliyunCloud).await);

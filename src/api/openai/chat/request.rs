@@ -227,8 +227,10 @@ impl Wish {
 /// Native field names become this route's own.
 pub(super) fn in_chat_words(error: ApiError) -> ApiError {
     match error.field() {
-        Some("width" | "height" | "resolution") => error.with_field("size"),
-        Some("num_images") => error.with_field("n"),
+        // The words say which of the two sides it is.
+        Some("width" | "height") => error.with_field("size"),
+        Some("resolution") => error.renamed("size"),
+        Some("num_images") => error.renamed("n"),
         Some("scenes[0].duration") => error.renamed("seconds"),
         Some("scenes[0].negative_prompt") => error.renamed("negative_prompt"),
         Some("max_guidance_scale") => error.renamed("guidance_scale"),

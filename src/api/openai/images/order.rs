@@ -59,8 +59,10 @@ pub(super) fn checked_prompt(prompt: String) -> Result<String, ApiError> {
 /// Native field names become this surface's own; `picture` is what the request calls the picture to begin with.
 pub(super) fn in_openai_words(error: ApiError, picture: &'static str) -> ApiError {
     match error.field() {
-        Some("width" | "height" | "resolution") => error.with_field("size"),
-        Some("num_images") => error.with_field("n"),
+        // The words say which of the two sides it is.
+        Some("width" | "height") => error.with_field("size"),
+        Some("resolution") => error.renamed("size"),
+        Some("num_images") => error.renamed("n"),
         Some("init_image") => error.renamed(picture),
         Some("scenes[0].prompt") => error.renamed("prompt"),
         Some("scenes[0].negative_prompt") => error.renamed("negative_prompt"),

@@ -117,13 +117,15 @@ impl VideoForm {
 /// Native field names become this surface's own.
 pub(super) fn in_openai_words(error: ApiError) -> ApiError {
     let field = match error.field() {
-        Some("scenes[0].prompt") => "prompt",
+        Some("scenes[0].prompt" | "scenes[0].camera") => "prompt",
         Some("scenes[0].negative_prompt") => "negative_prompt",
         Some("scenes[0].duration") => "seconds",
         Some("scenes[0].image") => FILE,
-        Some("resolution" | "width" | "height") => "size",
+        Some("resolution") => "size",
         Some("max_guidance_scale") => "guidance_scale",
+        // The words say which of the two sides it is.
+        Some("width" | "height") => return error.with_field("size"),
         _ => return error,
     };
-    error.with_field(field)
+    error.renamed(field)
 }

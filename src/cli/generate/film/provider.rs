@@ -28,7 +28,7 @@ pub(super) async fn generate(
         return Err(Failure::input("--frames-dir", "a provider gives a film and no frames; leave it out"));
     }
     let request = film_to_remote(&order.parameters, &RemoteExtras::default(), &model.model());
-    let mut request = model.price(request.map_err(|error| arguments.refused(&error))?)?;
+    let mut request = model.price(request.map_err(|error| arguments.refused(&error))?, |field| arguments.flag_of(field))?;
     store_pictures(model.providers(), &mut request, order)?;
     let made = model.make(request).await?;
     let film = made.result.artifacts.first().ok_or_else(|| Failure::Other(anyhow!("the film has no file")))?;
