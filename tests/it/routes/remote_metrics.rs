@@ -188,6 +188,36 @@ async fn what_runs_and_waits_is_shown_beside_the_limit() {
 }
 
 #[tokio::test]
+async fn a_task_that_is_cancelled_is_no_failure() {
+    let (minimax, aliyun) = (Mock::start(MinimaxCloud).await, Mock::start(AliyunCloud).await);
+    let gate = Gate::closed();
+    let pending = json!({"output": {"task_id": "x", "task_status": "PENDING"}});
+    aliyun.script("poll", [Answer::Gated(gate.clone(), Box::new(Answer::Json(200, pending)))]);
+    let server = server(providers(&minimax, &aliyun, vec![key("main", None)])).await;
+    let task = submitted(&server, "wan2.6-t2v").await;
+    gate.reached().await;
+    let cancelled = server.post(&format!("/api/v1/tasks/{task}/cancel"), &json!({})).await;
+    assert_eq!(cancelled.status, 200, "{}", cancelled.text());
+    gate.open();
+    assert_eq!(ended(&server, &task).await, "cancelled");
+    assert_eq!(aliyun.recorded("cancel").len(), 1);
+    check(
+        &server,
+        &[
+            r#"framewright_provider_calls_total{call="poll",outcome="ok",provider="aliyun"} 1"#,
+            r#"framewright_provider_calls_total{call="cancel",outcome="ok",provider="aliyun"} 1"#,
+            r#"framewright_provider_tasks_total{outcome="cancelled",provider="aliyun"} 1"#,
+            r#"framewright_provider_tasks_total{outcome="finished",provider="aliyun"} 0"#,
+            r#"framewright_provider_cost_total{currency="EUR",provider="aliyun"} 0"#,
+        ],
+    )
+    .await;
+    let failed = series(&server, "framewright_provider_tasks_total").await;
+    let counted = failed.iter().filter(|line| line.contains("aliyun") && !line.ends_with(" 0")).count();
+    assert_eq!(counted, 1, "{failed:#?}");
+}
+
+#[tokio::test]
 async fn a_provider_that_is_down_is_seen_and_so_is_who_took_its_work() {
     let (minimax, aliyun) = (Mock::start(MinimaxCloud).await, Mock::start(AliyunCloud).await);
     let server = server(providers(&minimax, &aliyun, vec![key("main", None)])).await;
