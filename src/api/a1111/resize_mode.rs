@@ -43,8 +43,7 @@ impl ResizeMode {
         let size = (picture.width, picture.height);
         let has_shape = u64::from(size.0) * u64::from(target.1) == u64::from(size.1) * u64::from(target.0);
         match self {
-            Self::Crop if !has_shape => {}
-            Self::Fill if !has_shape => {}
+            Self::Crop | Self::Fill if !has_shape => {}
             Self::Latent if size != target => return Err(self.refusal("a picture of another size")),
             _ => return Ok(png),
         }
