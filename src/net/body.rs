@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use reqwest::Response;
 use reqwest::header::CONTENT_ENCODING;
+use tokio::time::Instant;
 
 use super::deadline::Deadline;
 use super::error::FetchError;
@@ -46,14 +47,34 @@ impl BoundedBody {
     }
 
     /// What has come by the end, by `deadline` or until something goes wrong, and whether it is the whole.
-    pub(super) async fn read_what_comes(mut self, deadline: Deadline) -> (Bytes, bool) {
+    pub(super) async fn read_what_comes(self, deadline: Deadline) -> (Bytes, bool) {
+        let (come, is_whole, _) = self.read_in_turn(deadline, usize::MAX, std::future::ready(())).await;
+        (come, is_whole)
+    }
+
+    /// The same; before it takes more than `small_bytes`, `turn` is waited for, outside of the deadline, and what that gave is handed on.
+    pub(super) async fn read_in_turn<T>(
+        mut self,
+        mut deadline: Deadline,
+        small_bytes: usize,
+        turn: impl Future<Output = T>,
+    ) -> (Bytes, bool, Option<T>) {
         let mut come = BytesMut::new();
-        let host = self.host.clone();
+        let (host, mut turn, mut taken) = (self.host.clone(), Some(turn), None);
         loop {
             match deadline.bound(&host, self.next()).await {
-                Ok(Some(part)) => come.extend_from_slice(&part),
-                Ok(None) => return (come.freeze(), true),
-                Err(_) => return (come.freeze(), false),
+                Ok(Some(part)) => {
+                    if come.len().saturating_add(part.len()) > small_bytes
+                        && let Some(turn) = turn.take()
+                    {
+                        let begun = Instant::now();
+                        taken = Some(turn.await);
+                        deadline = deadline.later_by(begun.elapsed());
+                    }
+                    come.extend_from_slice(&part);
+                }
+                Ok(None) => return (come.freeze(), true, taken),
+                Err(_) => return (come.freeze(), false, taken),
             }
         }
     }

@@ -21,6 +21,11 @@ impl Deadline {
         Self { at: Instant::now().checked_add(limits.total), total: limits.total }
     }
 
+    /// The same with a pause taken out, which is nobody's fault who is asked.
+    pub(super) fn later_by(self, pause: Duration) -> Self {
+        Self { at: self.at.and_then(|at| at.checked_add(pause)), ..self }
+    }
+
     /// What `work` comes to, if it does in time. `host` is who is asked.
     pub(super) async fn bound<T>(self, host: &str, work: impl Future<Output = Result<T, FetchError>>) -> Result<T, FetchError> {
         let Some(at) = self.at else { return work.await };

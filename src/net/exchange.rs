@@ -120,10 +120,22 @@ impl Exchange {
 
     /// Sends a call and reads what comes, whatever its status. Fails only where no answer came.
     pub async fn send(&self, call: OutgoingCall, limits: &Limits) -> Result<Reply, FetchError> {
+        Ok(self.send_in_turn(call, limits, usize::MAX, std::future::ready(())).await?.0)
+    }
+
+    /// The same; before more than `small_bytes` of a body are taken, `turn` is waited for, which takes nothing of the time, and what it gave
+    /// is handed on. Whoever sends such calls bounds with it how many large bodies there are at once.
+    pub async fn send_in_turn<T>(
+        &self,
+        call: OutgoingCall,
+        limits: &Limits,
+        small_bytes: usize,
+        turn: impl Future<Output = T>,
+    ) -> Result<(Reply, Option<T>), FetchError> {
         let host = host_of(&call.url);
         let deadline = Deadline::of(limits);
         let response = deadline.bound(&host, self.open(call, &host)).await?;
-        Ok(reply(response, &host, limits, deadline).await)
+        Ok(reply(response, &host, limits, deadline, small_bytes, turn).await)
     }
 
     /// Sends a call whose answer's body is a file, as [`egress`](super::egress) fetches links into files: it gets its name once it is whole.
@@ -139,7 +151,8 @@ impl Exchange {
         }
         if !response.status().is_success() {
             let limits = Limits { max_bytes: u64::from(MAX_HEAD_BYTES), ..*limits };
-            return Ok(SavedReply::Refused(reply(response, &host, &limits, deadline).await));
+            let turn = std::future::ready(());
+            return Ok(SavedReply::Refused(reply(response, &host, &limits, deadline, usize::MAX, turn).await.0));
         }
         let mut body = BoundedBody::new(response, &host, limits)?;
         // Not bounded: given up half-way, it would leave a file.
@@ -180,16 +193,23 @@ fn location_of(response: &Response, asked: &Url) -> Option<String> {
     asked.join(location).ok().map(Into::into)
 }
 
-async fn reply(response: Response, host: &str, limits: &Limits, deadline: Deadline) -> Reply {
+async fn reply<T>(
+    response: Response,
+    host: &str,
+    limits: &Limits,
+    deadline: Deadline,
+    small_bytes: usize,
+    turn: impl Future<Output = T>,
+) -> (Reply, Option<T>) {
     let status = response.status().as_u16();
     let text = |(name, value): (&reqwest::header::HeaderName, &reqwest::header::HeaderValue)| {
         let value = value.to_str().ok().filter(|value| value.len() <= MAX_HEADER_BYTES)?;
         Some((name.as_str().to_owned(), value.to_owned()))
     };
     let headers = response.headers().iter().filter_map(text).take(MAX_HEADERS).collect();
-    let (body, is_whole) = match BoundedBody::new(response, host, limits) {
-        Ok(body) => body.read_what_comes(deadline).await,
-        Err(_) => (Bytes::new(), false),
+    let (body, is_whole, taken) = match BoundedBody::new(response, host, limits) {
+        Ok(body) => body.read_in_turn(deadline, small_bytes, turn).await,
+        Err(_) => (Bytes::new(), false, None),
     };
-    Reply { status, headers, body, is_whole }
+    (Reply { status, headers, body, is_whole }, taken)
 }

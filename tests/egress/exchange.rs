@@ -86,3 +86,21 @@ async fn a_file_gets_its_name_once_it_is_whole() {
     assert!(matches!(saved, SavedReply::Saved { length_bytes: 6 }), "{saved:?}");
     assert_eq!(std::fs::read(&path).unwrap(), b"a film");
 }
+
+#[tokio::test]
+async fn a_large_body_waits_for_its_turn_and_a_small_one_does_not_ask() {
+    let server = Server::start((FRIEND, 0), |_| Reply::ok("twelve bytes")).await.unwrap();
+    let exchange = Exchange::new().unwrap();
+    let (get, never) = (|| call(CallMethod::Get, &server.url("/"), None), std::future::pending::<()>);
+    let (reply, turn) = exchange.send_in_turn(get(), &LIMITS, 12, never()).await.unwrap();
+    assert_eq!((&reply.body[..], reply.is_whole, turn), (&b"twelve bytes"[..], true, None));
+
+    let (give, given) = tokio::sync::oneshot::channel::<&str>();
+    let mut sent = std::pin::pin!(exchange.send_in_turn(get(), &LIMITS, 11, given));
+    let (asked, at_once) = (server.requests().len(), LIMITS.idle.min(std::time::Duration::from_millis(50)));
+    assert!(tokio::time::timeout(at_once, &mut sent).await.is_err(), "it waits for its turn");
+    assert_eq!(server.requests().len(), asked + 1);
+    give.send("a place").unwrap();
+    let (reply, turn) = sent.await.unwrap();
+    assert_eq!((reply.body.len(), reply.is_whole, turn), (12, true, Some(Ok("a place"))));
+}

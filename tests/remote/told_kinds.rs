@@ -1,5 +1,7 @@
 //! Providers that the operator tells of: one that a file declares, and services that speak OpenAI's dialect.
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use framewright::domain::film::InputFile;
 use framewright::domain::{
     ErrorCode, GenerationKind, JobKind, OfferedName, PictureForm, PictureRole, ProviderEntry, ProviderKind, RemotePicture,
@@ -16,8 +18,8 @@ use framewright::providers::FailureClass::{
 use rstest::{Context, rstest};
 use serde_json::{Value, json};
 
-use crate::kind_conformance::{every_kind, every_kind_with_tasks};
-use crate::providers::{Answer, Cloud, Mock, OpenAiCloud, POOR_KEY, Recorded, ReelworksCloud, form_fields, name_of_key};
+use crate::kind_conformance::{self as every_kind, every_kind, every_kind_with_tasks};
+use crate::providers::{Answer, Cloud, Mock, OpenAiCloud, POOR_KEY, Recorded, ReelworksCloud, form_fields, name_of_key, picture};
 use crate::stage::{Stage, completed, failed, film_of, id};
 use crate::subject::{ResultPlace, Subject, WhileRunning};
 
@@ -299,6 +301,29 @@ async fn a_film_begins_with_a_picture(
         *picture = json!("(the picture)");
     }
     insta::assert_json_snapshot!(context.description.unwrap(), body);
+}
+
+/// A picture in an answer of 3 MiB.
+fn large_answer() -> Answer {
+    let picture = json!({ "b64_json": BASE64_STANDARD.encode(picture()) });
+    Answer::Json(200, json!({ "created": 1, "data": [picture], "padding": " ".repeat(3 << 20) }))
+}
+
+#[tokio::test]
+async fn large_answers_take_turns_and_all_arrive() {
+    let subject = openai_pictures();
+    let (stage, mock) = subject.start().await;
+    mock.always("create", large_answer());
+    let executor = stage.executor(&subject.settings(&mock, &[("a", None), ("b", None)]));
+    // More than there are places, and again: each place is given back.
+    for round in 1..=2 {
+        let runs = (0..6).map(|_| executor.run(Stage::work(&subject.request)));
+        every_kind::in_time(async {
+            futures_util::future::join_all(runs).await.into_iter().for_each(|ending| drop(completed(ending)));
+        })
+        .await;
+        assert_eq!(mock.recorded("create").len(), 6 * round);
+    }
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use super::failures::outcome_word;
 use super::generation::{self, PictureError};
 use super::patience::Patience;
 use super::run::{LONGEST_WAIT, Run};
-use super::sending::{Letter, Purpose, send_letter};
+use super::sending::{Letter, Purpose, send};
 use super::station::AccountLease;
 use crate::domain::{RemotePicture, WireCall};
 use crate::ledger::NewCall;
@@ -68,8 +68,12 @@ impl Run<'_> {
         loop {
             let letter = self.letter(lease, model, request, &options).await?;
             let begun = Instant::now();
-            let answered = send_letter(&self.inner.parts.exchange, letter, Purpose::Create).await;
-            let created = answered.and_then(|response| provider.read_created(model, &response.wire()));
+            let answered = send(&self.inner.parts.exchange, letter, Purpose::Create, self.next_answer_place()).await;
+            let created = answered.and_then(|(response, place)| {
+                let created = provider.read_created(model, &response.wire());
+                self.keep_place(place.filter(|_| matches!(created, Ok(Created::Finished(_)))));
+                created
+            });
             self.called(WireCall::Create, outcome_word(&created), begun.elapsed());
             let created = created.map_err(|failure| lease.without_secrets(failure));
             match created {

@@ -15,6 +15,7 @@ use super::breaker::BreakerState;
 use super::callbacks::CallbackAddresses;
 use super::failures::{class_word, failed_word};
 use super::keys::{KeyHealth, ModelRest, Room};
+use super::large_answers::LargeAnswers;
 use super::offer::{self, OfferedModel, Priced};
 use super::patience::waits_for_acquaintance;
 use super::remarks;
@@ -71,6 +72,8 @@ pub(super) struct Inner {
     room: Arc<Notify>,
     /// What bodies of creates may take of the memory.
     pub(super) bodies: BodyBudget,
+    /// How many large answers are in the memory.
+    pub(super) large_answers: LargeAnswers,
     /// Those who follow tasks, by provider and the provider's id.
     followers: Mutex<HashMap<(ProviderId, String), Arc<Notify>>>,
 }
@@ -165,6 +168,7 @@ impl RemoteExecutor {
             currency: RwLock::default(),
             room: Arc::new(Notify::new()),
             bodies: BodyBudget::new(),
+            large_answers: LargeAnswers::new(),
             followers: Mutex::default(),
         };
         let executor = Self { inner: Arc::new(inner) };

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::delivery::deliver;
 use super::failures::{job_error, outcome_word};
 use super::run::Run;
-use super::sending::{Purpose, send};
+use super::sending::{Letter, Purpose, send};
 use super::station::AccountLease;
 use crate::domain::{ErrorCode, JobError, Micros, WireCall};
 use crate::execution::RemoteEnding;
@@ -107,7 +107,12 @@ pub(super) async fn look(run: &Run<'_>, lease: &AccountLease, task: &RemoteTask,
         Ok(wire) => wire,
         Err(failure) => return Look::Refused(failure),
     };
-    match ask(run, lease, WireCall::Poll, &wire, |answer| provider.read_polled(task, known, answer)).await {
+    let answered = ask(run, lease, WireCall::Poll, &wire, |answer| provider.read_polled(task, known, answer)).await;
+    if !matches!(answered, Ok(Polled::Finished(_))) {
+        // Others need not wait while this one pauses.
+        run.keep_place(None);
+    }
+    match answered {
         Ok(Polled::Failed(failure)) => Look::Answered(Polled::Failed(lease.without_secrets(failure))),
         Ok(polled) => Look::Answered(polled),
         Err(failure) if failure.class.may_read_again() => Look::Again(failure),
@@ -124,7 +129,11 @@ pub(super) async fn ask<T>(
     read: impl FnOnce(&WireResponse<'_>) -> Result<T, ProviderFailure>,
 ) -> Result<T, ProviderFailure> {
     let begun = Instant::now();
-    let answered = send(&run.inner.parts.exchange, wire, Purpose::Read).await.and_then(|response| read(&response.wire()));
+    let answered = send(&run.inner.parts.exchange, Letter::of(wire), Purpose::Read, run.next_answer_place()).await;
+    let answered = answered.and_then(|(response, place)| {
+        run.keep_place(place);
+        read(&response.wire())
+    });
     run.called(call, outcome_word(&answered), begun.elapsed());
     answered.map_err(|failure| lease.without_secrets(failure))
 }

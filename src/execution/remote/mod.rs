@@ -28,6 +28,7 @@ pub mod failures;
 mod follow;
 pub mod generation;
 pub mod keys;
+mod large_answers;
 pub mod latency;
 mod manifest;
 pub mod offer;

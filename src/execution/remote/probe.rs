@@ -1,7 +1,7 @@
 //! Whether a provider can be reached, and takes a key: asked by a call that makes nothing.
 
 use super::executor::RemoteExecutor;
-use super::sending::{Purpose, send};
+use super::sending::{Letter, Purpose, send};
 use crate::domain::{AccountKeyId, ProviderId};
 use crate::providers::{
     FailureClass, GenerationKind, Known, Polled, Provider, ProviderFailure, RemoteTask, Underway, WireRequest,
@@ -95,8 +95,9 @@ impl RemoteExecutor {
         let Ok(call) = wire.poll(&task, self.inner.now()) else { return ProbeResult::Untold };
         let known = Known { state: Underway::Queued, polls: 0 };
         let host = address(&call);
-        let answered = match send(&self.inner.parts.exchange, &call, Purpose::Read).await {
-            Ok(response) => wire.read_polled(&task, known, &response.wire()),
+        let place = self.inner.large_answers.take(provider);
+        let answered = match send(&self.inner.parts.exchange, Letter::of(&call), Purpose::Read, place).await {
+            Ok((response, _place)) => wire.read_polled(&task, known, &response.wire()),
             Err(failure) => return ProbeResult::Unreachable { host, failure: lease.without_secrets(failure) },
         };
         match (manner(&answered), answered) {

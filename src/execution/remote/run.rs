@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use parking_lot::Mutex;
 
 use super::answer;
 use super::body_budget::BodyShare;
@@ -12,6 +13,7 @@ use super::executor::Inner;
 use super::failures::{class_of_word, class_word, error_code, job_error};
 use super::follow::follow;
 use super::generation::{self, Checked};
+use super::large_answers::AnswerPlace;
 use super::offer;
 use super::patience::{Patience, is_short};
 use super::station::{AccountLease, Admission, Station, Trial};
@@ -32,6 +34,8 @@ pub(super) struct Run<'a> {
     pub(super) station: Arc<Station>,
     /// What is known of the request from its model's tables.
     pub(super) checked: Checked,
+    /// That of the last answer, where it was large.
+    answer_place: Mutex<Option<AnswerPlace>>,
 }
 
 /// Runs a task to its end. What this attempt stored is removed again where it was not completed; what came with an answer is the
@@ -67,7 +71,18 @@ impl<'a> Run<'a> {
         };
         let unknown = Checked { tier: None, expected_seconds: work.request.seconds, frame: work.request.frame };
         let checked = model.and_then(Result::ok).unwrap_or(unknown);
-        Self { inner, work, station, checked }
+        Self { inner, work, station, checked, answer_place: Mutex::default() }
+    }
+
+    /// Waits for a place for the next large answer. What came with the one before is done with.
+    pub(super) fn next_answer_place(&self) -> impl Future<Output = AnswerPlace> + use<> {
+        self.answer_place.lock().take();
+        self.inner.large_answers.take(&self.station.id)
+    }
+
+    /// Keeps the place of an answer as long as what came with it may be there.
+    pub(super) fn keep_place(&self, place: Option<AnswerPlace>) {
+        *self.answer_place.lock() = place;
     }
 
     /// Goes on where an earlier attempt was.
@@ -110,6 +125,11 @@ impl<'a> Run<'a> {
         let Some(lease) = self.station.hold(&call.call.key) else {
             return self.lost(call, "the key that the result was made with is not configured any more").await;
         };
+        let place = tokio::select! {
+            place = self.next_answer_place() => place,
+            () = self.work.leave.cancelled() => return RemoteEnding::Left,
+        };
+        self.keep_place(Some(place));
         match answer::read(&self.inner.parts.storage, answer, true).await {
             Ok(finished) => super::delivery::deliver(self, &lease, &call.call, None, finished).await,
             Err(error) => self.lost(call, &error.to_string()).await,

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::large_answers::SMALL_BYTES;
 use crate::net::exchange::{CallMethod, Exchange, OutgoingCall, Reply};
 use crate::net::retry::Failure;
 use crate::net::{FetchError, HeaderMap, HeaderName, HeaderValue, Limits};
@@ -51,20 +52,21 @@ impl Letter {
     }
 }
 
-/// Sends a call. Fails where no answer came, with what that means for a call of this purpose.
-pub(super) async fn send(exchange: &Exchange, request: &WireRequest, purpose: Purpose) -> Result<Response, ProviderFailure> {
-    send_letter(exchange, Letter::of(request), purpose).await
-}
-
-/// The same of a call that is ready to go out.
-pub(super) async fn send_letter(exchange: &Exchange, letter: Letter, purpose: Purpose) -> Result<Response, ProviderFailure> {
+/// Sends a call. Fails where no answer came, with what that means for a call of this purpose. A large answer waits for its `place`, which is
+/// handed on with it.
+pub(super) async fn send<T>(
+    exchange: &Exchange,
+    letter: Letter,
+    purpose: Purpose,
+    place: impl Future<Output = T>,
+) -> Result<(Response, Option<T>), ProviderFailure> {
     let total = if purpose == Purpose::Create { CREATE_TIME } else { READ_TIME };
     let limits = Limits { max_bytes: letter.most_answer_bytes + BEYOND_BYTES, total, idle: IDLE_TIME.min(total) };
     let sent = match letter.call {
-        Some(call) => exchange.send(call, &limits).await,
+        Some(call) => exchange.send_in_turn(call, &limits, SMALL_BYTES, place).await,
         None => return Err(ProviderFailure::new(FailureClass::Upstream, "not_sent", "a header of the call cannot be sent")),
     };
-    sent.map(Response).map_err(|error| unanswered(purpose, &error))
+    sent.map(|(reply, place)| (Response(reply), place)).map_err(|error| unanswered(purpose, &error))
 }
 
 /// A wire's call as the network takes it; none where a header is none.
