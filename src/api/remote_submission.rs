@@ -2,10 +2,9 @@
 
 use super::error::ApiError;
 use super::state::ApiState;
-use super::target::called;
 use super::tenancy::Tenancy;
 use crate::domain::{JobRequest, ModelDescription, ModelId, RemoteRequest, RoutedRequest};
-use crate::execution::remote::{OfferedModel, ProviderHealth};
+use crate::execution::remote::{OfferedModel, ProviderHealth, called};
 use crate::models::parameters::ParameterError;
 use crate::models::remote_parameters::{RemoteModel, native_field};
 use crate::providers::RequestRefusal;

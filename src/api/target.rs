@@ -5,7 +5,7 @@ use super::model_choice::Sight;
 use super::state::ApiState;
 use super::tenancy::Tenancy;
 use crate::domain::{ModelDescription, ModelId, ModelKind, ModelLimits, ProviderId};
-use crate::execution::remote::OfferedModel;
+use crate::execution::remote::{OfferedModel, called};
 use crate::providers::GenerationKind;
 use crate::providers::capabilities::{FrameRule, Mode};
 use crate::routes::Route;
@@ -50,13 +50,6 @@ pub(super) fn elsewhere(
     }
     let model = called(&offered, name, is_seen)?;
     Some((describe(&model), Target::Offered(Box::new(model))))
-}
-
-/// The model of a name among those that `is_meant` holds of: the one that lists show by it, else one that has it as another name.
-pub(super) fn called(offered: &[OfferedModel], name: &ModelId, is_meant: impl Fn(&OfferedModel) -> bool) -> Option<OfferedModel> {
-    let meant = || offered.iter().filter(|model| is_meant(model));
-    let listed = meant().find(|model| model.id == *name).cloned();
-    listed.or_else(|| meant().find_map(|model| model.by_alias(name.as_str())))
 }
 
 /// Every route, and every model of providers, that the caller may know of.

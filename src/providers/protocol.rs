@@ -54,6 +54,11 @@ pub trait Provider: Send + Sync {
     /// Its models, of tables or of the configuration.
     fn models(&self) -> &[Model];
 
+    /// What it calls a task itself, of the id that the task has here.
+    fn task_name<'a>(&self, id: &'a str) -> &'a str {
+        id
+    }
+
     /// How its tasks are followed. Of `model`, since generations of a provider's wire differ.
     fn following(&self, model: &str) -> Following;
 

@@ -141,7 +141,7 @@ pub(in crate::api) struct PictureRequest {
     pub(super) infotext: Option<String>,
     /// `img2img`: the picture to start from, base64, a data URL or a link; one.
     pub(super) init_images: Option<Vec<String>>,
-    /// `img2img`: 0 stretches the picture to the size, 1 its middle, 2 draws its edges out over what it leaves free; 3 only where that is nothing.
+    /// `img2img`: 0 stretches the picture to the size, 1 its middle, 2 draws its edges out over what it leaves free; 3 only for a picture of that size.
     #[schema(value_type = Option<u32>)]
     pub(super) resize_mode: Option<WholeNumber>,
     /// `img2img`: without effect on the models here.

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 
 use super::super::failure::{Failure, OrFail, Outcome};
+use super::output_place;
 use crate::media::encode::{self, PngText};
 
 /// A format, by the file's extension.
@@ -40,7 +41,7 @@ pub(super) struct FinishedPicture<'a> {
 }
 
 impl OutputFile {
-    /// Checks the extension, and that the directory is there.
+    /// Checks the extension, and that the file can be written.
     pub(super) fn new(path: &Path) -> Outcome<Self> {
         let extension = path.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
         let format = match extension.as_str() {
@@ -49,16 +50,7 @@ impl OutputFile {
             "webp" => Format::WebP,
             _ => return Err(Failure::input("--output", format!("'{}' must end in .png, .jpg or .webp", path.display()))),
         };
-        let directory = match path.parent() {
-            Some(directory) if !directory.as_os_str().is_empty() => directory,
-            _ => Path::new("."),
-        };
-        if !directory.is_dir() {
-            return Err(Failure::input("--output", format!("{} is not a directory", directory.display())));
-        }
-        if path.is_dir() {
-            return Err(Failure::input("--output", format!("{} is a directory", path.display())));
-        }
+        output_place::check(path)?;
         Ok(Self { path: path.to_owned(), format })
     }
 
@@ -71,11 +63,6 @@ impl OutputFile {
         name.push(format!("-{}.", index + 1));
         name.push(self.path.extension().unwrap_or_default());
         self.path.with_file_name(name)
-    }
-
-    /// Whether a finished PNG may be written as it is.
-    pub(super) fn is_png(&self) -> bool {
-        self.format == Format::Png
     }
 
     /// Whether a finished file of this media type may be written as it is.

@@ -121,7 +121,7 @@ fn write_pictures(
     output: &OutputFile,
     out: &mut (dyn Write + Send),
 ) -> Outcome {
-    let pngs = if output.is_png() {
+    let pngs = if output.takes("image/png") {
         // The manifest names the weights by their hashes, so they are read once more.
         let identity = IdentityCache::default().identify(&model.directory).or_fail()?;
         encode_pictures(made, request, &identity, SystemClock.now()).or_fail()?
@@ -153,6 +153,11 @@ impl WorkDirectory {
         let path = std::env::temp_dir().join(format!("framewright-{}-{:016x}", std::process::id(), getrandom::u64().or_fail()?));
         std::fs::create_dir(&path).or_fail()?;
         Ok(Self(path))
+    }
+
+    /// Leaves it there.
+    pub(in crate::cli) fn keep(mut self) -> PathBuf {
+        std::mem::take(&mut self.0)
     }
 }
 

@@ -3,6 +3,8 @@
 mod files;
 pub(super) mod film;
 mod local;
+mod output_place;
+mod own_job;
 mod progress;
 mod provider;
 mod provider_pictures;
@@ -129,7 +131,8 @@ pub(super) fn run(arguments: &ImageArguments, out: &mut (dyn Write + Send)) -> O
         let config = Config::load(&flags, Environment::read()?)?;
         let runtime = super::runtime()?;
         if let Some(model) = runtime.block_on(provider::find(&config, &arguments.model))? {
-            return runtime.block_on(provider_pictures::generate(&model, arguments, &sources, &output, out));
+            model.refuse_device(arguments.device.as_deref())?;
+            return runtime.block_on(provider_pictures::generate(model, arguments, &sources, &output, out));
         }
         drop(runtime);
         local::generate(&config, arguments, sources, &output, out)

@@ -6,15 +6,14 @@ use std::sync::Arc;
 use anyhow::anyhow;
 use tokio_util::sync::CancellationToken;
 
+use super::own_job::job;
 use super::progress::ProgressDisplay;
 use crate::app::signals::Signals;
 use crate::cli::failure::{Failure, OrFail, Outcome};
 use crate::cli::offline_providers::{self, OfflineProviders};
 use crate::config::Config;
-use crate::domain::{
-    Clock, Job, JobId, JobRequest, JobResult, JobState, ModelId, Progress, RemoteRequest, SystemClock, TaskId, UnixMs,
-};
-use crate::execution::remote::OfferedModel;
+use crate::domain::{JobRequest, JobResult, ModelId, RemoteRequest, TaskId};
+use crate::execution::remote::{OfferedModel, called};
 use crate::execution::results::Attempt;
 use crate::execution::{RemoteEnding, RemoteExecution, RemoteWork};
 use crate::models::remote_parameters::{RemoteModel, native_field};
@@ -41,7 +40,7 @@ pub(super) async fn find(config: &Config, name: &str) -> Outcome<Option<Provider
         return Ok(None);
     }
     let providers = offline_providers::open(config).await?;
-    let found = providers.executor.describe().into_iter().find(|model| model.id == id);
+    let found = called(&providers.executor.describe(), &id, |_| true);
     Ok(found.map(|offered| ProviderModel { providers, offered }))
 }
 
@@ -65,6 +64,22 @@ pub(super) struct Made {
 }
 
 impl ProviderModel {
+    /// Refuses a device, which has no part in what a provider makes.
+    pub(super) fn refuse_device(&self, device: Option<&str>) -> Outcome {
+        let provider = &self.offered.provider;
+        device.map_or(Ok(()), |_| Err(Failure::input("--device", format!("is none of {provider}'s; leave it out"))))
+    }
+
+    /// What went wrong with files that were made and paid for: they stay where they are, and the message says where.
+    pub(super) fn keep_files(self, failure: Failure) -> Failure {
+        let kept = self.providers.keep();
+        let problem = format!("what {} made is kept in {}", self.offered.provider, kept.display());
+        match failure {
+            Failure::Input(text) => Failure::Input(format!("{text}; {problem}")),
+            Failure::Other(error) => Failure::Other(error.context(problem)),
+        }
+    }
+
     /// How requests name it.
     pub(super) fn model(&self) -> RemoteModel {
         let OfferedModel { id, provider, name, .. } = &self.offered;
@@ -94,27 +109,6 @@ impl ProviderModel {
             _ => String::new(),
         };
         Ok(Made { credit: format!("by {}{cost}", self.offered.provider), result })
-    }
-}
-
-/// A job of nobody but this process: attempts at its tasks name their files after it.
-pub(super) fn job(request: &JobRequest) -> Job {
-    let Ok(user) = "local".parse() else { unreachable!("a plain word is a user's name") };
-    Job {
-        id: JobId::generate(),
-        user,
-        project: None,
-        retry_of: None,
-        state: JobState::Running,
-        request: request.clone(),
-        priority: 0,
-        progress: Progress::default(),
-        created: SystemClock.now(),
-        started: None,
-        finished: None,
-        updated: UnixMs(0),
-        result: None,
-        error: None,
     }
 }
 

@@ -72,7 +72,7 @@ pub(super) async fn generate(server: &Server, request: &Request, output: &Output
         if !status.is_success() {
             return Err(refusal(status, &png));
         }
-        let path = if output.is_png() {
+        let path = if output.takes("image/png") {
             output.write_bytes(index, &png)?
         } else {
             let picture = decode_image(&png).or_fail()?;

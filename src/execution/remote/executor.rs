@@ -293,6 +293,13 @@ impl RemoteExecutor {
         follower.map(|follower| follower.notify_one()).is_some()
     }
 
+    /// What a provider calls a task itself, of the id that the ledger has.
+    pub fn task_name(&self, provider: &ProviderId, id: &str) -> String {
+        let settings = self.inner.station(provider).map(|station| station.settings());
+        let wire = settings.as_ref().and_then(|settings| settings.provider());
+        wire.map_or(id, |wire| wire.task_name(id)).to_owned()
+    }
+
     /// The currency of all costs.
     pub fn currency(&self) -> String {
         self.inner.currency.read().clone()

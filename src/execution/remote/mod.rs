@@ -46,6 +46,6 @@ pub use callbacks::CallbackAddresses;
 pub use executor::{KeyStatus, ProviderHealth, ProviderStatus, RemoteExecutor, RemoteParts};
 pub use failures::class_word;
 pub use keys::ModelRest;
-pub use offer::{OfferedModel, Priced};
+pub use offer::{OfferedModel, Priced, called};
 pub use probe::{Probe, ProbeResult};
 pub use told::ToldError;

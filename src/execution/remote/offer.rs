@@ -27,6 +27,13 @@ pub struct OfferedModel {
     pub currency: String,
 }
 
+/// The model of a name among those that `is_meant` holds of: the one that lists show by it, else one that has it as another name.
+pub fn called(offered: &[OfferedModel], name: &ModelId, is_meant: impl Fn(&OfferedModel) -> bool) -> Option<OfferedModel> {
+    let meant = || offered.iter().filter(|model| is_meant(model));
+    let listed = meant().find(|model| model.id == *name).cloned();
+    listed.or_else(|| meant().find_map(|model| model.by_alias(name.as_str())))
+}
+
 impl OfferedModel {
     /// The model as a request means it that uses one of its other names, by which the provider is asked. Clients and policies go on with the
     /// name that lists show.

@@ -71,6 +71,10 @@ impl Provider for Fal {
         self.described.models()
     }
 
+    fn task_name<'a>(&self, id: &'a str) -> &'a str {
+        Addresses::request_of(id)
+    }
+
     fn following(&self, _model: &str) -> Following {
         Following {
             first_pause_ms: 2_000,

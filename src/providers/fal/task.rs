@@ -50,6 +50,11 @@ impl Addresses {
         words.next().is_none().then_some(Self { request, status, response, cancel })
     }
 
+    /// The task's own id in one that holds its addresses.
+    pub(super) fn request_of(id: &str) -> &str {
+        id.split(' ').next().unwrap_or(id)
+    }
+
     /// As an id. Addresses hold no spaces: those were encoded when they were read.
     pub(super) fn id(&self) -> String {
         format!("{} {} {} {}", self.request, self.status, self.response, self.cancel)

@@ -105,6 +105,14 @@ impl Heard {
         answer
     }
 
+    /// All that PostgreSQL has, where that is the store.
+    fn dump(&mut self, store: &Store) {
+        let Store::Postgres(_, database) = store else { return };
+        let dump = Command::new("pg_dump").args(["--inserts", "--dbname", database.url()]).output().unwrap();
+        assert!(dump.status.success(), "{}", String::from_utf8_lossy(&dump.stderr));
+        self.note("a dump of the database", dump.stdout);
+    }
+
     /// Every file below a directory.
     fn files(&mut self, directory: &Path) -> usize {
         let mut count = 0;
@@ -309,7 +317,11 @@ fn no_secret_shows_itself(store: &Store) {
     let kept = picture(&mut heard, &anna, PICTURE_MODELS[0]);
     runtime.block_on(gate.reached());
     server.kill();
-    assert!(heard.files(&directory.path().join("data")) > MODELS.len());
+    let before = heard.0.len();
+    heard.files(&directory.path().join("data"));
+    heard.dump(store);
+    let kept_now = &heard.0[before..];
+    assert!(kept_now.iter().any(|(_, bytes)| memmem::find(bytes, b"/files/picture.png?sign=").is_some()), "the link is kept");
     gate.open();
     server.start();
     assert_eq!(ended(&mut heard, &anna, "/api/v1/tasks", &kept), "completed");
@@ -384,11 +396,7 @@ fn no_secret_shows_itself(store: &Store) {
     }
     assert!(log.contains("TRACE") && log.contains(&known), "all is logged");
     assert!(heard.files(&directory.path().join("data")) > MODELS.len());
-    if let Store::Postgres(_, database) = &store {
-        let dump = Command::new("pg_dump").args(["--inserts", "--dbname", database.url()]).output().unwrap();
-        assert!(dump.status.success(), "{}", String::from_utf8_lossy(&dump.stderr));
-        heard.note("a dump of the database", dump.stdout);
-    }
+    heard.dump(store);
     let dump: Vec<_> = heard.0.iter().filter(|(what, _)| what.contains("dump") || what.contains("framewright.db")).collect();
     assert!(dump.iter().any(|(_, bytes)| memmem::find(bytes, known.as_bytes()).is_some()), "a dump has the tasks");
 

@@ -9,6 +9,7 @@ use super::parsed;
 use crate::api::error::{ApiError, Problem};
 use crate::api::extract::QueryParameters;
 use crate::api::state::ApiState;
+use crate::execution::remote::RemoteExecutor;
 use crate::ledger::{CallFilter, CallState, ProviderCall};
 
 /// Most entries of a page.
@@ -75,12 +76,11 @@ pub(in crate::api) struct CallDocument {
     ended_at: Option<String>,
 }
 
-impl From<ProviderCall> for CallDocument {
-    fn from(entry: ProviderCall) -> Self {
+impl CallDocument {
+    fn of(entry: ProviderCall, remote: &RemoteExecutor) -> Self {
         let ProviderCall { call, state, settled, failure, ended, remote_id, .. } = entry;
         let (failure, message) = failure.unzip();
-        // Some have the task's addresses behind its name.
-        let named = |id: String| id.split(' ').next().unwrap_or_default().to_owned();
+        let provider_task_id = remote_id.map(|id| remote.task_name(&call.provider, &id));
         Self {
             id: call.id.to_string(),
             task_id: call.job.to_string(),
@@ -89,7 +89,7 @@ impl From<ProviderCall> for CallDocument {
             provider: call.provider.to_string(),
             model: call.model,
             key: call.key.to_string(),
-            provider_task_id: remote_id.map(named),
+            provider_task_id,
             state: state.as_str().to_owned(),
             estimated: call.estimated.to_string(),
             settled: settled.map(|cost| cost.to_string()),
@@ -133,5 +133,8 @@ pub(in crate::api) async fn list_calls(
     };
     let before = parsed("before", query.before)?;
     let calls = state.ledger.page(&filter, before, limit).await.map_err(ApiError::internal)?;
-    Ok(Json(CallList { calls: calls.into_iter().map(Into::into).collect(), currency: state.remote.currency() }))
+    Ok(Json(CallList {
+        calls: calls.into_iter().map(|call| CallDocument::of(call, &state.remote)).collect(),
+        currency: state.remote.currency(),
+    }))
 }

@@ -8,7 +8,7 @@ use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::parse_user;
+use super::{parse, parsed};
 use crate::api::error::{ApiError, ErrorKind, Problem};
 use crate::api::extract::{JsonBody, QueryParameters};
 use crate::api::state::ApiState;
@@ -123,7 +123,7 @@ impl CreateKeyRequest {
                 Some(project)
             }
         };
-        let new = NewKey::of(parse_user(&self.user)?, scope, project)
+        let new = NewKey::of(parse("user", &self.user)?, scope, project)
             .map_err(|error| in_place(ApiError::new(ErrorKind::InvalidValue, error.to_string())))?;
         Ok(new.until(days.map(|days| state.keys.after_days(days))))
     }
@@ -138,7 +138,7 @@ pub(in crate::api) async fn list_keys(
     State(state): State<ApiState>,
     QueryParameters(query): QueryParameters<KeyQuery>,
 ) -> Result<Json<KeyList>, ApiError> {
-    let user = query.user.as_deref().map(parse_user).transpose()?;
+    let user = parsed("user", query.user)?;
     let keys = state.keys.list(user.as_ref()).await?;
     Ok(Json(KeyList { keys: keys.into_iter().map(KeyDocument::from).collect() }))
 }

@@ -15,18 +15,14 @@ pub(in crate::api) mod usage;
 pub(in crate::api) mod users;
 
 use crate::api::error::ApiError;
-use crate::domain::UserId;
+use crate::domain::IdError;
 
-/// A user's name as a client wrote it.
-fn parse_user(text: &str) -> Result<UserId, ApiError> {
-    text.parse().map_err(|error: crate::domain::IdError| ApiError::invalid("user", format!("cannot be used: {error}")))
+/// A name as a client wrote it.
+fn parse<T: std::str::FromStr<Err = IdError>>(field: &'static str, text: &str) -> Result<T, ApiError> {
+    text.parse().map_err(|error| ApiError::invalid(field, format!("cannot be used: {error}")))
 }
 
 /// A name of a query.
-fn parsed<T: std::str::FromStr<Err = crate::domain::IdError>>(
-    field: &'static str,
-    text: Option<String>,
-) -> Result<Option<T>, ApiError> {
-    let parse = |text: String| text.parse().map_err(|error| ApiError::invalid(field, format!("cannot be used: {error}")));
-    text.map(parse).transpose()
+fn parsed<T: std::str::FromStr<Err = IdError>>(field: &'static str, text: Option<String>) -> Result<Option<T>, ApiError> {
+    text.map(|text| parse(field, &text)).transpose()
 }

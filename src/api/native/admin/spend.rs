@@ -36,7 +36,9 @@ pub(in crate::api) struct SpendQuery {
 
 /// A time of a query.
 fn time(field: &'static str, text: &str) -> Result<UnixMs, ApiError> {
-    let of_seconds = |text: &str| Some(UnixMs(text.parse::<i64>().ok()?.saturating_mul(1000)));
+    // A few digits are a year or a day without its dashes, not the beginning of 1970.
+    let is_date = (4..=8).contains(&text.trim().len());
+    let of_seconds = |text: &str| Some(UnixMs(text.parse::<i64>().ok().filter(|_| !is_date)?.saturating_mul(1000)));
     let of_time = |text: &str| Some(UnixMs(text.parse::<jiff::Timestamp>().ok()?.as_millisecond()));
     let of_day = |text: &str| {
         // Of a time without its zone nobody knows which it is; a date's parser takes it for the day.
@@ -129,7 +131,8 @@ mod tests {
 
     #[rstest]
     #[case("1767225600", 1_767_225_600_000)]
-    #[case(" -1 ", -1_000)]
+    #[case(" 0 ", 0)]
+    #[case("-1767225600", -1_767_225_600_000)]
     #[case("2026-01-01", 1_767_225_600_000)]
     #[case("2026-01-01T00:00:00.5Z", 1_767_225_600_500)]
     #[case("2026-01-01T02:00:00+02:00", 1_767_225_600_000)]
@@ -140,6 +143,8 @@ mod tests {
     #[rstest]
     #[case("")]
     #[case("yesterday")]
+    #[case("2026")]
+    #[case("20260131")]
     #[case("2026-13-01")]
     #[case("1767225600.5")]
     #[case("2026-01-01T00:00:00")]

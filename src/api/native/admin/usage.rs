@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use serde::Deserialize;
 
-use super::parse_user;
+use super::parse;
 use super::projects::usage_of;
 use crate::api::error::{ApiError, Problem};
 use crate::api::extract::QueryParameters;
@@ -42,7 +42,7 @@ pub(in crate::api) async fn get_usage_of(
     }
     let mut usage = QuotaUsage { user: None, project: None, quotas: Vec::new() };
     if let Some(name) = query.user {
-        let user = parse_user(&name)?;
+        let user = parse("user", &name)?;
         usage.quotas = Standing::read(&state, Tenancy::of_user(&state, user).meters(&state)).await?.documents();
         usage.user = Some(name);
     }

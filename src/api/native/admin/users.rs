@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use super::keys::KeyDocument;
 use super::page::NamePage;
-use super::parse_user;
+use super::parse;
 use super::policy_document::PolicyDocument;
 use crate::api::error::{ApiError, Problem};
 use crate::api::extract::QueryParameters;
@@ -97,7 +97,7 @@ pub(in crate::api) async fn get_user(
     State(state): State<ApiState>,
     Path(id): Path<String>,
 ) -> Result<Json<UserDetails>, ApiError> {
-    let user = parse_user(&id)?;
+    let user = parse("user", &id)?;
     let keys = state.keys.list(Some(&user)).await?.into_iter().map(KeyDocument::from).collect();
     let mut found = UserDocument::read(&state, &state.tenants.policies(), vec![user]).await?;
     let user = found.pop().ok_or_else(|| ApiError::internal("a user was asked for, and none was read"))?;

@@ -10,8 +10,8 @@ use framewright_engine::ops::Interrupt;
 use framewright_engine::vision::RgbPicture;
 
 use super::super::local::{WorkDirectory, attend, first_executor};
+use super::super::own_job::job;
 use super::super::progress::ProgressDisplay;
-use super::super::provider::job;
 use super::output::FilmFile;
 use super::{Order, VideoArguments};
 use crate::app::films::film_tools;

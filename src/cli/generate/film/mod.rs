@@ -139,7 +139,8 @@ pub(in crate::cli) fn run(arguments: &VideoArguments, out: &mut (dyn Write + Sen
         let config = Config::load(&flags, Environment::read()?)?;
         let runtime = crate::cli::runtime()?;
         if let Some(model) = runtime.block_on(super::provider::find(&config, &arguments.model))? {
-            return runtime.block_on(provider::generate(&model, arguments, order, &output, out));
+            model.refuse_device(arguments.device.as_deref())?;
+            return runtime.block_on(provider::generate(model, arguments, order, &output, out));
         }
         drop(runtime);
         local::generate(&config, arguments, order, &output, out)

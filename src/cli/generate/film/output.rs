@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
+use super::super::output_place;
 use crate::cli::failure::{Failure, OrFail, Outcome};
 use crate::domain::VideoCodec;
 
@@ -17,7 +18,7 @@ pub(super) struct FilmFile {
 }
 
 impl FilmFile {
-    /// Checks the extension, and that the directory is there.
+    /// Checks the extension, and that the file can be written.
     pub(super) fn new(path: &Path) -> Outcome<Self> {
         let extension = path.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
         let codec = match extension.as_str() {
@@ -27,16 +28,7 @@ impl FilmFile {
             "webp" => VideoCodec::WebP,
             _ => return Err(Failure::input("--output", format!("'{}' must end in .mp4, .webm, .gif or .webp", path.display()))),
         };
-        let directory = match path.parent() {
-            Some(directory) if !directory.as_os_str().is_empty() => directory,
-            _ => Path::new("."),
-        };
-        if !directory.is_dir() {
-            return Err(Failure::input("--output", format!("{} is not a directory", directory.display())));
-        }
-        if path.is_dir() {
-            return Err(Failure::input("--output", format!("{} is a directory", path.display())));
-        }
+        output_place::check(path)?;
         Ok(Self { path: path.to_owned(), codec })
     }
 

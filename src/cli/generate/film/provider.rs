@@ -17,7 +17,7 @@ use crate::models::remote_parameters::{RemoteExtras, film_to_remote};
 
 /// Checks the request against the provider's limits, has it made, and writes the file.
 pub(super) async fn generate(
-    model: &ProviderModel,
+    model: ProviderModel,
     arguments: &VideoArguments,
     order: Order,
     output: &FilmFile,
@@ -32,7 +32,8 @@ pub(super) async fn generate(
     store_pictures(model.providers(), &mut request, order)?;
     let made = model.make(request).await?;
     let film = made.result.artifacts.first().ok_or_else(|| Failure::Other(anyhow!("the film has no file")))?;
-    output.take(&model.providers().storage.local_path(&film.key).or_fail()?)?;
+    let written = model.providers().storage.local_path(&film.key).or_fail().and_then(|path| output.take(&path));
+    written.map_err(|failure| model.keep_files(failure))?;
     writeln!(out, "{} ({})", output.path().display(), made.credit).or_fail()
 }
 
