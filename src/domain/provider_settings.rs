@@ -77,6 +77,8 @@ pub struct ProviderEntry {
     pub is_enabled: bool,
     /// Whether it is not used because there is no key alone.
     pub lacks_key: bool,
+    /// The environment's variable that is its key where the file has none.
+    pub key_variable: Option<&'static str>,
     /// Where its API is; absent: at the kind's usual address.
     pub base_url: Option<String>,
     /// The settings of its kind.
@@ -109,6 +111,7 @@ impl ProviderEntry {
             kind,
             is_enabled: false,
             lacks_key: false,
+            key_variable: kind.key_variable(),
             base_url: None,
             settings: BTreeMap::new(),
             secrets: BTreeMap::new(),

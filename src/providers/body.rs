@@ -154,7 +154,7 @@ mod tests {
             (&long, "the answer is longer than 1048576 bytes"),
         ] {
             let failure = read(200, body.as_bytes()).unwrap_err();
-            assert_eq!((failure.class, failure.message.as_str()), (FailureClass::Upstream, message));
+            assert_eq!((failure.class, failure.message), (FailureClass::Upstream, format!("HTTP 200: {message}")));
         }
         assert!(read(200, b"\xff\xfe{}").is_err());
         assert_eq!(read(502, b"<html>").unwrap_err().class, FailureClass::Transient);

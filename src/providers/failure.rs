@@ -267,7 +267,7 @@ impl ProviderFailure {
     /// An answer that cannot be read.
     pub(super) fn unreadable(call: Call, status: u16, why: &str) -> Self {
         let class = if (200..300).contains(&status) { FailureClass::Upstream } else { class_of_status(status) };
-        Self::new(call.class(class, status, false), UNREADABLE, why)
+        Self::new(call.class(class, status, false), UNREADABLE, &format!("HTTP {status}: {why}"))
     }
 
     /// Whether the answer could not be read at all.
@@ -333,9 +333,10 @@ impl fmt::Display for ProviderFailure {
     /// For users: what the provider said only where it is about the request, since other messages are about our account.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(self.class.sentence())?;
-        let about_the_request =
-            matches!(self.class, FailureClass::InvalidRequest | FailureClass::Moderation | FailureClass::TaskFailed);
-        match (self.code.is_empty(), about_the_request && !self.message.is_empty()) {
+        // What is said of an answer that cannot be read is our own, and whoever told us how to read it needs it.
+        let may_be_shown = self.is_unreadable()
+            || matches!(self.class, FailureClass::InvalidRequest | FailureClass::Moderation | FailureClass::TaskFailed);
+        match (self.code.is_empty(), may_be_shown && !self.message.is_empty()) {
             (false, true) => write!(formatter, " ({}: {})", self.code, self.message),
             (true, true) => write!(formatter, " ({})", self.message),
             (false, false) => write!(formatter, " ({})", self.code),

@@ -54,6 +54,11 @@ pub trait Provider: Send + Sync {
     /// Its models, of tables or of the configuration.
     fn models(&self) -> &[Model];
 
+    /// What is probably not meant in what was told of it, one line for each thing.
+    fn remarks(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// What it calls a task itself, of the id that the task has here.
     fn task_name<'a>(&self, id: &'a str) -> &'a str {
         id

@@ -8,7 +8,7 @@ use rstest::rstest;
 use serde_json::json;
 use tokio::process::Command;
 
-use crate::providers::{Answer, MinimaxCloud, Mock, ZhipuaiCloud, picture};
+use crate::providers::{Answer, Gate, MinimaxCloud, Mock, ZhipuaiCloud, picture};
 
 /// What stands in nothing that is printed.
 const CANARY: &str = "canary-9f8e7d6c5b4a-of-the-account";
@@ -27,16 +27,19 @@ fn configured(mock: &Mock) -> tempfile::TempDir {
 }
 
 async fn run(directory: &Path, arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_framewright"))
+    command(directory, arguments).output().await.unwrap()
+}
+
+fn command(directory: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_framewright"));
+    command
         .args(arguments)
         .args(["--config", "system.yaml", "--data-dir", "data"])
         .current_dir(directory)
         .env_clear()
         .env("HOME", directory.join("home"))
-        .env("MINIMAX_API_KEY", CANARY)
-        .output()
-        .await
-        .unwrap()
+        .env("MINIMAX_API_KEY", CANARY);
+    command
 }
 
 fn text(bytes: &[u8]) -> &str {
@@ -123,6 +126,29 @@ async fn what_a_provider_of_pictures_cannot_do_is_refused(#[case] asked: &[&str]
     assert_eq!(refused.status.code(), Some(2), "{said}");
     assert!(said.contains(expected) && said.lines().count() == 1, "{said}");
     assert!(mock.recorded("create").is_empty() && !directory.path().join("out.png").exists());
+}
+
+#[tokio::test]
+async fn who_will_not_wait_for_an_answer_asks_twice() {
+    let mock = Mock::start(MinimaxCloud).await;
+    let directory = configured(&mock);
+    let gate = Gate::closed();
+    mock.script("create", [Answer::GatedUsual(gate.clone())]);
+    let mut program = command(directory.path(), &GUIDE);
+    let mut running = program.stderr(std::process::Stdio::piped()).spawn().unwrap();
+    gate.reached().await;
+    let process = running.id().unwrap().to_string();
+    // Signals that come together count as one: so many are sent as it takes for two to be heard.
+    let ended = loop {
+        Command::new("kill").args(["-INT", &process]).status().await.unwrap();
+        if let Ok(ended) = tokio::time::timeout(std::time::Duration::from_millis(100), running.wait()).await {
+            break ended.unwrap();
+        }
+    };
+    let said = running.wait_with_output().await.unwrap();
+    assert_eq!(ended.code(), Some(1), "{said:?}");
+    let expected = "error: given up; what minimax was asked for may be made there, and billed\n";
+    assert_eq!(text(&said.stderr), expected);
 }
 
 #[tokio::test]

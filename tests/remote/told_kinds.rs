@@ -303,6 +303,44 @@ async fn a_film_begins_with_a_picture(
     insta::assert_json_snapshot!(context.description.unwrap(), body);
 }
 
+#[tokio::test]
+async fn what_comes_otherwise_than_asked_is_said() {
+    let subject = openai_pictures();
+    let (stage, mock) = subject.start().await;
+    mock.always("create", Answer::Json(200, json!({ "data": [{ "b64_json": BASE64_STANDARD.encode(picture()) }] })));
+    let settings = subject.settings(&mock, &[("a", None)]);
+    let request = RemoteRequest { count: 2, ..subject.request.clone() };
+    let (result, _) = completed(stage.run(&settings, &request).await);
+    let warnings = ["2 pictures were asked for; openai gave 1", "512x512 was asked for; openai gave 40x30"];
+    assert_eq!(result.manifest["warnings"], json!(warnings));
+    let request = RemoteRequest { count: 1, frame: Some("40x30".parse().unwrap()), ..request };
+    let (result, _) = completed(stage.run(&settings, &request).await);
+    assert_eq!(result.manifest["warnings"], json!([]));
+}
+
+#[tokio::test]
+async fn a_declaration_that_leads_nowhere_says_where() {
+    let subject = declared();
+    let (stage, mock) = subject.start().await;
+    let mut settings = subject.settings(&mock, &[("a", None)]);
+    mock.always("create", Answer::Json(201, json!({ "job": { "ref": "7" } })));
+    let (_, message, _) = failed(stage.run(&settings, &subject.request).await);
+    assert!(message.contains("HTTP 201: the answer has no task's id at /data/id"), "{message}");
+
+    mock.always("create", Answer::Usual);
+    mock.always("poll", Answer::Json(200, json!({ "job": { "phase": "done" } })));
+    settings.providers.get_mut(&id(ProviderKind::Declared)).unwrap().deadline_seconds = Some(5);
+    let executor = stage.executor(&settings);
+    let overdue = async {
+        mock.wait_for("poll", 2).await;
+        stage.clock.advance_seconds(5);
+    };
+    let (ending, ()) = tokio::join!(executor.run(Stage::work(&subject.request)), overdue);
+    let (code, message, _) = failed(ending);
+    assert_eq!(code, ErrorCode::TimedOut);
+    assert!(message.contains("did not end within 5 s") && message.contains("no status at /data/state"), "{message}");
+}
+
 /// A picture in an answer of 3 MiB.
 fn large_answer() -> Answer {
     let picture = json!({ "b64_json": BASE64_STANDARD.encode(picture()) });

@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use secrecy::SecretString;
+use serde_json::Value;
 
 use self::files::OutputFile;
 use super::failure::{Failure, OrFail, Outcome};
@@ -199,6 +200,14 @@ fn read_with(flag: &str, path: &Path, decode: impl Fn(&[u8]) -> Result<DecodedIm
     let file = std::fs::read(path).map_err(|error| refuse(error.to_string()))?;
     let pixels = decode(&file).map_err(|error| refuse(error.to_string()))?;
     Ok(InitImage { file, pixels })
+}
+
+/// What is worth knowing of a finished picture or film.
+fn notes(manifest: &Value, out: &mut dyn Write) -> Outcome {
+    for warning in manifest["warnings"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        writeln!(out, "note: {warning}").or_fail()?;
+    }
+    Ok(())
 }
 
 /// One line per finished file on standard output: its path, and the seed that makes it again.

@@ -131,7 +131,7 @@ async fn run(providers: &OfflineProviders, request: RemoteRequest) -> Outcome<Jo
         has_next_target: false,
         waiting_since: job.created,
         job,
-        request,
+        request: request.clone(),
         stop: stop.clone(),
         leave: CancellationToken::new(),
         progress: Arc::new(told),
@@ -141,7 +141,14 @@ async fn run(providers: &OfflineProviders, request: RemoteRequest) -> Outcome<Jo
     let ending = loop {
         tokio::select! {
             ending = &mut running => break ending,
-            () = signals.wait(), if !stop.is_cancelled() => stop.cancel(),
+            () = signals.wait() => {
+                if stop.is_cancelled() {
+                    let provider = &request.provider;
+                    return Err(Failure::Other(anyhow!("given up; what {provider} was asked for may be made there, and billed")));
+                }
+                stop.cancel();
+                progress.task("stopping; what was sent is waited for, or press Ctrl-C again to give up");
+            }
         }
     };
     match ending {

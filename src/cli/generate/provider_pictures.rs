@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::files::{FinishedPicture, OutputFile};
 use super::provider::ProviderModel;
-use super::{ImageArguments, Sources, flag_of, parameters, refused};
+use super::{ImageArguments, Sources, flag_of, notes, parameters, refused};
 use crate::cli::failure::{OrFail, Outcome};
 use crate::domain::Artifact;
 use crate::media::decode::decode_image;
@@ -31,7 +31,8 @@ pub(super) async fn generate(
         }
     }
     // Whoever stops listening loses no picture.
-    written.iter().try_for_each(|path| writeln!(out, "{} ({})", path.display(), made.credit)).or_fail()
+    written.iter().try_for_each(|path| writeln!(out, "{} ({})", path.display(), made.credit)).or_fail()?;
+    notes(&made.result.manifest, out)
 }
 
 async fn write(model: &ProviderModel, picture: &Artifact, index: usize, output: &OutputFile) -> Outcome<PathBuf> {

@@ -129,6 +129,25 @@ fn a_wrong_address_in_the_environment_is_not_blamed_on_the_file() {
 }
 
 #[test]
+fn a_key_of_the_environment_goes_to_no_other_service() {
+    let set = variables(&[("OPENAI_API_KEY", "sk-1")]);
+    for (provider, has_key) in [
+        ("openai: { base_url: 'http://127.0.0.1:9100/v1' }", true),
+        ("mine: { kind: openai }", true),
+        ("mine: { kind: openai, base_url: 'http://127.0.0.1:9100/v1' }", false),
+    ] {
+        let settings = parsed(&format!("providers: {{ {provider} }}"), &set).unwrap();
+        let entry = settings.providers.values().find(|entry| entry.kind == ProviderKind::Openai).unwrap();
+        assert_eq!((entry.keys.len() == 1, entry.lacks_key), (has_key, !has_key), "{provider}");
+    }
+    let named = "providers: { mine: { kind: openai, base_url: 'http://host', keys: [{ env: OPENAI_API_KEY }] } }";
+    assert_eq!(of(&parsed(named, &set).unwrap(), "mine").keys.len(), 1, "it is sent where it is named");
+    let enabled = "providers: { mine: { kind: openai, base_url: 'http://host', enabled: true } }";
+    let refusal = parsed(enabled, &set).unwrap_err();
+    assert!(!refusal.contains("OPENAI_API_KEY"), "{refusal}");
+}
+
+#[test]
 fn who_has_no_key_is_told_from_who_is_off() {
     let text = "providers: { aliyun: {}, zhipuai: { enabled: false }, mindvideo: {}, minimax: {} }";
     let settings = parsed(text, &variables(&[("MINIMAX_API_KEY", "sk-1")])).unwrap();

@@ -257,7 +257,7 @@ impl RemoteExecutor {
         let of_station = |station: &Arc<Station>| {
             let settings = station.settings();
             let provider = settings.provider().filter(|_| settings.is_configured);
-            remarks::of_provider(&station.id, &settings.entry, provider)
+            remarks::of_provider(&station.id, &settings.entry, provider, self.inner.parts.egress.policy())
         };
         stations.iter().flat_map(of_station).collect()
     }

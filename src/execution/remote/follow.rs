@@ -51,6 +51,7 @@ pub(super) async fn follow(
     let (mut told_percent, mut most_percent) = (None, 0);
     let (mut pause_ms, mut refused_looks, mut has_told_word) =
         (if at_once { 0 } else { pause(following, known.polls) }, 0, false);
+    let mut last_failure: Option<ProviderFailure> = None;
     loop {
         most_percent = most_percent.max(how_far(run, call, known.state, told_percent));
         (work.progress)(most_percent);
@@ -69,7 +70,7 @@ pub(super) async fn follow(
                     tracing::warn!(job.id = %work.job.id, provider = %work.request.provider, word, "{} says '{word}' of a task", work.request.provider);
                 }
                 known = Known { state, polls: known.polls.saturating_add(1) };
-                refused_looks = 0;
+                (refused_looks, last_failure) = (0, None);
             }
             Look::Answered(Polled::Finished(finished)) => {
                 let ms = inner.now().0.saturating_sub(call.created.0);
@@ -81,7 +82,13 @@ pub(super) async fn follow(
             Look::Again(failure) => {
                 let asked_ms = failure.retry_after_seconds.unwrap_or(0).saturating_mul(1000);
                 pause_ms = pause_ms.max(asked_ms);
-                tracing::debug!(job.id = %work.job.id, provider = %work.request.provider, "A look at a task failed: {failure}");
+                // The first in a row that nobody could read may be for want of a right declaration.
+                if failure.is_unreadable() && last_failure.is_none() {
+                    tracing::warn!(job.id = %work.job.id, provider = %work.request.provider, "Job {}: a look at its task: {failure}", work.job.id);
+                } else {
+                    tracing::debug!(job.id = %work.job.id, provider = %work.request.provider, "A look at a task failed: {failure}");
+                }
+                last_failure = Some(failure);
             }
             Look::Refused(failure) => {
                 refused_looks += 1;
@@ -95,7 +102,7 @@ pub(super) async fn follow(
             }
         }
         if inner.now() >= deadline {
-            return overdue(run, call, following.deadline_seconds).await;
+            return overdue(run, call, following.deadline_seconds, last_failure.as_ref()).await;
         }
     }
 }
@@ -208,9 +215,11 @@ async fn cancelled_elsewhere(run: &Run<'_>, call: &NewCall, is_billed: bool) -> 
 }
 
 /// The task took too long. It may go on, and be billed.
-async fn overdue(run: &Run<'_>, call: &NewCall, deadline_seconds: u32) -> RemoteEnding {
+async fn overdue(run: &Run<'_>, call: &NewCall, deadline_seconds: u32, last: Option<&ProviderFailure>) -> RemoteEnding {
     let provider = &run.work.request.provider;
-    let message = format!("{provider}: the task did not end within {deadline_seconds} s; it may go on there, and be billed");
+    let last = last.map_or_else(String::new, |failure| format!("; the last look at it: {failure}"));
+    let message =
+        format!("{provider}: the task did not end within {deadline_seconds} s; it may go on there, and be billed{last}");
     let failure = ProviderFailure::new(FailureClass::OutcomeUnknown, "timed_out", &message);
     run.end(call, CallState::Unknown, call.estimated, Some(&failure)).await;
     let error = JobError { code: ErrorCode::TimedOut, message };

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::download::Kept;
 use super::run::Run;
-use crate::domain::{Micros, UnixMs};
+use crate::domain::{Artifact, Frame, JobKind, Micros, RemoteRequest, UnixMs};
 use crate::ledger::NewCall;
 use crate::providers::{Finished, RemoteTask};
 
@@ -37,6 +37,21 @@ pub(super) fn manifest(
             "remote": made.0.saturating_sub(call.created.0),
             "download": kept_at.0.saturating_sub(made.0),
         },
+        "warnings": warnings(request, kept),
         "created": kept_at.to_string(),
     })
+}
+
+/// What came otherwise than it was asked for.
+fn warnings(request: &RemoteRequest, kept: &Kept) -> Vec<String> {
+    let (provider, asked, made) = (&request.provider, request.count as usize, kept.artifacts.len());
+    let what = if request.output == JobKind::Image { "pictures" } else { "films" };
+    let fewer = (made < asked).then(|| format!("{asked} {what} were asked for; {provider} gave {made}"));
+    let other_size = |artifact: &Artifact| match request.frame {
+        Some(Frame::Size(size)) if (size.width, size.height) != (artifact.width, artifact.height) => {
+            Some(format!("{}x{} was asked for; {provider} gave {}x{}", size.width, size.height, artifact.width, artifact.height))
+        }
+        _ => None,
+    };
+    fewer.into_iter().chain(kept.artifacts.iter().find_map(other_size)).collect()
 }

@@ -1,18 +1,30 @@
 //! What is probably not meant in the settings of a provider. It is said, and no reason to refuse them: a table may be behind the provider.
 
 use crate::domain::{OfferedName, Price, ProviderEntry, ProviderId, Tier};
+use crate::net::egress::EgressPolicy;
 use crate::providers::capabilities::{FrameRule, Mode, Model};
 use crate::providers::{self, Provider};
 
-/// One line for each thing, with its key.
-pub(super) fn of_provider(id: &ProviderId, entry: &ProviderEntry, provider: Option<&dyn Provider>) -> Vec<String> {
+/// One line for each thing, with its key. Results behind links are fetched as `policy` allows.
+pub(super) fn of_provider(
+    id: &ProviderId,
+    entry: &ProviderEntry,
+    provider: Option<&dyn Provider>,
+    policy: &EgressPolicy,
+) -> Vec<String> {
     if entry.lacks_key {
-        let variable = entry.kind.key_variable().map_or_else(String::new, |name| format!("set {name}, or "));
+        let variable = entry.key_variable.map_or_else(String::new, |name| format!("set {name}, or "));
         return vec![format!(
             "providers.{id}: is off: no key: {variable}name one under keys; a service that needs none takes any, such as [{{ key: none }}]"
         )];
     }
     let Some(provider) = provider.filter(|_| entry.is_enabled) else { return Vec::new() };
+    if provider.models().is_empty() {
+        return vec![format!("providers.{id}: offers nothing; name its models under models, with kinds")];
+    }
+    let closed = entry.base_url.as_deref().and_then(|url| policy.check(url).err());
+    let closed = closed.map(|refusal| format!("providers.{id}.base_url: links to results there would not be opened: {refusal}"));
+    let own = provider.remarks().into_iter().map(|remark| format!("providers.{id}: {remark}"));
     let unknown = entry.models.iter().filter(|model| providers::model(provider, &model.name).is_none());
     let unknown = unknown.map(|model| {
         format!(
@@ -23,7 +35,8 @@ pub(super) fn of_provider(id: &ProviderId, entry: &ProviderEntry, provider: Opti
         )
     });
     let prices = entry.prices.iter().filter_map(|price| of_price(price, &entry.models, provider));
-    unknown.chain(prices.map(|remark| format!("providers.{id}.prices: {remark}"))).collect()
+    let prices = prices.map(|remark| format!("providers.{id}.prices: {remark}"));
+    closed.into_iter().chain(own).chain(unknown).chain(prices).collect()
 }
 
 /// Why a price never counts.
@@ -81,7 +94,7 @@ mod tests {
     }
 
     fn remarks(entry: &ProviderEntry) -> Vec<String> {
-        of_provider(&"minimax".parse().unwrap(), entry, Some(&minimax()))
+        of_provider(&"minimax".parse().unwrap(), entry, Some(&minimax()), &EgressPolicy::new(Vec::new()))
     }
 
     fn price(model: Option<&str>, tier: Option<Tier>) -> Price {
@@ -133,8 +146,34 @@ mod tests {
     #[test]
     fn who_has_no_key_is_told_how_to_give_one() {
         let entry = ProviderEntry { lacks_key: true, ..ProviderEntry::of_kind(ProviderKind::Minimax) };
-        let said = of_provider(&"films".parse().unwrap(), &entry, None);
+        let said = of_provider(&"films".parse().unwrap(), &entry, None, &EgressPolicy::new(Vec::new()));
         assert!(said[0].starts_with("providers.films: is off: no key: set MINIMAX_API_KEY, or name one under keys"), "{said:?}");
-        assert_eq!(of_provider(&"films".parse().unwrap(), &ProviderEntry::of_kind(ProviderKind::Minimax), None), [""; 0]);
+        assert_eq!(
+            of_provider(
+                &"films".parse().unwrap(),
+                &ProviderEntry::of_kind(ProviderKind::Minimax),
+                None,
+                &EgressPolicy::new(Vec::new())
+            ),
+            [""; 0]
+        );
+    }
+
+    #[test]
+    fn addresses_whose_links_stay_closed_are_named() {
+        let entry = |url: &str| ProviderEntry {
+            is_enabled: true,
+            base_url: Some(url.to_owned()),
+            ..ProviderEntry::of_kind(ProviderKind::Minimax)
+        };
+        let said = remarks(&entry("http://127.0.0.1:9100/v1"));
+        assert!(
+            said[0].contains("base_url: links to results there would not be opened") && said[0].contains("egress.allow"),
+            "{said:?}"
+        );
+        let open = EgressPolicy::new(vec!["127.0.0.1/32".parse().unwrap()]);
+        let id = "minimax".parse().unwrap();
+        assert_eq!(of_provider(&id, &entry("http://127.0.0.1:9100/v1"), Some(&minimax()), &open), [""; 0]);
+        assert_eq!(of_provider(&id, &entry("https://api.minimax.io"), Some(&minimax()), &open), [""; 0]);
     }
 }

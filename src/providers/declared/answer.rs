@@ -50,8 +50,12 @@ impl Reader<'_> {
             let state = if state == Some(StateWord::Running) { Underway::Running } else { Underway::Queued };
             return Ok(Created::Accepted { task, state });
         }
-        let what = if section.task.is_empty() { "the answer has no result" } else { "the answer has no task's id" };
-        Err(ProviderFailure::unreadable(Call::Create, response.status, what))
+        let what = if section.task.is_empty() {
+            "the answer has no result where the declaration says".to_owned()
+        } else {
+            format!("the answer has no task's id at {}", section.task)
+        };
+        Err(ProviderFailure::unreadable(Call::Create, response.status, &what))
     }
 
     /// The answer to a poll.
@@ -87,7 +91,10 @@ impl Reader<'_> {
                 Polled::Finished(finished) => Ok(Polled::Finished(finished)),
                 _ => Ok(underway(section, Underway::Running, &body)),
             },
-            (None, None) => Err(ProviderFailure::unreadable(Call::Repeatable, response.status, "the answer has no status")),
+            (None, None) => {
+                let what = format!("the answer has no status at {}", section.status);
+                Err(ProviderFailure::unreadable(Call::Repeatable, response.status, &what))
+            }
         }
     }
 

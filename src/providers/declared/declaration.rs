@@ -271,6 +271,12 @@ impl Declaration {
         &self.tables
     }
 
+    /// What is probably not meant.
+    pub fn remarks(&self) -> Vec<String> {
+        let remark = "declaration: create: {{prompt}} stands nowhere, so no prompt is told";
+        if self.create().uses("prompt") { Vec::new() } else { vec![remark.to_owned()] }
+    }
+
     /// How its tasks are followed.
     pub fn following(&self) -> Following {
         let section = self.document.following;

@@ -107,6 +107,10 @@ impl Provider for Declared {
         self.declaration.models()
     }
 
+    fn remarks(&self) -> Vec<String> {
+        self.declaration.remarks()
+    }
+
     fn following(&self, _model: &str) -> Following {
         self.declaration.following()
     }

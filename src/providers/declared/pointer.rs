@@ -50,6 +50,16 @@ impl Pointers {
     }
 }
 
+impl fmt::Display for Pointers {
+    /// `/data/id or /id`.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, Pointer(text)) in self.0.iter().enumerate() {
+            write!(formatter, "{}{text}", if index > 0 { " or " } else { "" })?;
+        }
+        Ok(())
+    }
+}
+
 impl<'de> Deserialize<'de> for Pointers {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct OneOrMore;

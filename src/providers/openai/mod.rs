@@ -120,7 +120,8 @@ impl Provider for OpenAi {
     }
 
     fn poll(&self, task: &RemoteTask, _now: UnixMs) -> Result<WireRequest, ProviderFailure> {
-        if !is_identifier(&task.id) {
+        // Pictures come with the call: a service that makes these alone may know of no tasks.
+        if !is_identifier(&task.id) || task.kind == GenerationKind::TextToImage {
             return Err(ProviderFailure::bad_task_id());
         }
         Ok(self.call(Method::Get, &format!("/videos/{}", task.id)))

@@ -107,7 +107,7 @@ fn report(result: &JobResult, output: &FilmFile, out: &mut dyn Write) -> Outcome
     let film = result.artifacts.first().ok_or_else(|| Failure::Other(anyhow!("the film has no file")))?;
     let frames = film.video.as_ref().map_or(0, |video| video.frames);
     writeln!(out, "{} ({frames} frames, seed {})", output.path().display(), film.seed).or_fail()?;
-    super::notes(&result.manifest, out)
+    super::super::notes(&result.manifest, out)
 }
 
 /// Everything that tasks need.

@@ -11,11 +11,10 @@ use std::path::{Path, PathBuf};
 
 use clap::{ArgGroup, Args};
 use secrecy::SecretString;
-use serde_json::Value;
 
 use self::output::FilmFile;
 use self::scenes_file::ScenesFile;
-use super::super::failure::{Failure, OrFail, Outcome};
+use super::super::failure::{Failure, Outcome};
 use super::super::options::CommonOptions;
 use super::read_init_image;
 use crate::config::{Config, Environment};
@@ -191,14 +190,6 @@ fn order(arguments: &VideoArguments, output: &FilmFile) -> Outcome<Order> {
         seed: arguments.seed,
     };
     Ok(Order { parameters, images, audio })
-}
-
-/// What is worth knowing of a finished film.
-fn notes(manifest: &Value, out: &mut dyn Write) -> Outcome {
-    for warning in manifest["warnings"].as_array().into_iter().flatten().filter_map(Value::as_str) {
-        writeln!(out, "note: {warning}").or_fail()?;
-    }
-    Ok(())
 }
 
 /// A picture's size and its file's bytes.

@@ -4,6 +4,7 @@ use std::io::Write;
 
 use anyhow::anyhow;
 
+use super::super::notes;
 use super::super::provider::ProviderModel;
 use super::output::FilmFile;
 use super::{Order, VideoArguments};
@@ -34,7 +35,8 @@ pub(super) async fn generate(
     let film = made.result.artifacts.first().ok_or_else(|| Failure::Other(anyhow!("the film has no file")))?;
     let written = model.providers().storage.local_path(&film.key).or_fail().and_then(|path| output.take(&path));
     written.map_err(|failure| model.keep_files(failure))?;
-    writeln!(out, "{} ({})", output.path().display(), made.credit).or_fail()
+    writeln!(out, "{} ({})", output.path().display(), made.credit).or_fail()?;
+    notes(&made.result.manifest, out)
 }
 
 /// Puts the picture that the film begins with where the executor finds it.

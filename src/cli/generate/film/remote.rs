@@ -39,7 +39,7 @@ pub(super) async fn generate(
     let frames = film["video"]["frames"].as_u64().unwrap_or_default();
     let seed = film["seed"].as_u64().unwrap_or_default();
     writeln!(out, "{} ({frames} frames, seed {seed})", output.path().display()).or_fail()?;
-    super::notes(&task.result["manifest"], out)
+    super::super::notes(&task.result["manifest"], out)
 }
 
 /// The body of the request: only what was given.
