@@ -2,4 +2,5 @@
 
 DROP INDEX jobs_of_user;
 CREATE INDEX jobs_of_user ON jobs (user_id, id, state, model_id);
-CREATE INDEX jobs_listed ON jobs (id, state, model_id);
+DROP INDEX jobs_of_project;
+CREATE INDEX jobs_of_project ON jobs (project_id, id, user_id, state, model_id) WHERE project_id IS NOT NULL;

@@ -14,9 +14,7 @@ where
     &'static str: Encode<'q, D> + Type<D>,
     i64: Encode<'q, D> + Type<D>,
 {
-    if let Some(user) = &filter.user {
-        query.push(" AND user_id = ").push_bind(user.to_string());
-    }
+    push_owners(query, filter);
     push_conditions(query, filter);
     if let Some(before) = before {
         query.push(" AND id < ").push_bind(before.to_string());
@@ -50,10 +48,8 @@ where
 {
     query.push("(SELECT id, (true");
     push_conditions(query, filter);
-    query.push(") AS is_listed FROM jobs");
-    if let Some(user) = &filter.user {
-        query.push(" WHERE user_id = ").push_bind(user.to_string());
-    }
+    query.push(") AS is_listed FROM jobs WHERE true");
+    push_owners(query, filter);
     query.push(order(window.order)).push(" LIMIT ").push_bind(i64::from(window.look_through));
     query.push(") AS looked_through WHERE is_listed");
 }
@@ -66,16 +62,27 @@ const fn order(order: JobOrder) -> &'static str {
     }
 }
 
-/// Adds a filter, but for its user, to a condition.
+/// Adds whose jobs a filter lets through to a condition.
+fn push_owners<'q, D>(query: &mut QueryBuilder<D>, filter: &JobFilter)
+where
+    D: Database,
+    String: Encode<'q, D> + Type<D>,
+{
+    if let Some(user) = &filter.user {
+        query.push(" AND user_id = ").push_bind(user.to_string());
+    }
+    if let Some(project) = &filter.project {
+        query.push(" AND project_id = ").push_bind(project.to_string());
+    }
+}
+
+/// Adds what else a filter asks of a job to a condition.
 fn push_conditions<'q, D>(query: &mut QueryBuilder<D>, filter: &JobFilter)
 where
     D: Database,
     String: Encode<'q, D> + Type<D>,
     &'static str: Encode<'q, D> + Type<D>,
 {
-    if let Some(project) = &filter.project {
-        query.push(" AND project_id = ").push_bind(project.to_string());
-    }
     if let Some(kind) = filter.kind {
         query.push(" AND kind = ").push_bind(kind.as_str());
     }
@@ -96,8 +103,9 @@ where
         query.push(")");
     }
     if filter.is_waiting_again {
-        let again = "EXISTS (SELECT 1 FROM tasks WHERE tasks.job_id = jobs.id AND tasks.state = 'queued' AND tasks.attempt > 0)";
-        query.push(" AND ").push(again);
+        // The tasks are looked for once, not once for each job that a list goes through: SQLite evaluates all parts of a condition that is
+        // a column, and PostgreSQL takes so many subqueries for worth compiling.
+        query.push(" AND id IN (SELECT job_id FROM tasks WHERE state = 'queued' AND attempt > 0)");
     }
 }
 

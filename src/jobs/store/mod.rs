@@ -322,8 +322,8 @@ pub enum JobOrder {
 pub struct JobWindow {
     /// The list's order.
     pub order: JobOrder,
-    /// How many jobs the list goes through, from its beginning: those of [`JobFilter::user`], or, without one, everybody's. The filter's
-    /// other parts choose among these, so that what a list costs does not grow with the database.
+    /// How many jobs the list goes through, from its beginning: those of [`JobFilter::user`] and [`JobFilter::project`], or, without
+    /// them, everybody's. The filter's other parts choose among these, so that what a list costs does not grow with the database.
     pub look_through: u32,
     /// How many of the jobs that the filter lets through come before the part.
     pub skip: u32,

@@ -77,6 +77,43 @@ async fn a_list_goes_through_no_more_jobs_than_it_may(#[values(Adapter::Sqlite, 
 
 #[rstest]
 #[tokio::test]
+async fn a_projects_jobs_are_not_hidden_by_others(#[values(Adapter::Sqlite, Adapter::Postgres)] adapter: Adapter) {
+    let Some((store, _test)) = empty(adapter).await else { return };
+    let stored_in = async |user: &str, project: Option<&str>| {
+        let mut record = record(user);
+        record.job.project = project.map(|name| name.parse().unwrap());
+        store.insert(&record, LIMIT).await.unwrap();
+        record.job.id
+    };
+    let anns = [stored_in("ann", Some("film")).await, stored_in("ann", Some("film")).await];
+    let bobs = stored_in("bob", Some("film")).await;
+    for project in [None, Some("other"), None, Some("other")] {
+        stored_in("ann", project).await;
+    }
+    let film = JobFilter { project: Some("film".parse().unwrap()), ..JobFilter::default() };
+    let of = |user: &str| JobFilter { user: Some(user.parse().unwrap()), ..film.clone() };
+    let two = JobWindow { look_through: 2, ..window(9) };
+    assert_eq!(page(&*store, &film, &two).await, (vec![bobs, anns[1]], 2));
+    assert_eq!(page(&*store, &of("ann"), &two).await, (vec![anns[1], anns[0]], 2));
+    assert_eq!(page(&*store, &of("bob"), &two).await, (vec![bobs], 1));
+    let listed = store.jobs(&of("ann"), None, 9).await.unwrap();
+    assert_eq!(
+        listed.iter().map(|job| job.id).collect::<Vec<_>>(),
+        [anns[1], anns[0]],
+        "a list by identifiers has the same filter"
+    );
+    store.request_cancel(anns[0], NOW).await.unwrap();
+    let cancelled = JobFilter { states: vec![JobState::Cancelled], ..of("ann") };
+    assert_eq!(page(&*store, &cancelled, &two).await, (vec![anns[0]], 1));
+    assert_eq!(
+        page(&*store, &cancelled, &JobWindow { look_through: 1, ..two }).await,
+        (vec![], 0),
+        "chosen from the newest alone"
+    );
+}
+
+#[rstest]
+#[tokio::test]
 async fn jobs_that_wait_to_be_tried_again_are_told_from_new_ones(#[values(Adapter::Sqlite, Adapter::Postgres)] adapter: Adapter) {
     let Some((store, _test)) = empty(adapter).await else { return };
     let (tried, _new, running) = (inserted(&*store).await, inserted(&*store).await, inserted(&*store).await);
@@ -120,10 +157,10 @@ async fn pages_of_a_long_list(#[values(Adapter::Sqlite, Adapter::Postgres)] adap
         Adapter::Sqlite => "'job_' || printf('%032x', i)",
         Adapter::Postgres => "'job_' || lpad(to_hex(i), 32, '0')",
     };
-    // Ended jobs have a request and a manifest of some kilobytes; every thousandth has failed.
+    // Ended jobs have a request and a manifest of some kilobytes; every thousandth has failed. The older half is a project's.
     let fill = format!(
-        "INSERT INTO jobs (id, user_id, kind, model_id, state, request, priority, result, reservations, request_sha256, created_ms, updated_ms)
-         SELECT {id}, 'ann', kind, 'm', CASE i % 1000 WHEN 0 THEN 'failed' ELSE 'completed' END, request, 0,
+        "INSERT INTO jobs (id, user_id, project_id, kind, model_id, state, request, priority, result, reservations, request_sha256, created_ms, updated_ms)
+         SELECT {id}, 'ann', CASE WHEN i <= {JOBS} / 2 THEN 'film' END, kind, 'm', CASE i % 1000 WHEN 0 THEN 'failed' ELSE 'completed' END, request, 0,
              '{{\"artifacts\":[],\"manifest\":\"{}\"}}', '[]', request_sha256, 1, 1
          FROM jobs, {numbers} WHERE jobs.id = '{pattern}'",
         "x".repeat(3_000)
@@ -137,15 +174,23 @@ async fn pages_of_a_long_list(#[values(Adapter::Sqlite, Adapter::Postgres)] adap
     test.execute(upkeep).await.unwrap();
     let everybody = JobFilter::default();
     let ann = JobFilter { user: Some("ann".parse().unwrap()), ..everybody.clone() };
+    let film = JobFilter { project: Some("film".parse().unwrap()), ..ann.clone() };
     let failed_of = |filter: &JobFilter| JobFilter { states: vec![JobState::Failed], ..filter.clone() };
     let (near, deep) =
         (JobWindow { look_through: 100_000, ..window(10) }, JobWindow { look_through: 100_000, skip: 99_000, ..window(10) });
+    let (near_of_all, again) = (
+        JobWindow { look_through: 10_000, ..near },
+        JobFilter { is_waiting_again: true, states: vec![JobState::Queued], ..ann.clone() },
+    );
     for (what, filter, window) in [
         ("a user's first page", ann.clone(), near),
         ("a user's page 9,901", ann.clone(), deep),
         ("a user's failed ones", failed_of(&ann), near),
-        ("everybody's first page", everybody.clone(), near),
-        ("everybody's failed ones", failed_of(&everybody), near),
+        ("a user's that wait to be tried again", again, near),
+        ("a project's first page", film.clone(), near),
+        ("a project's failed ones", failed_of(&film), near),
+        ("everybody's first page", everybody.clone(), near_of_all),
+        ("everybody's failed ones", failed_of(&everybody), near_of_all),
     ] {
         let began = std::time::Instant::now();
         let total = store.page(&filter, &window).await.unwrap().total;
