@@ -1,13 +1,17 @@
 //! The list of tasks in the envelope, by page numbers.
 //!
 //! `GET /api/v1/tasks/`: its clients write the slash, as those of Django and FastAPI do, and the native list has none in any document of
-//! this server. So the slash tells the two lists apart, unless the query names what only the native one knows: whoever reads that with a
+//! this server. So the slash tells the two lists apart, unless the query asks for what only the native one knows: whoever reads that with a
 //! slash goes on as before.
+
+use std::fmt::Display;
+use std::str::FromStr;
 
 use axum::Json;
 use axum::extract::{OriginalUri, Request, State};
 use axum::http::{Method, Uri};
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use url::form_urlencoded::{Serializer, parse};
 use utoipa::ToSchema;
 
@@ -15,7 +19,7 @@ use super::document::{UnifiedAnswer, UnifiedStatus};
 use crate::api::error::{ApiError, UnifiedError};
 use crate::api::extract::{BaseUrl, Caller, QueryParameters};
 use crate::api::state::ApiState;
-use crate::domain::{JobState, ModelId};
+use crate::domain::{JobState, ModelId, Principal};
 use crate::jobs::store::{JobFilter, JobOrder, JobPage, JobWindow};
 
 /// The list's path.
@@ -25,8 +29,11 @@ const NATIVE_PARAMETERS: [&str; 3] = ["limit", "before", "project_id"];
 
 const DEFAULT_PAGE_SIZE: u32 = 10;
 const MAX_PAGE_SIZE: u32 = 100;
-/// How many tasks a list goes through. Pages are counted, which takes as long as what is counted: some hundredths of a second for these.
+/// How many tasks a user's list goes through. Pages are counted, which takes as long as what is counted: some hundredths of a second for
+/// these, whose states lie in an index.
 const MOST_TASKS: u32 = 100_000;
+/// How many tasks an administrator's list goes through: an index of everybody's states would cost every task more than these lists are worth.
+const MOST_TASKS_OF_EVERYBODY: u32 = 10_000;
 /// Longest part of a value that a refusal quotes, characters.
 const MOST_QUOTED: usize = 32;
 
@@ -37,21 +44,28 @@ const MOST_QUOTED: usize = 32;
 pub(in crate::api) struct UnifiedPage {
     /// Only tasks in this state: `pending`, `running`, `completed`, `failed` or `cancelled`; or `retrying`, those of the pending ones that
     /// have run before and wait to be tried again.
+    #[serde(default, deserialize_with = "unless_empty")]
     status: Option<String>,
     /// Only tasks of this model.
+    #[serde(default, deserialize_with = "unless_empty")]
     model: Option<String>,
-    /// Which page, from 1; absent: 1. The last page that can be asked for ends with the list's 100,000th task.
+    /// Which page, from 1; absent: 1. The last page that can be asked for ends with the list's 100,000th task, for
+    /// administrators with the 10,000th.
+    #[serde(default, deserialize_with = "unless_empty")]
     page: Option<u32>,
     /// Tasks on a page, 1 to 100; absent: 10.
+    #[serde(default, deserialize_with = "unless_empty")]
     page_size: Option<u32>,
     /// `-created_at` (newest first) or `created_at`, also without `_at`; absent: newest first.
+    #[serde(default, deserialize_with = "unless_empty")]
     ordering: Option<String>,
 }
 
 /// A page of tasks.
 #[derive(Debug, Serialize, ToSchema)]
 pub(in crate::api) struct UnifiedTaskList {
-    /// How many tasks all pages have together. A list goes through your first 100,000 tasks in its order, and says nothing of those behind.
+    /// How many tasks all pages have together. A list goes through your first 100,000 tasks in its order, an administrator's through the
+    /// first 10,000 of everybody's, and says nothing of those behind.
     total: u64,
     /// Tasks on a page.
     page_size: u32,
@@ -85,14 +99,40 @@ pub(in crate::api) fn with_its_slash(mut request: Request) -> Request {
 
 /// Whether a list is asked for as clients of unified tasks ask for it.
 fn is_this_list(uri: &Uri) -> bool {
-    let mut parameters = parse(uri.query().unwrap_or_default().as_bytes());
-    uri.path() == PATH && !parameters.any(|(name, _)| NATIVE_PARAMETERS.contains(&&*name))
+    let parameters: Vec<_> = parse(uri.query().unwrap_or_default().as_bytes()).collect();
+    let is_native = match &parameters[..] {
+        [(name, words)] if name == "status" => are_native(words),
+        _ => parameters.iter().any(|(name, _)| NATIVE_PARAMETERS.contains(&&**name)),
+    };
+    uri.path() == PATH && !is_native
+}
+
+/// Whether these are states as only the native list has them: `queued`, or several.
+fn are_native(words: &str) -> bool {
+    let is_state = |word: &str| JobState::ALL.iter().any(|state| state.as_str() == word);
+    states_of(words).is_err() && words.split(',').all(is_state)
+}
+
+/// Reads what a form sends of a field: an empty one is none.
+fn unless_empty<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: FromStr<Err: Display>,
+{
+    let text = String::deserialize(deserializer)?;
+    if text.is_empty() { Ok(None) } else { text.parse().map(Some).map_err(D::Error::custom) }
+}
+
+/// How many tasks the caller's list goes through.
+fn most_tasks(principal: &Principal) -> u32 {
+    if principal.admin { MOST_TASKS_OF_EVERYBODY } else { MOST_TASKS }
 }
 
 /// List your tasks, in the envelope of unified tasks
 ///
-/// This is the list with the slash at the end of its path; without it, and with `limit`, `before` or `project_id`, it is the native one. A
-/// key that is bound to a project sees that project's; administrators see everybody's. A page behind the last one is empty.
+/// This is the list with the slash at the end of its path; without it, with `limit`, `before` or `project_id`, or asked for nothing but the
+/// native `status=queued` or several states, it is the native one. A key that is bound to a project sees that project's; administrators see
+/// everybody's. A page behind the last one is empty.
 #[utoipa::path(
     get, path = "/api/v1/tasks/", tag = "unified", params(UnifiedPage),
     responses(
@@ -106,14 +146,10 @@ pub(in crate::api) async fn list_unified_tasks(
     BaseUrl(base_url): BaseUrl,
     QueryParameters(page): QueryParameters<UnifiedPage>,
 ) -> Result<Json<UnifiedAnswer<UnifiedTaskList>>, ApiError> {
-    let page = page.without_empty();
-    let number = page.number()?;
-    let window = JobWindow {
-        order: page.order()?,
-        look_through: MOST_TASKS,
-        skip: (number.page - 1) * number.page_size,
-        limit: number.page_size,
-    };
+    let look_through = most_tasks(&principal);
+    let number = page.number(look_through)?;
+    let window =
+        JobWindow { order: page.order()?, look_through, skip: (number.page - 1) * number.page_size, limit: number.page_size };
     let JobPage { jobs, total } = state.jobs.page(&principal, page.filter(&state)?, window).await?;
     let tasks = jobs.iter().map(|job| UnifiedStatus::of(job, &state)).collect();
     let list = page.answer(number, total, &base_url, tasks);
@@ -130,20 +166,15 @@ struct PageNumber {
 }
 
 impl UnifiedPage {
-    /// The same without values that are empty: forms send them for what was not chosen.
-    fn without_empty(self) -> Self {
-        let given = |value: Option<String>| value.filter(|text| !text.is_empty());
-        Self { status: given(self.status), model: given(self.model), ordering: given(self.ordering), ..self }
-    }
-
-    fn number(&self) -> Result<PageNumber, ApiError> {
+    /// The page's place in a list of up to `most_tasks` tasks.
+    fn number(&self, most_tasks: u32) -> Result<PageNumber, ApiError> {
         let page_size = self.page_size.unwrap_or(DEFAULT_PAGE_SIZE);
         if !(1..=MAX_PAGE_SIZE).contains(&page_size) {
             return Err(ApiError::invalid("page_size", format!("is {page_size}; allowed: 1 to {MAX_PAGE_SIZE}")));
         }
-        let (page, last) = (self.page.unwrap_or(1), MOST_TASKS.div_ceil(page_size));
+        let (page, last) = (self.page.unwrap_or(1), most_tasks.div_ceil(page_size));
         if !(1..=last).contains(&page) {
-            let allowed = format!("allowed with a page_size of {page_size}: 1 to {last} (the list's first {MOST_TASKS} tasks)");
+            let allowed = format!("allowed with a page_size of {page_size}: 1 to {last} (the list's first {most_tasks} tasks)");
             return Err(ApiError::invalid("page", format!("is {page}; {allowed}")));
         }
         Ok(PageNumber { page, page_size })
@@ -238,6 +269,12 @@ mod tests {
     #[case("/api/v1/tasks/?", true)]
     #[case("/api/v1/tasks/?status=failed&page=2", true)]
     #[case("/api/v1/tasks/?status=limit", true)]
+    #[case("/api/v1/tasks/?status=running", true)]
+    #[case("/api/v1/tasks/?status=retrying,queued", true)]
+    #[case("/api/v1/tasks/?status=queued&page=2", true)]
+    #[case("/api/v1/tasks/?status=queued", false)]
+    #[case("/api/v1/tasks/?status=completed%2Cfailed", false)]
+    #[case("/api/v1/tasks/?status=failed&limit=5", false)]
     #[case("/api/v1/tasks/?limit=5", false)]
     #[case("/api/v1/tasks/?status=failed&%62efore=job_1", false)]
     #[case("/api/v1/tasks/?project_id=film", false)]
@@ -267,8 +304,9 @@ mod tests {
 
     #[test]
     fn the_deepest_page_ends_with_the_list() {
-        let number =
-            |page, page_size| UnifiedPage { page: Some(page), page_size: Some(page_size), ..UnifiedPage::default() }.number();
+        let number = |page, page_size| {
+            UnifiedPage { page: Some(page), page_size: Some(page_size), ..UnifiedPage::default() }.number(MOST_TASKS)
+        };
         assert_eq!(number(10_000, 10).unwrap(), PageNumber { page: 10_000, page_size: 10 });
         assert_eq!(number(1_429, 70).unwrap(), PageNumber { page: 1_429, page_size: 70 });
         for (page, page_size, field) in [(10_001, 10, "page"), (0, 10, "page"), (u32::MAX, 1, "page"), (1, 0, "page_size")] {

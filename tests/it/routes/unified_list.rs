@@ -1,6 +1,7 @@
 //! `GET /api/v1/tasks/`, and how clients of unified tasks stop one.
 
 use axum::http::{Method, StatusCode};
+use framewright::domain::{ProjectPolicy, TenantPolicies};
 use framewright::execution::FakeFailure;
 use insta::assert_json_snapshot;
 use rstest::rstest;
@@ -61,7 +62,13 @@ async fn tasks_are_listed_by_pages() {
     assert_eq!(server.get(LIST).await.json()["results"]["page_size"], 10);
 
     // The native list is what it was, also for those who read it with a slash.
-    for path in ["/api/v1/tasks", "/api/v1/tasks?status=queued", "/api/v1/tasks/?limit=5"] {
+    for path in [
+        "/api/v1/tasks",
+        "/api/v1/tasks?status=queued",
+        "/api/v1/tasks/?limit=5",
+        "/api/v1/tasks/?status=queued",
+        "/api/v1/tasks/?status=queued,running",
+    ] {
         let native = server.get(path).await.json();
         assert_eq!(native["tasks"].as_array().unwrap().len(), 3, "{native:#}");
         assert_eq!(native["next"], Value::Null);
@@ -91,7 +98,7 @@ async fn lists_are_chosen_and_ordered() {
         ("model=demo-svd&status=pending&ordering=created_at", vec![&waiting]),
         ("model=wanx2.1-t2v-turbo", vec![]),
         // What forms send of fields that were left empty.
-        ("status=&model=&ordering=", vec![&stopped, &waiting, &picture]),
+        ("status=&model=&ordering=&page=&page_size=", vec![&stopped, &waiting, &picture]),
     ] {
         let (ids, total) = listed(&server.get(&format!("{LIST}?{query}")).await);
         assert_eq!((ids.iter().collect::<Vec<_>>(), total), (expected.clone(), expected.len() as u64), "{query}");
@@ -116,13 +123,23 @@ async fn a_failed_task_says_why_in_the_list() {
 
 #[tokio::test]
 async fn everybody_sees_their_own_tasks() {
-    let server = without_device().await;
+    let projects = [("film".parse().unwrap(), ProjectPolicy::default())];
+    let policies = TenantPolicies { projects: projects.into(), ..TenantPolicies::default() };
+    let server = TestServer::start_with(Options { has_device: false, policies, ..Options::default() }).await;
     let task = server.submit(&json!({"prompt": "x"})).await;
     let other = server.key_of("berta", None).await;
     assert_eq!(listed(&server.send_as(&other, Method::GET, LIST, None).await), (Vec::new(), 0));
     let of_project = server.key_of("anna", Some("film")).await;
     assert_eq!(listed(&server.send_as(&of_project, Method::GET, LIST, None).await), (Vec::new(), 0));
-    assert_eq!(listed(&server.administrate(Method::GET, LIST, None).await), (vec![task], 1));
+    let in_project = server.send_as(&of_project, Method::POST, "/api/v1/images/generate", Some(&json!({"prompt": "x"}))).await;
+    let in_project = in_project.json()["task_id"].as_str().unwrap().to_owned();
+    assert_eq!(listed(&server.send_as(&of_project, Method::GET, LIST, None).await), (vec![in_project.clone()], 1));
+    assert_eq!(listed(&server.get(LIST).await), (vec![in_project.clone(), task.clone()], 2));
+    assert_eq!(listed(&server.administrate(Method::GET, LIST, None).await), (vec![in_project, task], 2));
+    let deep = server.administrate(Method::GET, &format!("{LIST}?page=1001"), None).await;
+    let allowed = "page is 1001; allowed with a page_size of 10: 1 to 1000 (the list's first 10000 tasks)";
+    assert_eq!((deep.status, &deep.json()["message"]), (StatusCode::UNPROCESSABLE_ENTITY, &json!(allowed)));
+    assert_eq!(listed(&server.get(&format!("{LIST}?page=1001")).await), (Vec::new(), 2));
     let nobody = server.get_openly(LIST).await;
     assert_eq!((nobody.status, &nobody.json()["success"]), (StatusCode::UNAUTHORIZED, &json!(false)));
 }
@@ -132,7 +149,7 @@ async fn everybody_sees_their_own_tasks() {
 #[case::deep("page=2001&page_size=50", "page", "page is 2001; allowed with a page_size of 50: 1 to 2000")]
 #[case::no_number("page=two", "page", "must be a whole number")]
 #[case::size("page_size=101", "page_size", "page_size is 101; allowed: 1 to 100")]
-#[case::status("status=queued", "status", "allowed: pending, running, completed, failed, cancelled, retrying")]
+#[case::status("status=waiting", "status", "allowed: pending, running, completed, failed, cancelled, retrying")]
 #[case::model("model=../x", "model", "model cannot be used")]
 #[case::ordering("ordering=-updated_at", "ordering", "allowed: -created_at, created_at, -created, created")]
 #[case::unknown("search=x", "search", "unknown field `search`")]
