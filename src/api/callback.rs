@@ -88,16 +88,18 @@ impl JobOutputs for CallbackOutputs {
         let id = job.id.to_string();
         let expires = UnixMs(now.0.saturating_add(NATIVE_LINK_SECONDS * 1000));
         let link = |what: &str, index: usize| self.0.sign(base_url, &content_path(&id, what, index), "", expires);
-        let artifacts = job.result.iter().flat_map(|result| &result.artifacts).enumerate();
-        artifacts
-            .map(|(index, artifact)| {
+        let files =
+            job.result.iter().flat_map(|result| result.artifacts.iter().map(|artifact| (artifact, result.seed_of(artifact))));
+        files
+            .enumerate()
+            .map(|(index, (artifact, seed))| {
                 json!({
                     "url": link("result", index),
                     "thumbnail_url": link("thumbnail", index),
                     "media_type": artifact.media_type,
                     "width": artifact.width,
                     "height": artifact.height,
-                    "seed": artifact.seed,
+                    "seed": seed,
                     "bytes": artifact.bytes,
                     "sha256": artifact.sha256,
                 })

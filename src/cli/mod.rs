@@ -11,6 +11,7 @@ mod generate;
 mod jobs;
 mod keys;
 mod models;
+mod offered_models;
 mod offline_providers;
 mod options;
 mod serve;

@@ -9,6 +9,7 @@ use framewright_engine::weights::{Checkpoint, Variant};
 use serde::Serialize;
 
 use super::failure::{Failure, OrFail, Outcome};
+use super::offered_models;
 use super::options::CommonOptions;
 use crate::config::Config;
 use crate::domain::{ModelDescription, ModelId, ModelKind, Sha256Digest};
@@ -18,9 +19,9 @@ use crate::models::{ModelCatalog, ModelError};
 /// What to do with models.
 #[derive(Subcommand, Debug)]
 pub(super) enum ModelsCommand {
-    /// List installed models
+    /// List the models that are installed, those of configured providers, and routes
     List(ListArguments),
-    /// Print what a model is made of, as JSON
+    /// Print what a model is made of, or what a provider's can be asked for, as JSON
     Inspect(InspectArguments),
 }
 
@@ -34,7 +35,7 @@ pub(super) struct ListArguments {
 /// Flags of `models inspect`.
 #[derive(Args, Debug)]
 pub(super) struct InspectArguments {
-    /// A model's id, or a directory in the diffusers layout
+    /// A model's or a route's id, or a directory in the diffusers layout
     #[arg(value_name = "ID|DIR")]
     model: String,
     /// Also hash every weight file (reads all of them)
@@ -49,8 +50,11 @@ pub(super) fn run(command: &ModelsCommand, out: &mut (dyn Write + Send)) -> Outc
     match command {
         ModelsCommand::List(arguments) => list(&arguments.common.load()?, out),
         ModelsCommand::Inspect(arguments) => {
-            let model = find(&arguments.common.load()?, "model", &arguments.model)?;
-            let facts = inspect(&model, arguments.sha256)?;
+            let config = arguments.common.load()?;
+            if let Some(facts) = offered(&config, &arguments.model)? {
+                return writeln!(out, "{facts:#}").or_fail();
+            }
+            let facts = inspect(&find_among_all(&config, "model", &arguments.model)?, arguments.sha256)?;
             writeln!(out, "{}", serde_json::to_string_pretty(&facts).or_fail()?).or_fail()
         }
     }
@@ -67,6 +71,17 @@ pub(super) struct FoundModel {
 
 /// The model that `text` names: a directory, or a single file, if it looks like a path or is one, else an id. `flag` is where it was named.
 pub(super) fn find(config: &Config, flag: &str, text: &str) -> Outcome<FoundModel> {
+    find_or(config, flag, text, String::new)
+}
+
+/// The same where `text` may have been meant for a model of a provider, or a route: a refusal names those too.
+pub(super) fn find_among_all(config: &Config, flag: &str, text: &str) -> Outcome<FoundModel> {
+    // What is wrong with the files of providers must not hide what is wrong with the name.
+    find_or(config, flag, text, || offered_models::read(config).map_or_else(|_| String::new(), |offered| offered.hint(text)))
+}
+
+/// `hint` stands behind the refusal of an id that nothing has.
+fn find_or(config: &Config, flag: &str, text: &str, hint: impl FnOnce() -> String) -> Outcome<FoundModel> {
     let refused = |error: ModelError| Failure::input(flag, error);
     let path = Path::new(text);
     if path.components().count() > 1 || path.is_absolute() || path.join("model_index.json").is_file() {
@@ -80,8 +95,20 @@ pub(super) fn find(config: &Config, flag: &str, text: &str) -> Outcome<FoundMode
     }
     let id: ModelId = text.parse().map_err(|error| Failure::input(flag, error))?;
     let catalog = catalog(config)?;
-    let description = catalog.describe(&id).map_err(refused)?;
+    let description = catalog.describe(&id).map_err(|error| match error {
+        ModelError::NotFound { .. } => Failure::input(flag, format!("{error}{}", hint())),
+        ModelError::Broken { .. } => refused(error),
+    })?;
     Ok(FoundModel { description, directory: catalog.directory(&id).map_err(refused)? })
+}
+
+/// What is known of a route, or of a provider's model, that `text` names; none where it names a model of this machine's, which go first.
+fn offered(config: &Config, text: &str) -> Outcome<Option<serde_json::Value>> {
+    let Some(id) = text.parse::<ModelId>().ok().filter(|_| !Path::new(text).exists()) else { return Ok(None) };
+    if catalog(config)?.describe(&id).is_ok() {
+        return Ok(None);
+    }
+    Ok(offered_models::read(config)?.inspect(&id))
 }
 
 /// The catalog under this configuration, the model inside the binary included.
@@ -106,7 +133,7 @@ fn list(config: &Config, out: &mut dyn Write) -> Outcome {
         });
         writeln!(out, "{id}  {family}  {millions:.1} M parameters  {width}x{height}{clip}  {place}").or_fail()?;
     }
-    Ok(())
+    offered_models::read(config)?.list(out)
 }
 
 #[derive(Serialize)]

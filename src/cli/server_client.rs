@@ -41,6 +41,11 @@ impl Server {
         Ok(Self { base, key, client: builder.build().or_fail()? })
     }
 
+    /// Its address, to be named in commands.
+    pub(super) fn address(&self) -> &str {
+        self.base.as_str().trim_end_matches('/')
+    }
+
     /// The answer to a GET of a path of the API.
     pub(super) async fn get(&self, path: &str) -> anyhow::Result<(StatusCode, Vec<u8>)> {
         self.send(self.client.get(self.at(path))).await
@@ -64,7 +69,7 @@ impl Server {
     }
 
     fn at(&self, path: &str) -> String {
-        format!("{}/{path}", self.base.as_str().trim_end_matches('/'))
+        format!("{}/{path}", self.address())
     }
 
     fn signed(&self, request: RequestBuilder) -> RequestBuilder {

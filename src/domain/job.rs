@@ -193,6 +193,14 @@ pub struct JobResult {
     pub manifest: serde_json::Value,
 }
 
+impl JobResult {
+    /// The seed that makes a file of this result again; none where a provider made it and no seed is known.
+    pub fn seed_of(&self, artifact: &Artifact) -> Option<u64> {
+        let is_known = !self.manifest["provider"].is_string() || self.manifest["seed"].is_u64();
+        is_known.then_some(artifact.seed)
+    }
+}
+
 /// A job.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Job {

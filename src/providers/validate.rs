@@ -38,7 +38,13 @@ impl RequestRefusal {
     /// What is wrong, to stand behind whatever the field is called.
     pub fn problem(&self) -> String {
         let Self { field: _, value, model, allowed } = self;
-        format!("'{value}' is not possible with {model}; allowed: {allowed}")
+        match allowed.strip_prefix("none") {
+            // With the reason, where one is told.
+            Some(reason) if reason.is_empty() || reason.starts_with(": ") => {
+                format!("'{value}' is not possible with {model}, which takes none{reason}; leave it out")
+            }
+            _ => format!("'{value}' is not possible with {model}; allowed: {allowed}"),
+        }
     }
 }
 
@@ -170,7 +176,11 @@ impl Check<'_> {
             let slot = rule.slots.iter().find(|slot| slot.role == role);
             let (fewest, most) = slot.map_or((0, 0), |slot| (slot.fewest, slot.most));
             if count < fewest || count > most {
-                let allowed = if fewest == most { format!("{most}") } else { format!("{fewest} to {most}") };
+                let allowed = match most {
+                    0 => "none".to_owned(),
+                    most if fewest == most => most.to_string(),
+                    most => format!("{fewest} to {most}"),
+                };
                 return self.refuse(role.field(), format!("{count} of the role {}", role.name()), allowed);
             }
         }

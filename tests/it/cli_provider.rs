@@ -152,6 +152,66 @@ async fn who_will_not_wait_for_an_answer_asks_twice() {
 }
 
 #[tokio::test]
+async fn models_of_providers_and_routes_are_listed_behind_those_of_this_machine() {
+    let mock = Mock::start(ZhipuaiCloud::default()).await;
+    let directory = configured_for_pictures(&mock);
+    let providers = std::fs::read_to_string(directory.path().join("providers.yaml")).unwrap() + "  aliyun: {}\n";
+    std::fs::write(directory.path().join("providers.yaml"), providers).unwrap();
+    let listed = run(directory.path(), &["models", "list"]).await;
+    let shown = text(&listed.stdout);
+    assert!(listed.status.success(), "{}", text(&listed.stderr));
+    let place = |line: &str| shown.lines().position(|other| other.starts_with(line)).unwrap_or_else(|| panic!("{line}: {shown}"));
+    let lines = [
+        "demo-sdxl  ",
+        "of providers:",
+        "cogview-4  zhipuai  text to image  0.06 EUR a picture",
+        "routes, with --server:",
+        "posters  fallback  cogview-4 (local), demo-sdxl (local)",
+        "note: provider 'aliyun' is off for want of a key: set ALIYUN_API_KEY, or name one under keys",
+    ];
+    assert!(lines.map(place).is_sorted(), "{shown}");
+
+    let inspected = async |name: &str| {
+        let shown = run(directory.path(), &["models", "inspect", name]).await;
+        serde_json::from_slice::<serde_json::Value>(&shown.stdout).unwrap_or_else(|_| panic!("{}", text(&shown.stderr)))
+    };
+    let model = inspected("cogvideox-3").await;
+    assert_eq!((&model["provider"], &model["currency"]), (&json!("zhipuai"), &json!("EUR")));
+    assert_eq!(model["modes"][0]["kind"], "text to video");
+    assert_eq!(model["modes"][0]["seconds"]["allowed"], json!([5, 10]));
+    assert!(model["modes"][0]["size"]["sizes"].as_array().unwrap().contains(&json!("1920x1080")), "{model:#}");
+    assert_eq!(model["prices"][0]["per_picture"], "0.06");
+    let route = inspected("posters").await;
+    assert_eq!(route["targets"][1], json!({"provider": "local", "model": "demo-sdxl", "weight": 1}));
+    assert_eq!(inspected("demo-sdxl").await["id"], "demo-sdxl");
+    assert!(mock.recorded("create").is_empty());
+}
+
+#[tokio::test]
+async fn a_name_that_nothing_has_is_answered_with_those_most_like_it() {
+    let mock = Mock::start(ZhipuaiCloud::default()).await;
+    let directory = configured_for_pictures(&mock);
+    let providers = std::fs::read_to_string(directory.path().join("providers.yaml")).unwrap() + "  aliyun: {}\n";
+    std::fs::write(directory.path().join("providers.yaml"), providers).unwrap();
+    for asked in [
+        &["generate", "image", "--prompt", "a ship", "--model", "cogview5"][..],
+        &["generate", "video", "--prompt", "a ship", "--model", "cogview5"],
+        &["models", "inspect", "cogview5"],
+    ] {
+        let refused = run(directory.path(), asked).await;
+        let said = text(&refused.stderr);
+        assert_eq!((refused.status.code(), said.lines().count()), (Some(2), 1), "{said}");
+        for expected in [
+            "model: no model 'cogview5'; installed: demo-sdxl, ",
+            "; of providers: cogview-4, ",
+            "; routes: posters; provider 'aliyun' is off for want of a key: set ALIYUN_API_KEY, or name one under keys",
+        ] {
+            assert!(said.contains(expected), "{expected}: {said}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn the_doctor_asks_providers_and_shows_no_key() {
     let mock = Mock::start(MinimaxCloud).await;
     let directory = configured(&mock);
@@ -176,16 +236,20 @@ async fn what_a_provider_cannot_make_is_refused_by_the_flag_that_asked_for_it() 
         (&["--resolution", "2K"], "error: --resolution: '2K' is not possible with MiniMax-Hailuo-02"),
         (&["--width", "64", "--height", "64"], "error: --width and --height: '64x64' is not possible with MiniMax-Hailuo-02"),
         (&["--fps", "30"], "error: --fps: '30' is not possible with MiniMax-Hailuo-02"),
-        (&["--seed", "7"], "error: --seed: '7' is not possible with MiniMax-Hailuo-02"),
+        (&["--seed", "7"], "error: --seed: '7' is not possible with MiniMax-Hailuo-02, which takes none; leave it out"),
+        (&["--output", "out.webm"], "error: --output: a film of a provider is kept as it comes; use .mp4"),
+        (&["--output", "out.gif"], "error: --output: a film of a provider is kept as it comes; use .mp4"),
+        (&["--codec", "av1"], "error: --codec: cannot be told to 'MiniMax-Hailuo-02'"),
+        (&["--image-model", "demo-sdxl"], "error: --image-model: minimax needs no picture of another model to begin with"),
         (&["--steps", "7"], "error: --steps: cannot be told to 'MiniMax-Hailuo-02'"),
     ] {
-        let asked = ["generate", "video", "--prompt", "a ship", "--model", "MiniMax-Hailuo-02", "--output", "out.mp4"];
+        let asked = ["generate", "video", "--prompt", "a ship", "--model", "MiniMax-Hailuo-02"];
         let refused = run(directory.path(), &[&asked[..], flags].concat()).await;
         let said = text(&refused.stderr);
         assert_eq!(refused.status.code(), Some(2), "{said}");
         assert!(said.starts_with(expected), "{expected}: {said}");
     }
-    assert!(mock.recorded("create").is_empty() && !directory.path().join("out.mp4").exists());
+    assert!(mock.recorded("create").is_empty() && !directory.path().join("output.mp4").exists());
 }
 
 #[tokio::test]

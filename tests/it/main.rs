@@ -7,6 +7,9 @@ mod cli;
 #[cfg(test)]
 mod cli_provider;
 #[cfg(test)]
+#[cfg(unix)]
+mod cli_server;
+#[cfg(test)]
 mod cli_video;
 #[cfg(test)]
 mod harness;

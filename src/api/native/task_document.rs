@@ -82,8 +82,8 @@ pub(in crate::api) struct TaskOutput {
     width: u32,
     /// Pixels down.
     height: u32,
-    /// The seed that makes this picture again.
-    seed: u64,
+    /// The seed that makes this picture again; null where a provider made it that was given none.
+    seed: Option<u64>,
     /// The file's length.
     bytes: u64,
     /// The file's SHA-256, hexadecimal.
@@ -183,27 +183,31 @@ pub(super) fn rounded_seconds(seconds: f64) -> f64 {
 fn task_result(result: JobResult, id: &str, state: &ApiState, base_url: &str) -> TaskResult {
     let expires = UnixMs(state.clock.now().0 + NATIVE_LINK_SECONDS * 1000);
     let link = |what: &str, index: usize| state.links.sign(base_url, &content_path(id, what, index), "", expires);
+    let seeds: Vec<Option<u64>> = result.artifacts.iter().map(|artifact| result.seed_of(artifact)).collect();
     let outputs: Vec<TaskOutput> = result
         .artifacts
         .into_iter()
+        .zip(seeds)
         .enumerate()
-        .map(|(index, Artifact { key, thumbnail_key: _, media_type, width, height, bytes, sha256, seed, video })| TaskOutput {
-            url: link("result", index),
-            thumbnail_url: link("thumbnail", index),
-            video: video.map(|video| VideoDocument {
-                frames: video.frames,
-                frame_rate: video.frame_rate.to_string(),
-                duration_seconds: video.duration_ms as f64 / 1000.0,
-                codec: video.codec,
-                sprite_sheet_url: video.sprite_sheet_key.map(|_| link("spritesheet", index)),
-            }),
-            local_path: key,
-            width,
-            height,
-            seed,
-            bytes,
-            sha256,
-            media_type,
+        .map(|(index, (Artifact { key, thumbnail_key: _, media_type, width, height, bytes, sha256, seed: _, video }, seed))| {
+            TaskOutput {
+                url: link("result", index),
+                thumbnail_url: link("thumbnail", index),
+                video: video.map(|video| VideoDocument {
+                    frames: video.frames,
+                    frame_rate: video.frame_rate.to_string(),
+                    duration_seconds: video.duration_ms as f64 / 1000.0,
+                    codec: video.codec,
+                    sprite_sheet_url: video.sprite_sheet_key.map(|_| link("spritesheet", index)),
+                }),
+                local_path: key,
+                width,
+                height,
+                seed,
+                bytes,
+                sha256,
+                media_type,
+            }
         })
         .collect();
     TaskResult { output_path: link("result", 0), thumbnail: link("thumbnail", 0), outputs, manifest: result.manifest }

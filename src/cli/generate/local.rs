@@ -32,7 +32,7 @@ pub(super) fn generate(
     output: &OutputFile,
     out: &mut (dyn Write + Send),
 ) -> Outcome {
-    let model = crate::cli::models::find(config, "--model", &arguments.model)?;
+    let model = crate::cli::models::find_among_all(config, "--model", &arguments.model)?;
     if model.description.kind != ModelKind::Image {
         return Err(Failure::input("--model", format!("'{}' makes films, not pictures; see 'generate video'", arguments.model)));
     }

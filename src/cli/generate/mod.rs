@@ -1,5 +1,6 @@
 //! `framewright generate`: one request for pictures ([`ImageArguments`]) or for a film ([`film`]), in this process or on a server.
 
+mod credit;
 mod files;
 pub(super) mod film;
 mod local;
@@ -9,6 +10,7 @@ mod progress;
 mod provider;
 mod provider_pictures;
 mod remote;
+mod server_job;
 
 pub(in crate::cli) use self::local::WorkDirectory;
 

@@ -1,6 +1,7 @@
 //! Pictures made on a server, through its native API.
 
 use std::io::Write;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
@@ -12,7 +13,8 @@ use serde_json::{Map, Value, json};
 
 use super::files::{FinishedPicture, OutputFile};
 use super::progress::ProgressDisplay;
-use super::{InitImage, Sources, flag_of, report};
+use super::server_job::{self, Submission};
+use super::{InitImage, Sources, credit, flag_of, notes};
 use crate::cli::failure::{Failure, OrFail, Outcome};
 use crate::cli::server_client::{Server, describe, message};
 use crate::domain::ModelId;
@@ -61,28 +63,30 @@ struct SceneStanding {
 /// Submits the request, follows it to its end and writes the files.
 pub(super) async fn generate(server: &Server, request: &Request, output: &OutputFile, out: &mut (dyn Write + Send)) -> Outcome {
     let progress = ProgressDisplay::start("submitting");
-    let body = serde_json::to_vec(&body(request)).or_fail()?;
-    let (status, answer) = server.post("api/v1/images/generate", body).await.or_fail()?;
-    if !status.is_success() {
-        return Err(refusal(status, &answer));
-    }
-    let task = follow(server, &accepted(&answer).or_fail()?, &progress).await.or_fail()?;
-    for (index, url) in output_urls(&task).or_fail()?.iter().enumerate() {
-        let (status, png) = server.get_link(url).await.or_fail()?;
-        if !status.is_success() {
-            return Err(refusal(status, &png));
+    let submission = Submission { path: "api/v1/images/generate", body: &body(request), flag_of: &flag_of };
+    server_job::run(server, submission, &progress, async |task| {
+        for (index, url) in output_urls(task).or_fail()?.iter().enumerate() {
+            let (status, picture) = server.get_link(url).await.or_fail()?;
+            if !status.is_success() {
+                return Err(refusal_naming(status, &picture, flag_of));
+            }
+            let path = write(output, index, &picture)?;
+            let seed = task.result["outputs"][index]["seed"].as_u64().map(|seed| format!("seed {seed}"));
+            let credit = credit::of_server(request.model.as_str(), &task.result["manifest"], Vec::from_iter(seed));
+            writeln!(out, "{} ({credit})", path.display()).or_fail()?;
         }
-        let path = if output.takes("image/png") {
-            output.write_bytes(index, &png)?
-        } else {
-            let picture = decode_image(&png).or_fail()?;
-            let finished = FinishedPicture { width: picture.width, height: picture.height, rgb: &picture.rgb };
-            output.write_picture(index, finished, &PngText::default())?
-        };
-        let seed = task.result["outputs"][index]["seed"].as_u64().unwrap_or_default();
-        report(out, &path, seed)?;
+        notes(&task.result["manifest"], out)
+    })
+    .await
+}
+
+fn write(output: &OutputFile, index: usize, file: &[u8]) -> Outcome<PathBuf> {
+    if output.takes("image/png") {
+        return output.write_bytes(index, file);
     }
-    Ok(())
+    let picture = decode_image(file).or_fail()?;
+    let finished = FinishedPicture { width: picture.width, height: picture.height, rgb: &picture.rgb };
+    output.write_picture(index, finished, &PngText::default())
 }
 
 /// The native request; what was not given is left out, so that the server's defaults hold.
@@ -194,12 +198,7 @@ pub(super) fn output_urls(task: &Task) -> anyhow::Result<Vec<String>> {
     outputs.iter().map(|output| output["url"].as_str().map(ToOwned::to_owned).context("an output has no url")).collect()
 }
 
-/// A 4xx about the request is the user's input; any other refusal is not.
-fn refusal(status: StatusCode, answer: &[u8]) -> Failure {
-    refusal_naming(status, answer, flag_of)
-}
-
-/// The same with the flags of another command.
+/// A 4xx about the request is the user's input, at the flag that sets the field; any other refusal is not.
 pub(super) fn refusal_naming(status: StatusCode, answer: &[u8], flag_of: impl Fn(&str) -> String) -> Failure {
     let text = describe(status, answer);
     match status {
@@ -256,6 +255,7 @@ mod tests {
 
     #[test]
     fn a_refusal_about_a_field_names_its_flag() {
+        let refusal = |status, answer: &[u8]| refusal_naming(status, answer, flag_of);
         let failure = refusal(StatusCode::BAD_REQUEST, br#"{"detail":"num_inference_steps is 0","field":"num_inference_steps"}"#);
         assert_eq!(failure.message(), "error: --steps: the server says: num_inference_steps is 0");
         let failure = refusal(StatusCode::UNAUTHORIZED, br#"{"error":{"message":"the API key is not valid"}}"#);

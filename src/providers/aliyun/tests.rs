@@ -166,7 +166,7 @@ fn several_shots_need_the_rewriting_that_makes_them() {
     request.prompt_extension = Some(false);
     assert!(refused(&aliyun(), "wan2.6-t2v", &request).starts_with("shot_type: 'multi'"));
     request.prompt_extension = None;
-    assert!(refused(&aliyun(), "wan2.5-t2v-preview", &request).ends_with("allowed: none"));
+    assert!(refused(&aliyun(), "wan2.5-t2v-preview", &request).ends_with("which takes none; leave it out"));
 }
 
 #[test]

@@ -89,7 +89,7 @@ fn models_without_a_length_are_not_told_one() {
     request.seconds = Some(5);
     assert_eq!(
         refused(&zhipuai(), "cogvideox-flash", &request),
-        "seconds: '5' is not possible with cogvideox-flash; allowed: none: the model decides"
+        "seconds: '5' is not possible with cogvideox-flash, which takes none: the model decides; leave it out"
     );
     assert_eq!(written(&zhipuai(), "cogvideox-3", &request).json().unwrap()["duration"], json!(5));
 }

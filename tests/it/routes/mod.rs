@@ -15,7 +15,7 @@ mod openai_edits;
 mod openai_images;
 mod openai_tasks;
 mod openai_videos;
-mod remote;
+pub(crate) mod remote;
 mod remote_metrics;
 mod remote_pictures;
 mod server;

@@ -21,7 +21,7 @@ use crate::providers::{AliyunCloud, Answer, Gate, MinimaxCloud, Mock};
 /// What stands in no answer, error, log or row.
 const CANARY: &str = "sk-canary-0123456789-of-the-provider";
 
-pub(super) fn entry(kind: ProviderKind, mock: &Mock, per_second: &str) -> ProviderEntry {
+pub(crate) fn entry(kind: ProviderKind, mock: &Mock, per_second: &str) -> ProviderEntry {
     let path = if kind == ProviderKind::Aliyun { "/api/v1" } else { "" };
     let key = AccountKey { id: "main".parse().unwrap(), secret: SecretString::from(CANARY), max_concurrent: None };
     ProviderEntry {

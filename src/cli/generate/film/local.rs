@@ -38,7 +38,7 @@ pub(super) fn generate(
     output: &FilmFile,
     out: &mut (dyn Write + Send),
 ) -> Outcome {
-    let model = models::find(config, "--model", &arguments.model)?;
+    let model = models::find_among_all(config, "--model", &arguments.model)?;
     let needs_keyframes = order.parameters.scenes.iter().any(|scene| scene.image_size.is_none());
     let named = arguments.image_model.as_deref();
     // One that is named is looked for even where nothing needs it.

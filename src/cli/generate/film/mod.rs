@@ -27,7 +27,7 @@ use crate::models::parameters::ParameterError;
 #[derive(Args, Debug)]
 #[command(group = ArgGroup::new("what").required(true).multiple(true).args(["prompt", "image", "scenes"]))]
 pub(in crate::cli) struct VideoArguments {
-    /// A video model's id ('framewright models list'), a directory in the diffusers layout, or a .safetensors file
+    /// A video model's id ('framewright models list' shows them), a directory in the diffusers layout, or a .safetensors file
     #[arg(long, value_name = "ID|DIR|FILE")]
     model: String,
     /// What the film shows, with camera commands in brackets if you like: "a boat [Push in]"
@@ -228,6 +228,8 @@ impl VideoArguments {
             _ if self.scenes.is_some() && !is_given => format!("--scenes: video_config.{field}"),
             "width" | "height" | "size" if self.resolution.is_some() => "--resolution".to_owned(),
             "size" => "--width and --height".to_owned(),
+            // Then it is the output's ending that says it.
+            "codec" if self.codec.is_none() => "--output".to_owned(),
             "num_inference_steps" => "--steps".to_owned(),
             other => format!("--{}", other.strip_prefix("scenes[0].").unwrap_or(other).replace('_', "-")),
         }
@@ -265,6 +267,8 @@ mod tests {
             (&["--prompt", "x"][..], "num_inference_steps", "--steps"),
             (&["--prompt", "x"], "scenes[0].negative_prompt", "--negative-prompt"),
             (&["--prompt", "x"], "fps", "--fps"),
+            (&["--prompt", "x"], "codec", "--output"),
+            (&["--prompt", "x", "--codec", "av1"], "codec", "--codec"),
             (&["--prompt", "x"], "size", "--width and --height"),
             (&["--prompt", "x", "--resolution", "9:1"], "size", "--resolution"),
             (&["--scenes", "s.yaml"], "scenes[0].prompt", "--scenes: scenes[0].prompt"),

@@ -48,6 +48,14 @@ impl FilmFile {
         ))
     }
 
+    /// Refuses an ending that says more of a provider's film than is known: it is not encoded anew.
+    pub(super) fn check_kept(&self) -> Outcome {
+        match self.codec {
+            VideoCodec::H264 => Ok(()),
+            _ => Err(Failure::input("--output", "a film of a provider is kept as it comes; use .mp4")),
+        }
+    }
+
     /// The path.
     pub(super) fn path(&self) -> &Path {
         &self.path

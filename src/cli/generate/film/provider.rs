@@ -11,7 +11,7 @@ use super::{Order, VideoArguments};
 use crate::cli::failure::{Failure, OrFail, Outcome};
 use crate::cli::offline_providers::OfflineProviders;
 use crate::domain::film::InputFile;
-use crate::domain::{RemoteRequest, Sha256Digest, VideoCodec};
+use crate::domain::{RemoteRequest, Sha256Digest};
 use crate::media::decode::decode_image;
 use crate::media::encode::{PngText, encode_png};
 use crate::models::remote_parameters::{RemoteExtras, film_to_remote};
@@ -24,7 +24,12 @@ pub(super) async fn generate(
     output: &FilmFile,
     out: &mut (dyn Write + Send),
 ) -> Outcome {
-    output.check(VideoCodec::H264)?;
+    output.check_kept()?;
+    let provider = &model.model().provider;
+    if arguments.image_model.is_some() {
+        let problem = format!("{provider} needs no picture of another model to begin with; leave it out");
+        return Err(Failure::input("--image-model", problem));
+    }
     if arguments.frames_dir.is_some() {
         return Err(Failure::input("--frames-dir", "a provider gives a film and no frames; leave it out"));
     }

@@ -6,8 +6,10 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
+use super::super::credit;
 use super::super::progress::ProgressDisplay;
-use super::super::remote::{accepted, follow, output_urls, real, refusal_naming, whole};
+use super::super::remote::{output_urls, real, refusal_naming, whole};
+use super::super::server_job::{self, Submission};
 use super::output::FilmFile;
 use super::{Order, VideoArguments};
 use crate::cli::failure::{OrFail, Outcome};
@@ -23,23 +25,24 @@ pub(super) async fn generate(
 ) -> Outcome {
     let flag_of = |field: &str| arguments.flag_of(field);
     let progress = ProgressDisplay::start("submitting");
-    let (status, answer) = server.post("api/v1/videos/generate", serde_json::to_vec(body).or_fail()?).await.or_fail()?;
-    if !status.is_success() {
-        return Err(refusal_naming(status, &answer, flag_of));
-    }
-    let task = follow(server, &accepted(&answer).or_fail()?, &progress).await.or_fail()?;
-    if let Some(url) = output_urls(&task).or_fail()?.first() {
-        let (status, film) = server.get_link(url).await.or_fail()?;
-        if !status.is_success() {
-            return Err(refusal_naming(status, &film, flag_of));
+    let submission = Submission { path: "api/v1/videos/generate", body, flag_of: &flag_of };
+    server_job::run(server, submission, &progress, async |task| {
+        if let Some(url) = output_urls(task).or_fail()?.first() {
+            let (status, film) = server.get_link(url).await.or_fail()?;
+            if !status.is_success() {
+                return Err(refusal_naming(status, &film, flag_of));
+            }
+            output.write(&film)?;
         }
-        output.write(&film)?;
-    }
-    let film = &task.result["outputs"][0];
-    let frames = film["video"]["frames"].as_u64().unwrap_or_default();
-    let seed = film["seed"].as_u64().unwrap_or_default();
-    writeln!(out, "{} ({frames} frames, seed {seed})", output.path().display()).or_fail()?;
-    super::super::notes(&task.result["manifest"], out)
+        let film = &task.result["outputs"][0];
+        let frames = film["video"]["frames"].as_u64().map(|frames| format!("{frames} frames"));
+        let seed = film["seed"].as_u64().map(|seed| format!("seed {seed}"));
+        let manifest = &task.result["manifest"];
+        let credit = credit::of_server(&arguments.model, manifest, frames.into_iter().chain(seed).collect());
+        writeln!(out, "{} ({credit})", output.path().display()).or_fail()?;
+        super::super::notes(manifest, out)
+    })
+    .await
 }
 
 /// The body of the request: only what was given.
