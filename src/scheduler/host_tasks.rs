@@ -10,8 +10,9 @@ use futures_util::FutureExt;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use super::conclusion::{Conclusion, conclude};
 use super::dispatcher::Shared;
-use super::task_run::{Conclusion, blame, conclude};
+use super::task_run::blame;
 use crate::domain::plan::{Place, plan};
 use crate::domain::{ErrorCode, JobError, Progress, Spent, TaskId};
 use crate::execution::film::{self, FilmError, FilmTask, HostProgress};

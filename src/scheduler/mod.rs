@@ -1,6 +1,6 @@
 //! Which queued task runs where and when.
 //!
-//! [`plan`] decides, purely; [`dispatcher`] looks, claims and starts; [`task_run`] follows one task on a device to its end, `host_tasks` runs those that need no device. The scheduler owns no
+//! [`plan`] decides, purely; [`dispatcher`] looks, claims and starts; [`task_run`] follows one task on a device to its end, `conclusion` writes down how that came out, `host_tasks` runs those that need no device. The scheduler owns no
 //! tensor and no HTTP: it talks to [`crate::jobs::JobRunner`] and to [`crate::execution::Executor`]s.
 
 mod abandoned_calls;
@@ -9,6 +9,7 @@ pub mod affinity;
 pub mod ageing;
 pub mod blame;
 mod cap_time;
+mod conclusion;
 pub mod device_pool;
 pub mod dispatcher;
 pub mod elsewhere;

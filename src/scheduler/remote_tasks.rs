@@ -11,9 +11,10 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::conclusion::{Conclusion, conclude};
 use super::dispatcher::Shared;
 use super::remote_queue::Admission;
-use super::task_run::{Conclusion, blame, conclude};
+use super::task_run::blame;
 use crate::domain::{
     ErrorCode, JobError, JobId, JobKind, JobResult, Progress, ProjectId, RemoteRequest, Spent, TaskId, UnixMs, UserId,
 };

@@ -1,7 +1,7 @@
 //! What became of a request at a target of its route, for those who count.
 
+use super::conclusion::Conclusion;
 use super::dispatcher::Shared;
-use super::task_run::Conclusion;
 use crate::domain::{Job, JobRequest, RouteStage};
 use crate::jobs::RunningTask;
 
