@@ -2,9 +2,9 @@
 
 use super::error::{ApiError, ErrorKind};
 use super::state::ApiState;
-use super::target::{LOCAL, Target, elsewhere, list_elsewhere, parse_provider};
+use super::target::{Target, elsewhere, list_elsewhere, parse_provider};
 use super::tenancy::Tenancy;
-use crate::domain::{ModelDescription, ModelId, ModelKind, Principal};
+use crate::domain::{LOCAL_PROVIDER, ModelDescription, ModelId, ModelKind, Principal};
 use crate::models::{ModelCatalog, ModelError};
 
 /// Which models somebody may know of.
@@ -94,7 +94,7 @@ pub(super) async fn list_models(state: &ApiState, principal: &Principal) -> Resu
                 .filter(is_one)
                 .or_else(|| settings.default_model(kind).cloned())
                 .or_else(|| {
-                    let own = seen.iter().filter(|model| model.provider == LOCAL).cloned().collect();
+                    let own = seen.iter().filter(|model| model.provider == LOCAL_PROVIDER).cloned().collect();
                     ModelCatalog::default_among(own, kind).map(|model| model.id)
                 })
                 .filter(is_one)

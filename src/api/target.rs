@@ -4,7 +4,7 @@ use super::error::ApiError;
 use super::model_choice::Sight;
 use super::state::ApiState;
 use super::tenancy::Tenancy;
-use crate::domain::{ModelDescription, ModelId, ModelKind, ModelLimits, ProviderId};
+use crate::domain::{LOCAL_PROVIDER, ModelDescription, ModelId, ModelKind, ModelLimits, ProviderId};
 use crate::execution::remote::{OfferedModel, called};
 use crate::providers::GenerationKind;
 use crate::providers::capabilities::{FrameRule, Mode};
@@ -25,9 +25,6 @@ pub(super) enum Target {
     /// The first of several that can.
     Route(Box<Route>),
 }
-
-/// The name of what runs on this server's own devices, where a provider is named.
-pub(super) const LOCAL: &str = "local";
 
 /// What a name stands for that no model of this server has, or that is asked of a certain provider; none where nobody has it. What the
 /// caller may not know of is as if it were not there.
@@ -131,7 +128,7 @@ impl Sight {
     fn shows_route(&self, route: &Route) -> bool {
         let target = |tenancy: &Tenancy| {
             route.targets.iter().any(|target| {
-                let provider = target.provider.as_ref().map_or(LOCAL, ProviderId::as_str);
+                let provider = target.provider.as_ref().map_or(LOCAL_PROVIDER, ProviderId::as_str);
                 tenancy.allows_of(provider, &target.model) || tenancy.allows_of(provider, &route.name)
             })
         };
@@ -144,7 +141,7 @@ impl Sight {
 
 /// The provider that a request names; none for this server itself.
 pub(super) fn parse_provider(text: &str) -> Result<Option<ProviderId>, ApiError> {
-    if text == LOCAL {
+    if text == LOCAL_PROVIDER {
         return Ok(None);
     }
     let parsed: Result<ProviderId, crate::domain::IdError> = text.parse();

@@ -4,10 +4,9 @@ use std::sync::Arc;
 
 use super::error::{ApiError, ErrorKind};
 use super::state::ApiState;
-use super::target::LOCAL;
 use crate::domain::{
-    Holder, Job, JobRequest, ModelId, Principal, ProjectId, ProjectPolicy, Reservation, RoutedRequest, TenantPolicies,
-    TenantPolicy, UserId,
+    Holder, Job, JobRequest, LOCAL_PROVIDER, ModelId, Principal, ProjectId, ProjectPolicy, Reservation, RoutedRequest,
+    TenantPolicies, TenantPolicy, UserId,
 };
 use crate::quota::{self, Forbidden, Payers};
 
@@ -78,7 +77,7 @@ impl Tenancy {
 
     /// Whether the lists of models and providers allow a local model.
     pub(super) fn allows(&self, model: &ModelId) -> bool {
-        self.allows_of(LOCAL, model)
+        self.allows_of(LOCAL_PROVIDER, model)
     }
 
     /// Whether the lists of models and providers allow a provider's model.

@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::number::Whole;
 use super::{ConfigError, WatchedFile, yaml};
-use crate::domain::{ModelId, ProviderId};
+use crate::domain::{LOCAL_PROVIDER, ModelId, ProviderId};
 use crate::routes::{Route, RouteTarget, Strategy};
 
 /// Routes by their names.
@@ -16,8 +16,6 @@ pub type RoutesByName = BTreeMap<ModelId, Route>;
 
 /// The file's name.
 const FILE: &str = "routes.yaml";
-/// The provider that this server itself is.
-const LOCAL: &str = "local";
 /// Most targets of a route.
 const MOST_TARGETS: usize = 32;
 
@@ -122,7 +120,7 @@ fn route(name: &ModelId, section: RouteSection, names: &[ModelId]) -> Result<Rou
     }
     let mut read: Vec<RouteTarget> = Vec::with_capacity(targets);
     for target in section.targets {
-        let provider = target.provider.filter(|provider| provider.as_str() != LOCAL);
+        let provider = target.provider.filter(|provider| provider.as_str() != LOCAL_PROVIDER);
         if provider.is_none() && names.contains(&target.model) {
             return Err(format!("'{}' is a route itself; a route leads to models of this server or of providers", target.model));
         }

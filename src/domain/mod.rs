@@ -43,7 +43,7 @@ pub use film::FilmRequest;
 pub use frame::{Frame, FrameError, PixelSize, Ratio, Tier};
 pub use frame_rate::{FrameRate, FrameRateError};
 pub use generation_kind::GenerationKind;
-pub use ids::{AccountKeyId, CallId, IdError, JobId, KeyId, ModelId, ProjectId, ProviderId, TaskId, UserId};
+pub use ids::{AccountKeyId, CallId, IdError, JobId, KeyId, LOCAL_PROVIDER, ModelId, ProjectId, ProviderId, TaskId, UserId};
 pub use image_request::ImageRequest;
 pub use job::{Artifact, ErrorCode, Job, JobError, JobResult, JobState, Progress, VideoFacts};
 pub use job_request::{JobKind, JobRequest, JobRequestError};

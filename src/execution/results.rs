@@ -9,7 +9,9 @@ use sha2::{Digest, Sha256};
 use super::{FinishedPicture, RunFacts, TaskOutput};
 use crate::domain::film::{ClipRequest, FilmRequest};
 use crate::domain::plan::{TaskRole, plan};
-use crate::domain::{Artifact, ImageRequest, Job, JobId, JobKind, JobRequest, ProviderId, Sha256Digest, UnixMs, VideoCodec};
+use crate::domain::{
+    Artifact, ImageRequest, Job, JobId, JobKind, JobRequest, LOCAL_PROVIDER, ProviderId, Sha256Digest, UnixMs, VideoCodec,
+};
 use crate::media::a1111::Infotext;
 use crate::media::encode::{EncodeError, PngText, encode_png, thumbnail};
 use crate::models::ModelIdentity;
@@ -26,9 +28,6 @@ pub fn scene_codec(film: &FilmRequest) -> VideoCodec {
     let is_even = film.width.is_multiple_of(2) && film.height.is_multiple_of(2);
     if is_even { VideoCodec::H264 } else { VideoCodec::Ffv1 }
 }
-
-/// Who made a picture, in its key.
-const PROVIDER: &str = "local";
 
 /// One attempt at a task of a job, which alone decides under which keys its files are stored. So whoever finds an attempt that was cut
 /// off knows which files it may have left; and no two attempts share a key, so one that lost its task touches nothing of another's.
@@ -100,9 +99,9 @@ impl Attempt {
         };
         match &self.files {
             Files::Remote { output, .. } => self.remote_key(index, remote_endings(*output)[0]),
-            Files::Pictures(_) | Files::Nothing => picture_key(PROVIDER, self.created, index, random()),
+            Files::Pictures(_) | Files::Nothing => picture_key(LOCAL_PROVIDER, self.created, index, random()),
             Files::Part(extension) => part_key(self.job, self.position, self.number, extension),
-            Files::Film(codec) => video_key(PROVIDER, self.created, index, random(), codec.extension()),
+            Files::Film(codec) => video_key(LOCAL_PROVIDER, self.created, index, random(), codec.extension()),
         }
     }
 
@@ -110,7 +109,7 @@ impl Attempt {
     pub(in crate::execution) fn remote_key(&self, index: usize, ending: &str) -> String {
         let (provider, output) = match &self.files {
             Files::Remote { provider, output, .. } => (provider.as_str(), *output),
-            _ => (PROVIDER, JobKind::Image),
+            _ => (LOCAL_PROVIDER, JobKind::Image),
         };
         // Names of providers may have a character that keys have not.
         let provider = provider.replace('@', "-");

@@ -10,7 +10,7 @@ use framewright_engine::samplers::SchedulerConfig;
 use framewright_engine::vision::RgbPicture;
 use serde::Deserialize;
 
-use crate::domain::{Inpainting, ModelDescription, ModelId, ModelKind, ModelLimits, VideoLimits};
+use crate::domain::{Inpainting, LOCAL_PROVIDER, ModelDescription, ModelId, ModelKind, ModelLimits, VideoLimits};
 
 /// Most steps of a request, whatever the sampler could do.
 const MOST_STEPS: usize = 150;
@@ -140,7 +140,7 @@ fn describe_sdxl(id: &ModelId, info: &ModelInfo, created: i64) -> ModelDescripti
         id: id.clone(),
         kind: ModelKind::Image,
         family: "sdxl".to_owned(),
-        provider: "local".to_owned(),
+        provider: LOCAL_PROVIDER.to_owned(),
         parameters: info.parameters,
         weight_file_bytes: info.weight_file_bytes,
         created,
@@ -172,7 +172,7 @@ fn describe_svd(id: &ModelId, info: &VideoModelInfo, created: i64) -> ModelDescr
         id: id.clone(),
         kind: ModelKind::Video,
         family: "svd".to_owned(),
-        provider: "local".to_owned(),
+        provider: LOCAL_PROVIDER.to_owned(),
         parameters: info.parameters,
         weight_file_bytes: info.weight_file_bytes,
         created,

@@ -2,10 +2,9 @@
 
 use super::counters::limit;
 use super::{Forbidden, text};
-use crate::domain::{FilmRequest, Frame, Holder, ImageRequest, JobKind, JobRequest, Meter, ModelId, RemoteRequest, TenantPolicy};
-
-/// The name of what runs on this machine's own devices, in a list of providers.
-const LOCAL_PROVIDER: &str = "local";
+use crate::domain::{
+    FilmRequest, Frame, Holder, ImageRequest, JobKind, JobRequest, LOCAL_PROVIDER, Meter, ModelId, RemoteRequest, TenantPolicy,
+};
 
 /// Refuses what `policy` can never allow.
 pub(super) fn check(request: &JobRequest, holder: &Holder, policy: &TenantPolicy) -> Result<(), Forbidden> {

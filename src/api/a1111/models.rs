@@ -9,8 +9,7 @@ use crate::api::error::ApiError;
 use crate::api::extract::Caller;
 use crate::api::model_choice::list_models;
 use crate::api::state::ApiState;
-use crate::api::target::LOCAL;
-use crate::domain::{ModelDescription, ModelId, ModelKind, Principal, Sha256Digest};
+use crate::domain::{LOCAL_PROVIDER, ModelDescription, ModelId, ModelKind, Principal, Sha256Digest};
 
 /// Digits of a hash that the web UI shows.
 const SHORT_HASH_DIGITS: usize = 10;
@@ -61,7 +60,7 @@ impl SdModel {
 pub(super) async fn checkpoints(state: &ApiState, principal: &Principal) -> Result<(Vec<SdModel>, Option<SdModel>), ApiError> {
     let seen = list_models(state, principal).await?;
     let current = state.a1111.checkpoint(principal).or(seen.default_image);
-    let is_checkpoint = |model: &ModelDescription| model.kind == ModelKind::Image && model.provider == LOCAL;
+    let is_checkpoint = |model: &ModelDescription| model.kind == ModelKind::Image && model.provider == LOCAL_PROVIDER;
     let ids: Vec<ModelId> = seen.models.into_iter().filter(is_checkpoint).map(|model| model.id).collect();
     let catalog = state.models.clone();
     let models = tokio::task::spawn_blocking(move || -> Vec<SdModel> {

@@ -12,8 +12,7 @@ use crate::api::error::{A1111Error, A1111ValidationError, ApiError, ErrorKind};
 use crate::api::extract::{Caller, JsonBody};
 use crate::api::model_choice::find_model;
 use crate::api::state::ApiState;
-use crate::api::target::LOCAL;
-use crate::domain::ModelKind;
+use crate::domain::{LOCAL_PROVIDER, ModelKind};
 
 /// Look at your settings
 ///
@@ -77,7 +76,7 @@ pub(in crate::api) async fn set_options(
                         format!("is '{}', which makes no pictures", model.id),
                     ));
                 }
-                if model.provider != LOCAL {
+                if model.provider != LOCAL_PROVIDER {
                     return Err(not_of_this_server(FIELD, &model.id));
                 }
                 Some(model.id)

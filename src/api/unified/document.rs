@@ -8,8 +8,7 @@ use utoipa::ToSchema;
 use crate::api::links::NATIVE_LINK_SECONDS;
 use crate::api::native::task_document::content_path;
 use crate::api::state::ApiState;
-use crate::api::target::LOCAL;
-use crate::domain::{Artifact, ErrorCode, Job, JobKind, JobRequest, JobResult, JobState, UnixMs};
+use crate::domain::{Artifact, ErrorCode, Job, JobKind, JobRequest, JobResult, JobState, LOCAL_PROVIDER, UnixMs};
 
 /// The envelope.
 #[derive(Debug, Serialize, ToSchema)]
@@ -206,9 +205,9 @@ const fn word(state: JobState) -> &'static str {
 /// Who made it; before that, who is to be asked first.
 fn provider(job: &Job) -> String {
     if let Some(result) = &job.result {
-        return result.manifest.get("provider").and_then(Value::as_str).unwrap_or(LOCAL).to_owned();
+        return result.manifest.get("provider").and_then(Value::as_str).unwrap_or(LOCAL_PROVIDER).to_owned();
     }
-    job.request.target(0).remote().map_or_else(|| LOCAL.to_owned(), |request| request.provider.to_string())
+    job.request.target(0).remote().map_or_else(|| LOCAL_PROVIDER.to_owned(), |request| request.provider.to_string())
 }
 
 fn prompt(request: &JobRequest) -> String {

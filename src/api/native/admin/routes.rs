@@ -6,8 +6,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::api::state::ApiState;
-use crate::api::target::LOCAL;
-use crate::domain::ProviderId;
+use crate::domain::{LOCAL_PROVIDER, ProviderId};
 use crate::execution::remote::ProviderHealth;
 use crate::routes::{Route, RouteTarget};
 
@@ -64,7 +63,7 @@ fn document(state: &ApiState, route: &Route) -> RouteDocument {
         }
     };
     let target = |target: &RouteTarget| RouteTargetDocument {
-        provider: target.provider.as_ref().map_or(LOCAL, ProviderId::as_str).to_owned(),
+        provider: target.provider.as_ref().map_or(LOCAL_PROVIDER, ProviderId::as_str).to_owned(),
         model: target.model.to_string(),
         weight: target.weight,
         is_ready: is_ready(target),
