@@ -50,7 +50,9 @@ pub use job_request::{JobKind, JobRequest, JobRequestError};
 pub use model::{Inpainting, ModelDescription, ModelKind, ModelLimits, VideoLimits};
 pub use money::{Micros, MicrosError};
 pub use networks::{InstalledNetworks, NetworkIdentity};
-pub use observer::{JobObserver, RouteStage, Unobserved, WeightsTier, WireCall};
+pub use observer::{
+    CallOutcome, CallbackOutcome, JobObserver, ProviderTaskEnd, RouteStage, RouteStageResult, Unobserved, WeightsTier, WireCall,
+};
 pub use policy::{Limits, ProjectPolicy, Quotas, TenantPolicies, TenantPolicy};
 pub use preview::{PreviewDemand, PreviewWish};
 pub use principal::Principal;

@@ -62,6 +62,96 @@ impl WireCall {
     }
 }
 
+/// What became of a call to a provider.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallOutcome {
+    /// It was answered as it should be.
+    Answered,
+    /// It failed; the word of the failure's class.
+    Failed(&'static str),
+}
+
+impl CallOutcome {
+    /// The word that metrics use.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Answered => "ok",
+            Self::Failed(class) => class,
+        }
+    }
+}
+
+/// How a task ended that a provider took, or may have taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProviderTaskEnd {
+    /// It gave its results, and they are here.
+    Finished,
+    /// Somebody cancelled it.
+    Cancelled,
+    /// It failed; the word of the failure's class.
+    Failed(&'static str),
+}
+
+impl ProviderTaskEnd {
+    /// The word that metrics use.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Finished => "finished",
+            Self::Cancelled => "cancelled",
+            Self::Failed(class) => class,
+        }
+    }
+}
+
+/// What became of a request at a target of its route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RouteStageResult {
+    /// The target failed, and the next one is tried.
+    PassedOn,
+    /// The job ended there, in this state.
+    Ended(JobState),
+}
+
+impl RouteStageResult {
+    /// Every one.
+    pub fn all() -> impl Iterator<Item = Self> {
+        JobState::ALL.into_iter().filter(|state| state.is_terminal()).map(Self::Ended).chain([Self::PassedOn])
+    }
+
+    /// The word that metrics use.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::PassedOn => "passed_on",
+            Self::Ended(state) => state.as_str(),
+        }
+    }
+}
+
+/// What became of a try to deliver a callback.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallbackOutcome {
+    /// Its receiver has it.
+    Delivered,
+    /// It will be sent again.
+    Retried,
+    /// It will not.
+    GivenUp,
+}
+
+impl CallbackOutcome {
+    /// Every one.
+    pub const ALL: [Self; 3] = [Self::Delivered, Self::Retried, Self::GivenUp];
+
+    /// The word that metrics use.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Delivered => "delivered",
+            Self::Retried => "retried",
+            Self::GivenUp => "given_up",
+        }
+    }
+}
+
 /// A target of a route that a request went to, as operators know it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RouteStage<'a> {
@@ -95,23 +185,20 @@ pub trait JobObserver: Send + Sync + fmt::Debug {
     fn lease_lost(&self) {}
     /// A request was refused because a quota has not enough left.
     fn quota_refused(&self, _meter: Meter) {}
-    /// A call to a provider was answered, or could not be, after so long. The outcome is `ok`, or the class of its failure. What was broken
-    /// off because somebody asked to stop is not told.
-    fn provider_called(&self, _provider: &ProviderId, _call: WireCall, _outcome: &'static str, _seconds: f64) {}
-    /// A provider's task gave its results, and they are here, so long after it was asked for.
-    fn provider_task_finished(&self, _provider: &ProviderId, _seconds: f64) {}
-    /// A task that a provider took, or may have taken, ended without results: `cancelled`, or the class of its failure.
-    fn provider_task_failed(&self, _provider: &ProviderId, _outcome: &'static str) {}
+    /// A call to a provider was answered, or could not be, after so long. What was broken off because somebody asked to stop is not told.
+    fn provider_called(&self, _provider: &ProviderId, _call: WireCall, _outcome: CallOutcome, _seconds: f64) {}
+    /// A task that a provider took, or may have taken, ended so long after it was asked for.
+    fn provider_task_ended(&self, _provider: &ProviderId, _end: ProviderTaskEnd, _seconds: f64) {}
     /// A provider failed so often that it is left alone for a while.
     fn provider_left_alone(&self, _provider: &ProviderId) {}
     /// A call to a provider has ended, and costs so many millionths of this currency.
     fn provider_settled(&self, _provider: &ProviderId, _currency: &str, _cost_micros: i64) {}
-    /// What became of a request at a target of its route: `passed_on` (to the next one), or the state in which its job ended.
-    fn route_stage_ended(&self, _stage: RouteStage<'_>, _result: &'static str) {}
+    /// A request is done with at a target of its route.
+    fn route_stage_ended(&self, _stage: RouteStage<'_>, _result: RouteStageResult) {}
     /// A step of the upkeep dealt with `count` things. Steps are few and named in the code.
     fn upkeep_done(&self, _step: &'static str, _count: u64) {}
-    /// A callback was sent: `delivered`, `retried` (it will be sent again) or `given_up`.
-    fn callback_tried(&self, _outcome: &'static str) {}
+    /// It was tried to deliver a callback.
+    fn callback_tried(&self, _outcome: CallbackOutcome) {}
     /// A receiver answered a callback, or could not be reached, after so long.
     fn callback_answered(&self, _seconds: f64) {}
 }

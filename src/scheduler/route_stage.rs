@@ -2,18 +2,15 @@
 
 use super::conclusion::Conclusion;
 use super::dispatcher::Shared;
-use crate::domain::{Job, JobRequest, RouteStage};
+use crate::domain::{Job, JobRequest, RouteStage, RouteStageResult};
 use crate::jobs::RunningTask;
-
-/// The result of a target that failed where the next one is tried.
-const PASSED_ON: &str = "passed_on";
 
 /// Tells what became of a request at a target of its route, where that is over.
 pub(super) fn report(shared: &Shared, task: &RunningTask, job: &Job, conclusion: &Conclusion) {
     let JobRequest::Routed(routed) = &task.job.request else { return };
     let result = match (job.state, conclusion) {
-        (state, _) if state.is_terminal() => state.as_str(),
-        (_, Conclusion::End(outcome)) if task.is_passed_on(outcome) => PASSED_ON,
+        (state, _) if state.is_terminal() => RouteStageResult::Ended(state),
+        (_, Conclusion::End(outcome)) if task.is_passed_on(outcome) => RouteStageResult::PassedOn,
         _ => return,
     };
     let target = task.request();

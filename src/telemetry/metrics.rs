@@ -17,7 +17,10 @@ use super::labels::{self, ModelLabels, PRIORITY_CLASSES, priority_class};
 use super::maker::{Maker, whole};
 use super::provider_metrics::ProviderMetrics;
 use super::readings::{DeviceReading, QueueReading, Readings};
-use crate::domain::{JobObserver, JobState, Meter, ModelId, ProviderId, RouteStage, WeightsTier, WireCall};
+use crate::domain::{
+    CallOutcome, CallbackOutcome, JobObserver, JobState, Meter, ModelId, ProviderId, ProviderTaskEnd, RouteStage,
+    RouteStageResult, WeightsTier, WireCall,
+};
 
 /// The media type of [`Metrics::render`]'s text.
 pub const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -300,7 +303,7 @@ impl JobObserver for Metrics {
         self.quota_refusals.with_label_values(&[meter.as_str()]).inc();
     }
 
-    fn callback_tried(&self, outcome: &'static str) {
+    fn callback_tried(&self, outcome: CallbackOutcome) {
         self.callbacks.tried(outcome);
     }
 
@@ -308,16 +311,12 @@ impl JobObserver for Metrics {
         self.callbacks.answered(seconds);
     }
 
-    fn provider_called(&self, provider: &ProviderId, call: WireCall, outcome: &'static str, seconds: f64) {
+    fn provider_called(&self, provider: &ProviderId, call: WireCall, outcome: CallOutcome, seconds: f64) {
         self.providers.called(provider, call, outcome, seconds);
     }
 
-    fn provider_task_finished(&self, provider: &ProviderId, seconds: f64) {
-        self.providers.task_finished(provider, seconds);
-    }
-
-    fn provider_task_failed(&self, provider: &ProviderId, outcome: &'static str) {
-        self.providers.task_failed(provider, outcome);
+    fn provider_task_ended(&self, provider: &ProviderId, end: ProviderTaskEnd, seconds: f64) {
+        self.providers.task_ended(provider, end, seconds);
     }
 
     fn provider_left_alone(&self, provider: &ProviderId) {
@@ -328,7 +327,7 @@ impl JobObserver for Metrics {
         self.providers.settled(provider, currency, cost_micros);
     }
 
-    fn route_stage_ended(&self, stage: RouteStage<'_>, result: &'static str) {
+    fn route_stage_ended(&self, stage: RouteStage<'_>, result: RouteStageResult) {
         self.providers.route_stage_ended(stage, result);
     }
 

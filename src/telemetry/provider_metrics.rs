@@ -11,23 +11,12 @@ use prometheus::{CounterVec, HistogramVec, IntCounterVec, IntGaugeVec};
 use super::maker::{Maker, whole};
 use super::metrics::MetricsError;
 use super::readings::{ProviderReading, ProviderReadings, Readings, RouteReading};
-use crate::domain::{JobState, ProviderId, RouteStage, WireCall};
+use crate::domain::{CallOutcome, LOCAL_PROVIDER, ProviderId, ProviderTaskEnd, RouteStage, RouteStageResult, WireCall};
 
 /// Seconds that calls take: a look's milliseconds to a large film's download.
 const CALL_BUCKETS: [f64; 12] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1200.0];
 /// Seconds that tasks take: a picture's to an hour, as long as most may take.
 const TASK_BUCKETS: [f64; 13] = [1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 60.0, 120.0, 180.0, 300.0, 600.0, 1200.0, 3600.0];
-
-/// The outcome of a call that was answered as it should be.
-const OK: &str = "ok";
-/// The outcome of a task that gave results.
-const FINISHED: &str = "finished";
-/// The outcome of a task that somebody cancelled.
-const CANCELLED: &str = "cancelled";
-/// What stands for this server itself among the providers of a route.
-const LOCAL: &str = "local";
-/// What became of a request at a target that failed where another may do better.
-const PASSED_ON: &str = "passed_on";
 
 /// The numbers of providers and routes.
 pub(super) struct ProviderMetrics {
@@ -115,18 +104,16 @@ impl ProviderMetrics {
         })
     }
 
-    pub(super) fn called(&self, provider: &ProviderId, call: WireCall, outcome: &str, seconds: f64) {
-        self.calls.with_label_values(&[provider.as_str(), call.as_str(), outcome]).inc();
+    pub(super) fn called(&self, provider: &ProviderId, call: WireCall, outcome: CallOutcome, seconds: f64) {
+        self.calls.with_label_values(&[provider.as_str(), call.as_str(), outcome.as_str()]).inc();
         self.call_seconds.with_label_values(&[provider.as_str(), call.as_str()]).observe(seconds);
     }
 
-    pub(super) fn task_finished(&self, provider: &ProviderId, seconds: f64) {
-        self.tasks.with_label_values(&[provider.as_str(), FINISHED]).inc();
-        self.task_seconds.with_label_values(&[provider.as_str()]).observe(seconds);
-    }
-
-    pub(super) fn task_failed(&self, provider: &ProviderId, outcome: &str) {
-        self.tasks.with_label_values(&[provider.as_str(), outcome]).inc();
+    pub(super) fn task_ended(&self, provider: &ProviderId, end: ProviderTaskEnd, seconds: f64) {
+        self.tasks.with_label_values(&[provider.as_str(), end.as_str()]).inc();
+        if end == ProviderTaskEnd::Finished {
+            self.task_seconds.with_label_values(&[provider.as_str()]).observe(seconds);
+        }
     }
 
     pub(super) fn left_alone(&self, provider: &ProviderId) {
@@ -137,9 +124,10 @@ impl ProviderMetrics {
         self.cost.with_label_values(&[provider.as_str(), currency]).inc_by(cost_micros.max(0) as f64 / 1e6);
     }
 
-    pub(super) fn route_stage_ended(&self, stage: RouteStage<'_>, result: &str) {
-        let provider = stage.provider.map_or(LOCAL, ProviderId::as_str);
-        self.route_requests.with_label_values(&[stage.route.as_str(), provider, stage.model.as_str(), result]).inc();
+    pub(super) fn route_stage_ended(&self, stage: RouteStage<'_>, result: RouteStageResult) {
+        let provider = stage.provider.map_or(LOCAL_PROVIDER, ProviderId::as_str);
+        let labels = [stage.route.as_str(), provider, stage.model.as_str(), result.as_str()];
+        self.route_requests.with_label_values(&labels).inc();
     }
 
     /// Shows how things stand, and every series whose labels are known beforehand.
@@ -154,10 +142,9 @@ impl ProviderMetrics {
             self.begin_at_zero(&provider.name, &readings.providers);
         }
         for RouteReading { route, provider, model } in &readings.routes {
-            let provider = provider.as_deref().unwrap_or(LOCAL);
-            let ends = JobState::ALL.into_iter().filter(|state| state.is_terminal()).map(JobState::as_str);
-            for result in ends.chain([PASSED_ON]) {
-                self.route_requests.with_label_values(&[route.as_str(), provider, model, result]).inc_by(0);
+            let provider = provider.as_deref().unwrap_or(LOCAL_PROVIDER);
+            for result in RouteStageResult::all() {
+                self.route_requests.with_label_values(&[route.as_str(), provider, model, result.as_str()]).inc_by(0);
             }
         }
     }
@@ -183,19 +170,20 @@ impl ProviderMetrics {
     fn begin_at_zero(&self, provider: &str, ProviderReadings { failure_classes, currency, .. }: &ProviderReadings) {
         let failures = || failure_classes.iter().copied();
         for call in WireCall::ALL {
-            self.calls.with_label_values(&[provider, call.as_str(), OK]).inc_by(0);
+            self.calls.with_label_values(&[provider, call.as_str(), CallOutcome::Answered.as_str()]).inc_by(0);
         }
-        for outcome in failures() {
-            self.calls.with_label_values(&[provider, WireCall::Create.as_str(), outcome]).inc_by(0);
+        for outcome in failures().map(CallOutcome::Failed) {
+            self.calls.with_label_values(&[provider, WireCall::Create.as_str(), outcome.as_str()]).inc_by(0);
         }
-        for outcome in failures().chain([FINISHED, CANCELLED]) {
-            self.tasks.with_label_values(&[provider, outcome]).inc_by(0);
+        for end in failures().map(ProviderTaskEnd::Failed).chain([ProviderTaskEnd::Finished, ProviderTaskEnd::Cancelled]) {
+            self.tasks.with_label_values(&[provider, end.as_str()]).inc_by(0);
         }
         self.breaker_openings.with_label_values(&[provider]).inc_by(0);
         self.cost.with_label_values(&[provider, currency.as_str()]).inc_by(0.0);
     }
 
-    /// Forgets what was counted of providers and of targets of routes that are not there any more.
+    /// Forgets what was counted of providers and of targets of routes that are not there any more, and what was spent in another currency
+    /// than that of today.
     pub(super) fn forget_strangers(&self, readings: &Readings) {
         let is_stranger = |labels: &Labels<'_>| {
             let name = labels.get("provider").copied().unwrap_or_default();
@@ -206,13 +194,15 @@ impl ProviderMetrics {
         forget(&self.tasks, is_stranger);
         forget(&self.task_seconds, is_stranger);
         forget(&self.breaker_openings, is_stranger);
-        forget(&self.cost, is_stranger);
-        // Not by the model: requests may go by another of its names than the route does.
-        let leads = |reading: &RouteReading, labels: &Labels<'_>| {
-            let provider = reading.provider.as_deref().unwrap_or(LOCAL);
-            labels.get("route") == Some(&reading.route.as_str()) && labels.get("provider") == Some(&provider)
+        let currency = readings.providers.currency.as_str();
+        forget(&self.cost, |labels| is_stranger(labels) || labels.get("currency") != Some(&currency));
+        let is_of = |RouteReading { route, provider, model }: &RouteReading, labels: &Labels<'_>| {
+            let provider = provider.as_deref().unwrap_or(LOCAL_PROVIDER);
+            [("route", route.as_str()), ("provider", provider), ("model", model.as_str())]
+                .iter()
+                .all(|(name, value)| labels.get(name) == Some(value))
         };
-        forget(&self.route_requests, |labels| !readings.routes.iter().any(|reading| leads(reading, labels)));
+        forget(&self.route_requests, |labels| !readings.routes.iter().any(|target| is_of(target, labels)));
     }
 }
 

@@ -89,7 +89,7 @@ pub struct RouteReading {
     pub route: String,
     /// Whose model; none: this server's.
     pub provider: Option<String>,
-    /// The model.
+    /// The model, by the name that lists show.
     pub model: String,
 }
 
@@ -98,6 +98,6 @@ pub struct RouteReading {
 pub struct CallbackReading {
     /// How many.
     pub waiting: u64,
-    /// Milliseconds since what the oldest tells of; 0 when none waits.
-    pub oldest_age_ms: i64,
+    /// Milliseconds since the first of them was to be sent; 0 when none is due.
+    pub overdue_ms: i64,
 }

@@ -12,6 +12,7 @@
 
 pub mod body;
 mod challenge;
+mod pending_count;
 pub mod schedule;
 mod secret;
 mod sender;

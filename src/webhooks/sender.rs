@@ -14,7 +14,7 @@ use super::body::body;
 use super::schedule::{self, Tried, UnderWay, Verdict};
 use super::service::WebhookParts;
 use super::store::{Backlog, Delivery, DeliveryState, Settlement, WebhookStoreError};
-use crate::domain::{UnixMs, UserId};
+use crate::domain::{CallbackOutcome, UnixMs, UserId};
 use crate::jobs::store::StoreError;
 use crate::net::retry::Failure;
 use crate::net::webhook_signature::{ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER};
@@ -24,8 +24,6 @@ use crate::net::{FetchError, HeaderMap, HeaderName, HeaderValue, Limits};
 const LIMITS: Limits = Limits { max_bytes: 16 << 10, total: Duration::from_secs(15), idle: Duration::from_secs(10) };
 /// How often it is looked for what is due.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
-/// The part of the time that is spent at most on counting what is pending: one in so many.
-const COUNT_SHARE: u32 = 20;
 /// A claimed delivery of which nothing more was heard is due again after this time: longer than one may take.
 const CLAIM_MS: i64 = 2 * 60 * 1000;
 /// Characters of an error that are kept.
@@ -41,7 +39,7 @@ pub(super) struct Shared {
     pub(super) stop: CancellationToken,
     /// What is under way is given up.
     pub(super) cut_off: CancellationToken,
-    /// The sender, and each delivery that is under way.
+    /// The sender, the count of what is pending, and each delivery that is under way.
     pub(super) tasks: TaskTracker,
     /// The deliveries that are under way.
     under_way: Mutex<UnderWay>,
@@ -76,14 +74,10 @@ impl Sender {
 
     /// Until the server stops.
     pub(super) async fn run(self) {
-        let mut next_count = Instant::now();
         loop {
             if let Err(error) = self.send_due().await {
                 let cause = &error as &dyn Error;
                 tracing::warn!(error = cause, "Cannot look for callbacks that are due: {error}");
-            }
-            if Instant::now() >= next_count {
-                next_count = self.count_backlog().await;
             }
             tokio::select! {
                 () = self.shared.stop.cancelled() => return,
@@ -91,19 +85,6 @@ impl Sender {
                 () = tokio::time::sleep(LOOK_INTERVAL) => {}
             }
         }
-    }
-
-    /// Counts what is pending, and says when it is counted again. Whoever looks at the numbers is shown what was counted, so that nobody who
-    /// asks often makes the database count, or waits for one that has vanished.
-    async fn count_backlog(&self) -> Instant {
-        let begun = Instant::now();
-        let counted = self.shared.parts.store.backlog().await;
-        *self.shared.backlog.lock() = counted
-            .inspect_err(|error| {
-                tracing::debug!(error = error as &dyn Error, "Cannot count the callbacks that wait: {error}");
-            })
-            .ok();
-        Instant::now() + LOOK_INTERVAL.max(begun.elapsed() * COUNT_SHARE)
     }
 
     /// Begins to send what is due, as far as there is room.
@@ -199,12 +180,12 @@ async fn deliver(parts: &WebhookParts, delivery: &Delivery) {
     let now = parts.clock.now();
     let tries = u32::try_from(delivery.tries).unwrap_or(u32::MAX);
     let (state, due, outcome) = match schedule::verdict(tries, report.tried, chance) {
-        Verdict::Delivered => (DeliveryState::Delivered, now, "delivered"),
+        Verdict::Delivered => (DeliveryState::Delivered, now, CallbackOutcome::Delivered),
         Verdict::Again(pause) => {
             let pause_ms = i64::try_from(pause.as_millis()).unwrap_or(i64::MAX);
-            (DeliveryState::Pending, UnixMs(now.0.saturating_add(pause_ms)), "retried")
+            (DeliveryState::Pending, UnixMs(now.0.saturating_add(pause_ms)), CallbackOutcome::Retried)
         }
-        Verdict::GivenUp => (DeliveryState::Failed, now, "given_up"),
+        Verdict::GivenUp => (DeliveryState::Failed, now, CallbackOutcome::GivenUp),
     };
     let reason = report.error.as_deref().unwrap_or("taken");
     match state {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 
 use super::body::JobOutputs;
+use super::pending_count;
 use super::secret::WebhookSecrets;
 use super::sender::{Sender, Shared};
 use super::store::{Backlog, Delivery, DeliveryFilter, WebhookStore, WebhookStoreError};
@@ -59,10 +60,11 @@ impl Webhooks {
     pub fn start(parts: WebhookParts) -> Self {
         let shared = Arc::new(Shared::new(parts));
         shared.tasks.spawn(Sender::new(shared.clone()).run());
+        shared.tasks.spawn(pending_count::run(shared.clone()));
         Self { shared }
     }
 
-    /// What waits to be sent, as it was counted a second or so ago; nothing where it could not be counted.
+    /// What waits to be sent, as it was counted last, some seconds ago; nothing where it could not be counted.
     pub fn backlog(&self) -> Option<Backlog> {
         *self.shared.backlog.lock()
     }

@@ -6,10 +6,11 @@ use axum::response::{IntoResponse, Response};
 
 use crate::api::error::ApiError;
 use crate::api::state::ApiState;
+use crate::domain::UnixMs;
 use crate::execution::ExecutorHealth;
-use crate::execution::remote::{KeyStatus, ProviderHealth, ProviderStatus, class_word};
+use crate::execution::remote::{KeyStatus, OfferedModel, ProviderHealth, ProviderStatus, called, class_word};
 use crate::providers::FailureClass;
-use crate::routes::Route;
+use crate::routes::{Route, RouteTarget};
 use crate::scheduler::DeviceStatus;
 use crate::telemetry::Readings;
 use crate::telemetry::metrics::TEXT_FORMAT;
@@ -39,17 +40,20 @@ fn readings(state: &ApiState) -> Readings {
         .map(|(priority, tasks, oldest_age_ms)| QueueReading { priority, tasks: tasks as u64, oldest_age_ms })
         .collect();
     let now = state.clock.now();
-    let callbacks = state.webhooks.backlog().map(|Backlog { waiting, oldest }| CallbackReading {
-        waiting,
-        oldest_age_ms: oldest.map_or(0, |oldest| now.0.saturating_sub(oldest.0).max(0)),
-    });
+    let callbacks = state.webhooks.backlog().map(|backlog| waiting(backlog, now));
+    let offered = state.remote.describe();
     Readings {
         queue,
         devices: state.scheduler.devices().into_iter().map(reading).collect(),
         providers: providers(state),
-        routes: state.routes.all().values().flat_map(targets).collect(),
+        routes: state.routes.all().values().flat_map(|route| targets(route, &offered)).collect(),
         callbacks,
     }
+}
+
+fn waiting(Backlog { waiting, earliest_due }: Backlog, now: UnixMs) -> CallbackReading {
+    let overdue_ms = earliest_due.map_or(0, |due| now.0.saturating_sub(due.0).max(0));
+    CallbackReading { waiting, overdue_ms }
 }
 
 fn providers(state: &ApiState) -> ProviderReadings {
@@ -83,11 +87,16 @@ fn provider(name: String, status: &ProviderStatus, tasks_waiting: u64) -> Provid
     }
 }
 
-fn targets(route: &Route) -> impl Iterator<Item = RouteReading> {
-    route.targets.iter().map(|target| RouteReading {
+fn targets(route: &Route, offered: &[OfferedModel]) -> impl Iterator<Item = RouteReading> {
+    // A route may use another of a model's names; requests to it are counted under the one that lists show.
+    let listed = |target: &RouteTarget| {
+        let provider = target.provider.as_ref()?;
+        called(offered, &target.model, |model| model.provider == *provider).map(|model| model.id)
+    };
+    route.targets.iter().map(move |target| RouteReading {
         route: route.name.to_string(),
         provider: target.provider.as_ref().map(ToString::to_string),
-        model: target.model.to_string(),
+        model: listed(target).unwrap_or_else(|| target.model.clone()).to_string(),
     })
 }
 
@@ -103,5 +112,21 @@ fn reading(device: DeviceStatus) -> DeviceReading {
         memory: memory.map(|memory| MemoryReading { total_bytes: memory.total_bytes, free_bytes: memory.free_bytes }),
         utilization: executor.utilization.filter(|_| is_up),
         restarts: executor.restarts,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_callback_is_overdue_from_when_it_was_to_be_sent() {
+        let now = UnixMs(100_000);
+        for (due_ms, overdue_ms) in
+            [(None, 0), (Some(97_000), 3_000), (Some(100_000), 0), (Some(3_700_000), 0), (Some(i64::MIN), i64::MAX)]
+        {
+            let backlog = Backlog { waiting: due_ms.map_or(0, |_| 1), earliest_due: due_ms.map(UnixMs) };
+            assert_eq!(waiting(backlog, now).overdue_ms, overdue_ms, "{due_ms:?}");
+        }
     }
 }

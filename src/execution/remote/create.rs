@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::body_budget::{self, BodyShare};
-use super::failures::outcome_word;
+use super::failures::call_outcome;
 use super::generation::{self, PictureError};
 use super::patience::Patience;
 use super::run::{LONGEST_WAIT, Run};
@@ -74,7 +74,7 @@ impl Run<'_> {
                 self.keep_place(place.filter(|_| matches!(created, Ok(Created::Finished(_)))));
                 created
             });
-            self.called(WireCall::Create, outcome_word(&created), begun.elapsed());
+            self.called(WireCall::Create, call_outcome(&created), begun.elapsed());
             let created = created.map_err(|failure| lease.without_secrets(failure));
             match created {
                 Ok(Created::Accepted { task, state }) => return Ok(Sent::Taken(self.task(task), state)),

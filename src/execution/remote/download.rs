@@ -14,12 +14,13 @@ use super::follow::ask;
 use super::run::Run;
 use super::sending::outgoing;
 use super::station::AccountLease;
-use crate::domain::{Artifact, JobKind, Sha256Digest, VideoFacts, WireCall};
+use crate::domain::{Artifact, CallOutcome, JobKind, Sha256Digest, VideoFacts, WireCall};
 use crate::execution::film::sheet;
 use crate::execution::results::{Attempt, THUMBNAIL_SIDE, file_sha256};
 use crate::media::decode::decode_image;
 use crate::media::encode::thumbnail;
 use crate::media::video::{self, MediaError};
+use crate::net::egress::UserUrl;
 use crate::net::exchange::SavedReply;
 use crate::net::retry::{Failure, Repetition};
 use crate::net::{FetchError, Limits};
@@ -81,14 +82,20 @@ impl DownloadError {
         }
     }
 
-    /// What it says of the provider, as metrics say it; none where it says nothing.
-    fn outcome(&self) -> Option<&'static str> {
-        match self {
-            Self::Unreachable(_) => Some(class_word(FailureClass::Transient)),
-            Self::Expired(_) | Self::Refused(_) | Self::NotMedia { .. } => Some(class_word(FailureClass::Upstream)),
-            Self::Provider(failure) => Some(class_word(failure.class)),
-            Self::Storage(_) | Self::Interrupted => None,
-        }
+    /// What became of the call that was to bring a result, for those who count; none where none left this server, because its own rules
+    /// refuse the link or a header cannot be sent, and where it says nothing of the provider.
+    fn outcome(&self) -> Option<CallOutcome> {
+        let class = match self {
+            Self::Refused(error) if error.failure() == Failure::Refused => return None,
+            Self::Unreachable(FetchError::NoAddress { is_refused: true, .. })
+            | Self::Provider(_)
+            | Self::NotMedia { .. }
+            | Self::Storage(_)
+            | Self::Interrupted => return None,
+            Self::Unreachable(_) => FailureClass::Transient,
+            Self::Expired(_) | Self::Refused(_) => FailureClass::Upstream,
+        };
+        Some(CallOutcome::Failed(class_word(class)))
     }
 
     fn of(error: FetchError) -> Self {
@@ -216,7 +223,7 @@ where
 async fn fetch_to_file(run: &Run<'_>, place: &Place<'_>, most_bytes: u64, path: &Path) -> Result<(), DownloadError> {
     let begun = Instant::now();
     let fetched = bring_to_file(run, place, most_bytes, path).await;
-    let outcome = fetched.as_ref().map_or_else(DownloadError::outcome, |()| Some("ok"));
+    let outcome = fetched.as_ref().map_or_else(DownloadError::outcome, |()| Some(CallOutcome::Answered));
     if let Some(outcome) = outcome.filter(|_| !matches!(place, Place::Here(_))) {
         run.called(WireCall::Download, outcome, begun.elapsed());
     }
@@ -225,8 +232,12 @@ async fn fetch_to_file(run: &Run<'_>, place: &Place<'_>, most_bytes: u64, path: 
 
 async fn bring_to_file(run: &Run<'_>, place: &Place<'_>, most_bytes: u64, path: &Path) -> Result<(), DownloadError> {
     let limits = Limits { max_bytes: most_bytes, total: FETCH_TIME, idle: IDLE_TIME };
+    let policy = run.inner.parts.egress.policy();
     match place {
-        Place::Link(link) => open_link(run, link, &limits, path).await,
+        Place::Link(link) => {
+            let link = policy.check(link).map_err(|reason| DownloadError::Refused(reason.into()))?;
+            open_link(run, &link, &limits, path).await
+        }
         Place::Here(bytes) => {
             let (bytes, path) = ((*bytes).clone(), path.to_owned());
             let written = tokio::task::spawn_blocking(move || File::create(&path).and_then(|mut file| file.write_all(&bytes)));
@@ -235,24 +246,25 @@ async fn bring_to_file(run: &Run<'_>, place: &Place<'_>, most_bytes: u64, path: 
         Place::Call(wire) => {
             let refused = || DownloadError::Provider(ProviderFailure::not_sent("a header of the call cannot be sent"));
             let call = outgoing(wire).ok_or_else(refused)?;
+            let host = || wire.url.host_str().unwrap_or_default().to_owned();
             let saved = run.inner.parts.exchange.send_to_file(call, &limits, path).await.map_err(DownloadError::of)?;
             match saved {
                 SavedReply::Saved { .. } => Ok(()),
                 // Without the credential, which is for the provider's own host.
-                SavedReply::Elsewhere(link) => open_link(run, &link, &limits, path).await,
+                SavedReply::Elsewhere(link) => {
+                    let refused = |reason| DownloadError::Refused(FetchError::Redirect { host: host(), reason });
+                    open_link(run, &policy.check(&link).map_err(refused)?, &limits, path).await
+                }
                 SavedReply::Refused(reply) => {
-                    let host = wire.url.host_str().unwrap_or_default().to_owned();
-                    Err(DownloadError::of(FetchError::Status { host, status: reply.status, retry_after: None }))
+                    Err(DownloadError::of(FetchError::Status { host: host(), status: reply.status, retry_after: None }))
                 }
             }
         }
     }
 }
 
-async fn open_link(run: &Run<'_>, link: &str, limits: &Limits, path: &Path) -> Result<(), DownloadError> {
-    let egress = &run.inner.parts.egress;
-    let url = egress.policy().check(link).map_err(|refusal| DownloadError::Refused(refusal.into()))?;
-    egress.get_to_file(&url, limits, path).await.map(drop).map_err(DownloadError::of)
+async fn open_link(run: &Run<'_>, link: &UserUrl, limits: &Limits, path: &Path) -> Result<(), DownloadError> {
+    run.inner.parts.egress.get_to_file(link, limits, path).await.map(drop).map_err(DownloadError::of)
 }
 
 async fn film(run: &Run<'_>, index: usize, place: &Place<'_>) -> Result<Artifact, DownloadError> {
@@ -383,6 +395,7 @@ fn keep_picture(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::egress::UrlRefusal;
 
     #[test]
     fn files_are_what_their_first_bytes_say() {
@@ -417,6 +430,28 @@ mod tests {
         ] {
             let error = DownloadError::of(error);
             assert_eq!(error.may_be_asked_again(), again, "{error}");
+        }
+    }
+
+    #[test]
+    fn what_never_left_this_server_is_no_call() {
+        let host = || "host".to_owned();
+        let status = |status| FetchError::Status { host: host(), status, retry_after: None };
+        let redirect = FetchError::Redirect { host: host(), reason: UrlRefusal::Malformed };
+        let refused = ProviderFailure::not_sent("a header of the call cannot be sent");
+        for (error, word) in [
+            (DownloadError::Refused(UrlRefusal::Malformed.into()), None),
+            (DownloadError::of(UrlRefusal::Characters.into()), None),
+            (DownloadError::Provider(refused), None),
+            (DownloadError::of(FetchError::Disk(std::io::Error::other("full"))), None),
+            (DownloadError::Interrupted, None),
+            (DownloadError::Refused(redirect), Some("upstream")),
+            (DownloadError::of(FetchError::TooLarge { host: host(), max_bytes: 1 }), Some("upstream")),
+            (DownloadError::of(status(404)), Some("upstream")),
+            (DownloadError::of(status(503)), Some("transient")),
+            (DownloadError::of(FetchError::Slow { host: host(), limit: FETCH_TIME }), Some("transient")),
+        ] {
+            assert_eq!(error.outcome().map(CallOutcome::as_str), word, "{error}");
         }
     }
 }

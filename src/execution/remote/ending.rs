@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::failures::call_ending;
 use super::run::Run;
-use crate::domain::{CallId, Micros, WireCall};
+use crate::domain::{CallId, CallOutcome, Micros, WireCall};
 use crate::ledger::{CallState, LedgerError, NewCall};
 use crate::providers::ProviderFailure;
 
@@ -42,7 +42,7 @@ impl Run<'_> {
     }
 
     /// Tells what became of a call over the wire.
-    pub(super) fn called(&self, call: WireCall, outcome: &'static str, elapsed: Duration) {
+    pub(super) fn called(&self, call: WireCall, outcome: CallOutcome, elapsed: Duration) {
         self.inner.parts.observer.provider_called(&self.station.id, call, outcome, elapsed.as_secs_f64());
     }
 

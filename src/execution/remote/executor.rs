@@ -13,7 +13,7 @@ use super::accounts::{ProviderSetupError, ReadDeclaration};
 use super::body_budget::BodyBudget;
 use super::breaker::BreakerState;
 use super::callbacks::CallbackAddresses;
-use super::failures::{class_word, failed_word};
+use super::failures::{class_word, task_end};
 use super::keys::{KeyHealth, ModelRest, Room};
 use super::large_answers::LargeAnswers;
 use super::offer::{self, OfferedModel, Priced};
@@ -393,12 +393,8 @@ impl Inner {
     /// Tells how a call ended that its provider took, or may have taken.
     pub(super) fn ended(&self, call: &NewCall, state: CallState, settled: Micros, class: Option<FailureClass>) {
         let (observer, provider) = (&self.parts.observer, &call.provider);
-        if let Some(outcome) = failed_word(state, class) {
-            observer.provider_task_failed(provider, outcome);
-        } else {
-            let ms = self.now().0.saturating_sub(call.created.0).max(0);
-            observer.provider_task_finished(provider, ms as f64 / 1e3);
-        }
+        let ms = self.now().0.saturating_sub(call.created.0).max(0);
+        observer.provider_task_ended(provider, task_end(state, class), ms as f64 / 1e3);
         observer.provider_settled(provider, &self.currency.read(), settled.get());
     }
 

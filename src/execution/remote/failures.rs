@@ -1,6 +1,6 @@
 //! A provider's failure in the words of jobs and of the ledger. Pure.
 
-use crate::domain::{ErrorCode, JobError, Micros, ProviderId};
+use crate::domain::{CallOutcome, ErrorCode, JobError, Micros, ProviderId, ProviderTaskEnd};
 use crate::ledger::{CallEnding, CallState};
 use crate::providers::{FailureClass, ProviderFailure};
 
@@ -27,17 +27,17 @@ pub fn class_of_word(word: &str) -> Option<FailureClass> {
     FailureClass::ALL.into_iter().find(|class| class_word(*class) == word)
 }
 
-/// What becomes of a call, as metrics say it: its class where it failed.
-pub fn outcome_word<T>(answered: &Result<T, ProviderFailure>) -> &'static str {
-    answered.as_ref().map_or_else(|failure| class_word(failure.class), |_| "ok")
+/// What became of a call, for those who count.
+pub fn call_outcome<T>(answered: &Result<T, ProviderFailure>) -> CallOutcome {
+    answered.as_ref().map_or_else(|failure| CallOutcome::Failed(class_word(failure.class)), |_| CallOutcome::Answered)
 }
 
-/// How a task ended that gave no results, as metrics say it: `cancelled`, or the class of its failure; none of one that gave some.
-pub fn failed_word(state: CallState, class: Option<FailureClass>) -> Option<&'static str> {
+/// How a task ended, for those who count.
+pub fn task_end(state: CallState, class: Option<FailureClass>) -> ProviderTaskEnd {
     match state {
-        CallState::Finished => None,
-        CallState::Cancelled => Some("cancelled"),
-        _ => Some(class_word(class.unwrap_or(FailureClass::OutcomeUnknown))),
+        CallState::Finished => ProviderTaskEnd::Finished,
+        CallState::Cancelled => ProviderTaskEnd::Cancelled,
+        _ => ProviderTaskEnd::Failed(class_word(class.unwrap_or(FailureClass::OutcomeUnknown))),
     }
 }
 
@@ -81,18 +81,18 @@ mod tests {
     }
 
     #[test]
-    fn ends_without_results_have_a_word() {
+    fn calls_and_tasks_are_counted_by_how_they_ended() {
         for (state, class, word) in [
-            (CallState::Finished, None, None),
-            (CallState::Cancelled, Some(FailureClass::Upstream), Some("cancelled")),
-            (CallState::Failed, Some(FailureClass::Moderation), Some("moderation")),
-            (CallState::Unknown, Some(FailureClass::Authentication), Some("authentication")),
-            (CallState::Unknown, None, Some("outcome_unknown")),
+            (CallState::Finished, None, "finished"),
+            (CallState::Cancelled, Some(FailureClass::Upstream), "cancelled"),
+            (CallState::Failed, Some(FailureClass::Moderation), "moderation"),
+            (CallState::Unknown, Some(FailureClass::Authentication), "authentication"),
+            (CallState::Unknown, None, "outcome_unknown"),
         ] {
-            assert_eq!(failed_word(state, class), word, "{state:?} {class:?}");
+            assert_eq!(task_end(state, class).as_str(), word, "{state:?} {class:?}");
         }
-        assert_eq!(outcome_word(&Ok(())), "ok");
-        assert_eq!(outcome_word::<()>(&Err(ProviderFailure::new(FailureClass::RateLimit, "", ""))), "rate_limit");
+        assert_eq!(call_outcome(&Ok(())).as_str(), "ok");
+        assert_eq!(call_outcome::<()>(&Err(ProviderFailure::new(FailureClass::RateLimit, "", ""))).as_str(), "rate_limit");
     }
 
     #[test]

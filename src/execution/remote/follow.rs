@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::delivery::deliver;
-use super::failures::{job_error, outcome_word};
+use super::failures::{call_outcome, job_error};
 use super::run::Run;
 use super::sending::{Letter, Purpose, send};
 use super::station::AccountLease;
@@ -141,7 +141,7 @@ pub(super) async fn ask<T>(
         run.keep_place(place);
         read(&response.wire())
     });
-    run.called(call, outcome_word(&answered), begun.elapsed());
+    run.called(call, call_outcome(&answered), begun.elapsed());
     answered.map_err(|failure| lease.without_secrets(failure))
 }
 

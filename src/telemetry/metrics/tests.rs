@@ -39,19 +39,22 @@ fn everything() -> String {
     metrics.lease_lost();
     metrics.quota_refused(Meter::Images);
     let provider = "aliyun".parse().unwrap();
-    metrics.provider_called(&provider, WireCall::Create, "ok", 0.3);
-    metrics.provider_called(&provider, WireCall::Poll, "transient", 60.0);
-    metrics.provider_task_finished(&provider, 45.0);
-    metrics.provider_task_failed(&provider, "moderation");
+    metrics.provider_called(&provider, WireCall::Create, CallOutcome::Answered, 0.3);
+    metrics.provider_called(&provider, WireCall::Poll, CallOutcome::Failed("transient"), 60.0);
+    metrics.provider_task_ended(&provider, ProviderTaskEnd::Finished, 45.0);
+    metrics.provider_task_ended(&provider, ProviderTaskEnd::Failed("moderation"), 9.0);
     metrics.provider_left_alone(&provider);
     metrics.provider_settled(&provider, "USD", 240_000);
     metrics.provider_settled(&provider, "USD", -1);
     let route = "best".parse().unwrap();
-    metrics.route_stage_ended(RouteStage { route: &route, provider: Some(&provider), model: &model }, "passed_on");
-    metrics.route_stage_ended(RouteStage { route: &route, provider: None, model: &model }, "completed");
+    metrics.route_stage_ended(RouteStage { route: &route, provider: Some(&provider), model: &model }, RouteStageResult::PassedOn);
+    metrics.route_stage_ended(
+        RouteStage { route: &route, provider: None, model: &model },
+        RouteStageResult::Ended(JobState::Completed),
+    );
     metrics.upkeep_done("expired_leases", 2);
     metrics.upkeep_done("expired_leases", 0);
-    metrics.callback_tried("retried");
+    metrics.callback_tried(CallbackOutcome::Retried);
     metrics.callback_answered(0.2);
     let waiting = |priority, tasks, oldest_age_ms| QueueReading { priority, tasks, oldest_age_ms };
     let readings = Readings {
@@ -69,7 +72,7 @@ fn everything() -> String {
             RouteReading { route: "best".to_owned(), provider: Some("aliyun".to_owned()), model: "demo".to_owned() },
             RouteReading { route: "best".to_owned(), provider: None, model: "demo".to_owned() },
         ],
-        callbacks: Some(CallbackReading { waiting: 3, oldest_age_ms: 1500 }),
+        callbacks: Some(CallbackReading { waiting: 3, overdue_ms: 1500 }),
     };
     metrics.render(&readings).unwrap();
     metrics.render(&readings).unwrap()
@@ -134,7 +137,7 @@ fn numbers_are_rendered_as_text() {
         r#"framewright_route_requests_total{model="demo",provider="local",result="completed",route="best"} 1"#,
         r#"framewright_callbacks_total{outcome="retried"} 1"#,
         "framewright_callbacks_waiting 3",
-        "framewright_callbacks_oldest_age_seconds 1.5",
+        "framewright_callbacks_overdue_seconds 1.5",
         "framewright_callback_duration_seconds_count 1",
         r#"framewright_upkeep_total{step="expired_leases"} 2"#,
     ] {
@@ -189,11 +192,14 @@ fn a_provider_that_is_not_there_any_more_is_forgotten() {
     let [gone, kept]: [ProviderId; 2] = ["gone", "kept"].map(|name| name.parse().unwrap());
     let model: ModelId = "m".parse().unwrap();
     let count = |provider: &ProviderId| {
-        metrics.provider_called(provider, WireCall::Create, "ok", 0.1);
-        metrics.provider_task_finished(provider, 1.0);
+        metrics.provider_called(provider, WireCall::Create, CallOutcome::Answered, 0.1);
+        metrics.provider_task_ended(provider, ProviderTaskEnd::Finished, 1.0);
         metrics.provider_left_alone(provider);
         metrics.provider_settled(provider, "USD", 1);
-        metrics.route_stage_ended(RouteStage { route: &model, provider: Some(provider), model: &model }, "completed");
+        metrics.route_stage_ended(
+            RouteStage { route: &model, provider: Some(provider), model: &model },
+            RouteStageResult::Ended(JobState::Completed),
+        );
     };
     let routes = |names: &[&str]| -> Vec<RouteReading> {
         let target =
@@ -224,12 +230,39 @@ fn a_provider_that_is_not_there_any_more_is_forgotten() {
 }
 
 #[test]
+fn another_model_of_a_route_and_another_currency_take_the_place_of_those_before() {
+    let metrics = Metrics::new("1").unwrap();
+    let (route, provider): (ModelId, ProviderId) = ("best".parse().unwrap(), "kept".parse().unwrap());
+    for model in ["old", "new"] {
+        let model: ModelId = model.parse().unwrap();
+        let stage = RouteStage { route: &route, provider: Some(&provider), model: &model };
+        metrics.route_stage_ended(stage, RouteStageResult::PassedOn);
+    }
+    metrics.provider_settled(&provider, "USD", 2_000_000);
+    metrics.provider_settled(&provider, "EUR", 3_000_000);
+    let target = RouteReading { route: "best".to_owned(), provider: Some("kept".to_owned()), model: "new".to_owned() };
+    let providers = ProviderReadings { currency: "EUR".to_owned(), ..providers(&["kept"]) };
+    let readings = Readings { providers, routes: vec![target], ..Readings::default() };
+    let first = metrics.render(&readings).unwrap();
+    let gone = [r#"framewright_provider_cost_total{currency="USD",provider="kept"} 2"#, r#"model="old""#];
+    assert!(gone.iter().all(|text| first.contains(text)), "shown once more: {first}");
+    let after = metrics.render(&readings).unwrap();
+    assert!(!after.contains(r#"currency="USD""#) && !after.contains(r#"model="old""#), "{after}");
+    for line in [
+        r#"framewright_provider_cost_total{currency="EUR",provider="kept"} 3"#,
+        r#"framewright_route_requests_total{model="new",provider="kept",result="passed_on",route="best"} 1"#,
+    ] {
+        assert!(after.lines().any(|seen| seen == line), "{line} is not in\n{after}");
+    }
+}
+
+#[test]
 fn callbacks_that_could_not_be_counted_show_no_number() {
     let metrics = Metrics::new("1").unwrap();
-    let waiting = Readings { callbacks: Some(CallbackReading { waiting: 2, oldest_age_ms: 9 }), ..Readings::default() };
+    let waiting = Readings { callbacks: Some(CallbackReading { waiting: 2, overdue_ms: 9 }), ..Readings::default() };
     assert!(metrics.render(&waiting).unwrap().contains("framewright_callbacks_waiting 2"));
     let text = metrics.render(&Readings::default()).unwrap();
-    assert!(!text.contains("framewright_callbacks_waiting") && !text.contains("framewright_callbacks_oldest"), "{text}");
+    assert!(!text.contains("framewright_callbacks_waiting") && !text.contains("framewright_callbacks_overdue"), "{text}");
 }
 
 /// Names of this server's metrics in a text.

@@ -218,10 +218,11 @@ async fn what_is_pending_is_counted_due_or_not(#[values(Adapter::Sqlite, Adapter
     assert_eq!(store.backlog().await.unwrap(), Backlog::default());
     let accepted = stores.inserted(record("ann", Some(callback("a", &CallbackEvent::ALL)))).await;
     let ids = [stores.completed("ann", "a").await, stores.completed("bob", "b").await];
-    assert_eq!(store.backlog().await.unwrap(), Backlog { waiting: 3, oldest: Some(ACCEPTED) });
+    assert_eq!(store.backlog().await.unwrap(), Backlog { waiting: 3, earliest_due: Some(ACCEPTED) });
     let told = DeliveryId { job: accepted.job.id, event: CallbackEvent::Accepted };
     let claimed = store.claim(&[told, ids[0], ids[1]], NOW, LATER).await.unwrap();
-    assert_eq!(store.backlog().await.unwrap().waiting, 3, "what is under way has not arrived");
+    let under_way = Backlog { waiting: 3, earliest_due: Some(LATER) };
+    assert_eq!(store.backlog().await.unwrap(), under_way, "what is under way has not arrived");
     for delivery in &claimed {
         let state = match delivery.id {
             id if id == told => DeliveryState::Delivered,
@@ -230,7 +231,10 @@ async fn what_is_pending_is_counted_due_or_not(#[values(Adapter::Sqlite, Adapter
         };
         assert!(store.settle(&settlement(delivery, state, UnixMs(99_000)), NOW).await.unwrap());
     }
-    assert_eq!(store.backlog().await.unwrap(), Backlog { waiting: 1, oldest: Some(ENDED) });
+    assert_eq!(store.backlog().await.unwrap(), Backlog { waiting: 1, earliest_due: Some(UnixMs(99_000)) });
+    store.replay(told, LATER).await.unwrap().unwrap();
+    let replayed = Backlog { waiting: 2, earliest_due: Some(LATER) };
+    assert_eq!(store.backlog().await.unwrap(), replayed, "what is sent once more is due now, however old it is");
 }
 
 #[rstest]

@@ -112,8 +112,8 @@ pub struct Due {
 pub struct Backlog {
     /// How many deliveries.
     pub waiting: u64,
-    /// When what the oldest of them tells of happened, if any waits.
-    pub oldest: Option<UnixMs>,
+    /// When the first of them is or was to be sent, if any waits. One that is being sent is to be sent again when its claim ends.
+    pub earliest_due: Option<UnixMs>,
 }
 
 /// How many due deliveries are looked for, and of whom.

@@ -62,12 +62,12 @@ macro_rules! replay_query {
         )
     };
 }
-/// How many are pending, and when what the oldest tells of happened.
-pub(super) const BACKLOG: &str = "SELECT count(*), min(created_ms) FROM webhook_deliveries WHERE state = 'pending'";
+/// How many are pending, and when the first of them is or was due.
+pub(super) const BACKLOG: &str = "SELECT count(*), min(due_ms) FROM webhook_deliveries WHERE state = 'pending'";
 
 /// The backlog from its columns.
-pub(super) fn backlog((waiting, oldest_ms): (i64, Option<i64>)) -> Backlog {
-    Backlog { waiting: u64::try_from(waiting).unwrap_or(0), oldest: oldest_ms.map(UnixMs) }
+pub(super) fn backlog((waiting, due_ms): (i64, Option<i64>)) -> Backlog {
+    Backlog { waiting: u64::try_from(waiting).unwrap_or(0), earliest_due: due_ms.map(UnixMs) }
 }
 
 pub(super) use {delivery_columns, due_query, replay_query, settle_query};

@@ -242,6 +242,40 @@ async fn a_provider_that_is_down_is_seen_and_so_is_who_took_its_work() {
 }
 
 #[tokio::test]
+async fn what_this_server_refuses_to_fetch_is_no_call() {
+    let (minimax, aliyun) = (Mock::start(MinimaxCloud).await, Mock::start(AliyunCloud).await);
+    let output = json!({"task_id": "x", "task_status": "SUCCEEDED", "video_url": "http://10.0.0.7/film.mp4"});
+    aliyun.always("poll", Answer::Json(200, json!({"output": output})));
+    let server = server(providers(&minimax, &aliyun, vec![key("main", None)])).await;
+    let task = submitted(&server, "wan2.6-t2v").await;
+    assert_eq!(ended(&server, &task).await, "failed");
+    check(&server, &[r#"framewright_provider_calls_total{call="poll",outcome="ok",provider="aliyun"} 1"#]).await;
+    let downloads = series(&server, r#"framewright_provider_calls_total{call="download""#).await;
+    assert!(downloads.len() == 2 && downloads.iter().all(|line| line.ends_with(" 0")), "{downloads:#?}");
+}
+
+#[tokio::test]
+async fn routes_are_counted_by_the_names_that_lists_show() {
+    let (minimax, aliyun) = (Mock::start(MinimaxCloud).await, Mock::start(AliyunCloud).await);
+    let server = server(providers(&minimax, &aliyun, vec![key("main", None)])).await;
+    let before = series(&server, "framewright_route_requests_total").await;
+    assert!(before.iter().any(|line| line.contains("wan2.6-t2v")), "{before:#?}");
+    let (provider, model) = (Some("aliyun".parse().unwrap()), "wan2.1-t2v-turbo".parse().unwrap());
+    let changed = Route { targets: vec![RouteTarget { provider, model, weight: 1 }], ..route() };
+    server.state.routes.replace([(changed.name.clone(), changed)].into());
+    let body = json!({"model": "best-video", "scenes": [{"id": "one", "prompt": "a lake", "duration": 5}]});
+    let answer = server.post("/api/v1/videos/generate", &body).await;
+    let task = answer.json()["task_id"].as_str().unwrap_or_else(|| panic!("{}", answer.text())).to_owned();
+    assert_eq!(ended(&server, &task).await, "completed");
+    let completed = r#"framewright_route_requests_total{model="wanx2.1-t2v-turbo",provider="aliyun",result="completed",route="best-video"} 1"#;
+    // What was counted of the targets before is shown once more.
+    check(&server, &[completed]).await;
+    let after = series(&server, "framewright_route_requests_total").await;
+    assert!(after.iter().any(|line| line == completed), "{after:#?}");
+    assert!(after.len() == 4 && after.iter().all(|line| line.contains(r#"model="wanx2.1-t2v-turbo""#)), "{after:#?}");
+}
+
+#[tokio::test]
 async fn what_leaves_the_settings_leaves_the_metrics() {
     let (minimax, aliyun) = (Mock::start(MinimaxCloud).await, Mock::start(AliyunCloud).await);
     let mut settings = providers(&minimax, &aliyun, vec![key("old", Some(3)), key("kept", Some(3))]);
@@ -296,7 +330,7 @@ async fn what_leaves_the_settings_leaves_the_metrics() {
 }
 
 #[tokio::test]
-async fn callbacks_that_wait_are_seen_with_their_age() {
+async fn callbacks_that_wait_are_seen_and_a_planned_try_is_not_overdue() {
     let (minimax, aliyun) = (Mock::start(MinimaxCloud).await, Mock::start(AliyunCloud).await);
     let server = server(providers(&minimax, &aliyun, vec![key("main", None)])).await;
     let receiver = Outside::start(FRIEND, |number, _| if number == 0 { Reply::status(500) } else { Reply::status(204) }).await;
@@ -308,10 +342,12 @@ async fn callbacks_that_wait_are_seen_with_their_age() {
     until(&server, r#"framewright_callbacks_total{outcome="retried"} 1"#).await;
     until(&server, "framewright_callbacks_waiting 1").await;
     server.clock.advance_seconds(4);
-    check(&server, &["framewright_callbacks_oldest_age_seconds 4", "framewright_callback_duration_seconds_count 1"]).await;
+    // What was counted before the first try has it due.
+    until(&server, "framewright_callbacks_overdue_seconds 0").await;
+    check(&server, &["framewright_callbacks_waiting 1", "framewright_callback_duration_seconds_count 1"]).await;
     server.clock.advance_seconds(3);
     server.state.webhooks.wake();
     until(&server, r#"framewright_callbacks_total{outcome="delivered"} 1"#).await;
     until(&server, "framewright_callbacks_waiting 0").await;
-    check(&server, &["framewright_callbacks_oldest_age_seconds 0", "framewright_callback_duration_seconds_count 2"]).await;
+    check(&server, &["framewright_callbacks_overdue_seconds 0", "framewright_callback_duration_seconds_count 2"]).await;
 }
