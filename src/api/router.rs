@@ -19,7 +19,7 @@ use super::shared_responses::SharedResponses;
 use super::state::{ApiSettings, ApiState};
 use super::{a1111, documentation, extract, ignored, minimax, native, observe, openai, rate_limit, unified};
 
-/// The whole API. A path with and without its trailing slash is the same, but for the list of tasks ([`unified::list`]).
+/// The whole API. A path with and without its trailing slash is the same, but for the list of tasks (see `unified::list`).
 pub fn router(state: ApiState) -> Router {
     let (routes, mut document) = routes(&state).split_for_parts();
     SharedResponses.modify(&mut document);
