@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::failure::{OrFail, Outcome};
 use super::offline_providers;
 use crate::config::Config;
-use crate::domain::{Micros, ModelId, Price};
+use crate::domain::{LOCAL_PROVIDER, Micros, ModelId, Price};
 use crate::execution::remote::{OfferedModel, called};
 use crate::providers::capabilities::{FrameRule, Mode, SecondsRule};
 use crate::routes::{Route, RouteTarget};
@@ -30,10 +30,11 @@ pub(super) struct OfferedModels {
 pub(super) fn read(config: &Config) -> Outcome<OfferedModels> {
     let routes = config.routes.load()?;
     let settings = config.providers.load()?;
-    let keyless = settings.providers.iter().filter(|(_, entry)| entry.lacks_key).map(|(id, entry)| {
-        let variable = entry.kind.key_variable().map_or_else(String::new, |name| format!("set {name}, or "));
-        format!("provider '{id}' is off for want of a key: {variable}name one under keys")
-    });
+    let keyless = settings
+        .providers
+        .iter()
+        .filter(|(_, entry)| entry.lacks_key)
+        .map(|(id, entry)| format!("provider '{id}' is off for want of a key: {}", entry.key_remedy()));
     let keyless = keyless.collect();
     let models = if settings.providers.values().any(|entry| entry.is_enabled) {
         super::runtime()?.block_on(offline_providers::open(config))?.executor.describe()
@@ -63,7 +64,7 @@ impl OfferedModels {
         for route in self.routes.values() {
             let target = |target: &RouteTarget| match &target.provider {
                 Some(provider) => format!("{} ({provider})", target.model),
-                None => format!("{} (local)", target.model),
+                None => format!("{} ({LOCAL_PROVIDER})", target.model),
             };
             let targets: Vec<String> = route.targets.iter().map(target).collect();
             writeln!(out, "{}  {}  {}", route.name, route.strategy.as_str(), targets.join(", ")).or_fail()?;
@@ -78,7 +79,7 @@ impl OfferedModels {
     pub(super) fn inspect(&self, name: &ModelId) -> Option<Value> {
         if let Some(route) = self.routes.get(name) {
             let targets = route.targets.iter().map(|target| {
-                let provider = target.provider.as_ref().map_or("local", |provider| provider.as_str());
+                let provider = target.provider.as_ref().map_or(LOCAL_PROVIDER, |provider| provider.as_str());
                 json!({ "provider": provider, "model": target.model, "weight": target.weight })
             });
             let targets: Vec<Value> = targets.collect();
@@ -124,20 +125,9 @@ fn nearest(name: &str, mut names: Vec<&str>) -> String {
     if more == 0 { names } else { format!("{names} and {more} more ('framewright models list')") }
 }
 
-/// How many characters must be put in, taken out or changed to make one name of another (Levenshtein), whether they are capitals or not.
+/// How many characters must be put in, taken out or changed to make one name of another, whether they are capitals or not.
 fn distance(from: &str, to: &str) -> usize {
-    let to: Vec<char> = to.to_lowercase().chars().collect();
-    // Of the beginning of `from` that was read so far, to every beginning of `to`.
-    let mut row: Vec<usize> = (0..=to.len()).collect();
-    for (index, character) in from.to_lowercase().chars().enumerate() {
-        let mut next = vec![index + 1];
-        for (at, other) in to.iter().enumerate() {
-            let changed = row[at] + usize::from(character != *other);
-            next.push(changed.min(row[at + 1] + 1).min(next[at] + 1));
-        }
-        row = next;
-    }
-    row[to.len()]
+    strsim::levenshtein(&from.to_lowercase(), &to.to_lowercase())
 }
 
 fn price_in_words(price: &Price, currency: &str) -> String {

@@ -105,6 +105,12 @@ pub struct ProviderEntry {
 }
 
 impl ProviderEntry {
+    /// What gives a key to one that lacks it: `set NAME, or name one under keys`.
+    pub fn key_remedy(&self) -> String {
+        let variable = self.key_variable.map_or_else(String::new, |name| format!("set {name}, or "));
+        format!("{variable}name one under keys")
+    }
+
     /// A provider of a kind, with nothing said of it.
     pub fn of_kind(kind: ProviderKind) -> Self {
         Self {

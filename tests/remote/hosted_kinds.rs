@@ -1,17 +1,15 @@
 //! Replicate, fal, Runway and Stability, each as its documents say.
 
-use framewright::domain::film::InputFile;
-use framewright::domain::{PictureRole, ProviderKind, RemotePicture, RemoteRequest};
+use framewright::domain::{ProviderKind, RemoteRequest};
 use framewright::execution::{RemoteEnding, RemoteExecution};
 use framewright::ledger::CallState;
-use framewright::media::encode::{PngText, encode_png};
 use rstest::{Context, rstest};
 use serde_json::{Value, json};
 
 use crate::hosted::{fal, pictures, replicate, runway, stability, subject, version};
-use crate::kind_conformance::{every_kind, every_kind_with_tasks};
+use crate::kind_conformance::{self as every_kind, every_kind, every_kind_with_tasks, for_each_subject};
 use crate::providers::{
-    Answer, FalCloud, Gate, Mock, POOR_KEY, Recorded, ReplicateCloud, RunwayCloud, film as film_bytes, form_fields, picture,
+    Answer, Cloud, FalCloud, Gate, Recorded, ReplicateCloud, RunwayCloud, film as film_bytes, form_fields, picture,
 };
 use crate::stage::{Stage, completed};
 use crate::subject::Subject;
@@ -82,34 +80,11 @@ async fn a_film_begins_with_a_picture(
     #[case] model: &str,
     #[case] seconds: u32,
 ) {
-    let (stage, mock) = subject.start().await;
-    let png = encode_png(8, 8, &[90; 8 * 8 * 3], &PngText::default()).unwrap();
-    stage.storage.put("parts/first.png", png.into()).await.unwrap();
-    let file = Some(InputFile { key: "parts/first.png".to_owned(), sha256: String::new() });
-    let pictures = vec![RemotePicture { role: PictureRole::FirstFrame, file, width: 8, height: 8 }];
-    let usual = subject.request.clone();
-    let request = RemoteRequest { provider_model: model.to_owned(), seconds: Some(seconds), pictures, ..usual };
-    completed(stage.run(&subject.settings(&mock, &[("a", None)]), &request).await);
-    insta::assert_json_snapshot!(context.description.unwrap(), asked(&mock.recorded("create")[0]));
+    let create = every_kind::create_with_a_first_frame(&subject, model, seconds).await;
+    insta::assert_json_snapshot!(context.description.unwrap(), asked(&create));
 }
 
-#[rstest]
-#[case::replicate(replicate())]
-#[case::fal(fal())]
-#[case::runway(runway())]
-#[case::stability(stability())]
-#[tokio::test]
-async fn an_account_without_money_gives_way_to_the_next_one(#[case] subject: Subject) {
-    let (stage, mock) = subject.start().await;
-    let executor = stage.executor(&subject.settings(&mock, &[(POOR_KEY, None), ("a", None)]));
-    for creates in [2, 3] {
-        let (_, cost) = completed(executor.run(Stage::work(&subject.request)).await);
-        assert_eq!((cost, mock.recorded("create").len()), (subject.cost.1, creates));
-    }
-    let status = executor.statuses().remove(0);
-    assert_eq!((status.keys[0].state, status.keys[0].reason), ("disabled", Some("billing")));
-    assert_eq!((status.keys[1].state, status.in_flight), ("ready", 0));
-}
+for_each_subject!(an_account_without_money_gives_way_to_the_next_one, [replicate, fal, runway, stability]);
 
 /// How far the task was, and what it costs all the same.
 #[rstest]
@@ -127,23 +102,12 @@ async fn a_task_is_cancelled_as_far_as_it_is(
     #[case] looks: usize,
     #[case] cost: i64,
 ) {
-    let (stage, subject) = (Stage::new().await, subject(kind));
-    let mock = match kind {
-        Replicate => Mock::start(ReplicateCloud::until(word)).await,
-        Fal => Mock::start(FalCloud::until(word)).await,
-        _ => Mock::start(RunwayCloud::until(word)).await,
+    let cloud: Box<dyn Cloud> = match kind {
+        Replicate => Box::new(ReplicateCloud::until(word)),
+        Fal => Box::new(FalCloud::until(word)),
+        _ => Box::new(RunwayCloud::until(word)),
     };
-    let executor = stage.executor(&subject.settings(&mock, &[("a", None)]));
-    let work = Stage::work(&subject.request);
-    let cancel = async {
-        // The look before this one was answered.
-        mock.wait_for("poll", looks + 1).await;
-        work.stop.cancel();
-    };
-    let (ending, ()) = tokio::join!(executor.run(work.clone()), cancel);
-    assert_eq!(ending, RemoteEnding::Cancelled { cost_micros: cost });
-    assert_eq!((mock.recorded("cancel").len(), stage.only_call().await), (1, (CallState::Cancelled, Some(cost))));
-    assert_eq!((executor.statuses()[0].in_flight, stage.files()), (0, Vec::new()));
+    let mock = every_kind::cancelled_after(&subject(kind), cloud, looks, 1, cost).await;
     insta::assert_json_snapshot!(format!("cancel_{}", kind.as_str()), asked(&mock.recorded("cancel")[0]));
 }
 

@@ -4,16 +4,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use framewright::domain::ErrorCode;
+use framewright::domain::film::InputFile;
+use framewright::domain::{ErrorCode, PictureRole, RemotePicture, RemoteRequest};
 use framewright::execution::remote::{KeyStatus, ProviderHealth, RemoteExecutor};
 use framewright::execution::{RemoteEnding, RemoteExecution, RemoteWork};
 use framewright::ledger::CallState;
+use framewright::media::encode::{PngText, encode_png};
 use framewright::providers::FailureClass;
 use futures_util::future::join_all;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
-use crate::providers::{Answer, Gate, KNOWN_KEYS, Recorded, film, picture, secret_of_key};
+use crate::providers::{Answer, Cloud, Gate, KNOWN_KEYS, Mock, POOR_KEY, Recorded, film, picture, secret_of_key};
 use crate::stage::{Stage, again, completed, failed, id, left_at};
 use crate::subject::{Failing, ResultPlace, Subject, WhileRunning};
 
@@ -372,6 +374,51 @@ pub(crate) async fn keys_take_turns(subject: &Subject) {
     creates[..2].sort();
     assert!(creates.len() == 3 && creates[..2] == ["a", "b"], "{creates:?}");
     assert_eq!(executor.statuses()[0].in_flight, 0);
+}
+
+/// An account that has no money left is disabled, and the next one is used.
+pub(crate) async fn an_account_without_money_gives_way_to_the_next_one(subject: &Subject) {
+    let (stage, mock) = subject.start().await;
+    let executor = stage.executor(&subject.settings(&mock, &[(POOR_KEY, None), ("a", None)]));
+    for creates in [2, 3] {
+        let (_, cost) = completed(executor.run(Stage::work(&subject.request)).await);
+        assert_eq!((cost, mock.recorded("create").len()), (subject.cost.1, creates));
+    }
+    let status = executor.statuses().remove(0);
+    assert_eq!((status.keys[0].state, status.keys[0].reason), ("disabled", Some("billing")));
+    assert_eq!((status.keys[1].state, status.in_flight), ("ready", 0));
+}
+
+/// Cancels a task once its cloud has answered so many looks at it: how often the provider is asked to cancel it, and what it costs all the same.
+/// Gives the cloud.
+pub(crate) async fn cancelled_after(subject: &Subject, cloud: Box<dyn Cloud>, looks: usize, cancels: usize, cost: i64) -> Mock {
+    let (stage, mock) = (Stage::new().await, Mock::start_boxed(cloud).await);
+    let executor = stage.executor(&subject.settings(&mock, &[("a", None)]));
+    let work = Stage::work(&subject.request);
+    let cancel = async {
+        // The look before this one was answered.
+        mock.wait_for("poll", looks + 1).await;
+        work.stop.cancel();
+    };
+    let (ending, ()) = tokio::join!(executor.run(work.clone()), cancel);
+    assert_eq!(ending, RemoteEnding::Cancelled { cost_micros: cost });
+    assert_eq!((mock.recorded("cancel").len(), stage.only_call().await), (cancels, (CallState::Cancelled, Some(cost))));
+    assert_eq!((executor.statuses()[0].in_flight, stage.files()), (0, Vec::new()));
+    mock
+}
+
+/// The create of a film of a model that begins with a picture.
+pub(crate) async fn create_with_a_first_frame(subject: &Subject, model: &str, seconds: u32) -> Recorded {
+    let (stage, mock) = subject.start().await;
+    let (width, height) = (400, 320);
+    let png = encode_png(width, height, &vec![90; (width * height * 3) as usize], &PngText::default()).unwrap();
+    stage.storage.put("parts/first.png", png.into()).await.unwrap();
+    let file = Some(InputFile { key: "parts/first.png".to_owned(), sha256: String::new() });
+    let pictures = vec![RemotePicture { role: PictureRole::FirstFrame, file, width, height }];
+    let usual = subject.request.clone();
+    let request = RemoteRequest { provider_model: model.to_owned(), seconds: Some(seconds), pictures, ..usual };
+    completed(stage.run(&subject.settings(&mock, &[("a", None)]), &request).await);
+    mock.recorded("create").remove(0)
 }
 
 /// Somebody cancels a task that waits, and one that runs. Where the provider cannot, what it makes is paid for.

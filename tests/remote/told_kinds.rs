@@ -2,15 +2,11 @@
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use framewright::domain::film::InputFile;
 use framewright::domain::{
-    ErrorCode, GenerationKind, JobKind, OfferedName, PictureForm, PictureRole, ProviderEntry, ProviderKind, RemotePicture,
-    RemoteRequest, ToldModel,
+    ErrorCode, GenerationKind, JobKind, OfferedName, PictureForm, ProviderEntry, ProviderKind, RemoteRequest, ToldModel,
 };
+use framewright::execution::RemoteExecution;
 use framewright::execution::remote::RemoteExecutor;
-use framewright::execution::{RemoteEnding, RemoteExecution};
-use framewright::ledger::CallState;
-use framewright::media::encode::{PngText, encode_png};
 use framewright::providers::FailureClass::{
     Authentication, Billing, Duplicate, InvalidRequest, Moderation, OutcomeUnknown, Permission, Quota, RateLimit, TaskFailed,
     Transient,
@@ -18,8 +14,8 @@ use framewright::providers::FailureClass::{
 use rstest::{Context, rstest};
 use serde_json::{Value, json};
 
-use crate::kind_conformance::{self as every_kind, every_kind, every_kind_with_tasks};
-use crate::providers::{Answer, Cloud, Mock, OpenAiCloud, POOR_KEY, Recorded, ReelworksCloud, form_fields, name_of_key, picture};
+use crate::kind_conformance::{self as every_kind, every_kind, every_kind_with_tasks, for_each_subject};
+use crate::providers::{Answer, Cloud, Mock, OpenAiCloud, Recorded, ReelworksCloud, form_fields, name_of_key, picture};
 use crate::stage::{Stage, completed, failed, film_of, id};
 use crate::subject::{ResultPlace, Subject, WhileRunning};
 
@@ -209,21 +205,7 @@ pub(crate) fn openai_links() -> Subject {
 every_kind!([declared, openai_films, openai_pictures, openai_links]);
 every_kind_with_tasks!([declared, openai_films]);
 
-#[rstest]
-#[case::declared(declared())]
-#[case::films(openai_films())]
-#[case::pictures(openai_pictures())]
-#[tokio::test]
-async fn an_account_without_money_gives_way_to_the_next_one(#[case] subject: Subject) {
-    let (stage, mock) = subject.start().await;
-    let executor = stage.executor(&subject.settings(&mock, &[(POOR_KEY, None), ("a", None)]));
-    for creates in [2, 3] {
-        let (_, cost) = completed(executor.run(Stage::work(&subject.request)).await);
-        assert_eq!((cost, mock.recorded("create").len()), (subject.cost.1, creates));
-    }
-    let status = executor.statuses().remove(0);
-    assert_eq!((status.keys[0].state, status.keys[0].reason), ("disabled", Some("billing")));
-}
+for_each_subject!(an_account_without_money_gives_way_to_the_next_one, [declared, openai_films, openai_pictures]);
 
 /// A service in one's own house takes any key, and none that is known.
 #[rstest]
@@ -251,18 +233,7 @@ async fn a_task_is_cancelled_as_far_as_it_is(
     #[case] cancels: usize,
     #[case] cost: i64,
 ) {
-    let (stage, mock) = (Stage::new().await, Mock::start_boxed(cloud).await);
-    let executor = stage.executor(&subject.settings(&mock, &[("a", None)]));
-    let work = Stage::work(&subject.request);
-    let cancel = async {
-        // The look before this one was answered.
-        mock.wait_for("poll", looks + 1).await;
-        work.stop.cancel();
-    };
-    let (ending, ()) = tokio::join!(executor.run(work.clone()), cancel);
-    assert_eq!(ending, RemoteEnding::Cancelled { cost_micros: cost });
-    assert_eq!((mock.recorded("cancel").len(), stage.only_call().await), (cancels, (CallState::Cancelled, Some(cost))));
-    assert_eq!((executor.statuses()[0].in_flight, stage.files()), (0, Vec::new()));
+    every_kind::cancelled_after(&subject, cloud, looks, cancels, cost).await;
 }
 
 /// Somebody else cancelled it: there, or at another client.
@@ -287,14 +258,7 @@ async fn a_film_begins_with_a_picture(
     #[case] model: &str,
     #[case] seconds: u32,
 ) {
-    let (stage, mock) = subject.start().await;
-    let png = encode_png(400, 320, &vec![90; 400 * 320 * 3], &PngText::default()).unwrap();
-    stage.storage.put("parts/first.png", png.clone().into()).await.unwrap();
-    let file = Some(InputFile { key: "parts/first.png".to_owned(), sha256: String::new() });
-    let pictures = vec![RemotePicture { role: PictureRole::FirstFrame, file, width: 400, height: 320 }];
-    let request = RemoteRequest { provider_model: model.to_owned(), seconds: Some(seconds), pictures, ..subject.request.clone() };
-    completed(stage.run(&subject.settings(&mock, &[("a", None)]), &request).await);
-    let create = mock.recorded("create").remove(0);
+    let create = every_kind::create_with_a_first_frame(&subject, model, seconds).await;
     let mut body = form_fields(&create).map_or_else(|| create.json(), |fields| json!(fields));
     if let Some(picture) = body.pointer_mut("/input/image") {
         assert!(picture.as_str().is_some_and(|link| link.starts_with("data:image/png;base64,")), "{picture}");

@@ -1,20 +1,25 @@
-//! Who made what a server gives, and how it is made again: the words behind a file's name.
+//! Who made what was asked for, and how it is made again: the words behind a file's name.
 
 use serde_json::Value;
 
-/// A provider with what it took for it; else `own`, what is known of what this server's devices make, behind the model's name where that is not
-/// the one that was asked for: a route's name says not which.
+/// The provider that made it, with what it took for it; none where a device made it.
+pub(super) fn of_provider(manifest: &Value) -> Option<String> {
+    let provider = manifest["provider"].as_str()?;
+    let cost = &manifest["cost"];
+    let cost = match (cost["amount"].as_str(), cost["currency"].as_str()) {
+        (Some(amount), Some(currency)) if amount != "0" => format!(", {amount} {currency}"),
+        _ => String::new(),
+    };
+    Some(format!("by {provider}{cost}"))
+}
+
+/// A provider, as [`of_provider`] has it; else `own`, what is known of what this server's devices make, behind the model's name where that is
+/// not the one that was asked for: a route's name says not which.
 pub(super) fn of_server(asked: &str, manifest: &Value, own: Vec<String>) -> String {
-    if let Some(provider) = manifest["provider"].as_str() {
-        let cost = &manifest["cost"];
-        let cost = match (cost["amount"].as_str(), cost["currency"].as_str()) {
-            (Some(amount), Some(currency)) if amount != "0" => format!(", {amount} {currency}"),
-            _ => String::new(),
-        };
-        return format!("by {provider}{cost}");
-    }
-    let by = manifest["model"].as_str().filter(|model| *model != asked).map(|model| format!("by {model}"));
-    by.into_iter().chain(own).collect::<Vec<_>>().join(", ")
+    of_provider(manifest).unwrap_or_else(|| {
+        let by = manifest["model"].as_str().filter(|model| *model != asked).map(|model| format!("by {model}"));
+        by.into_iter().chain(own).collect::<Vec<_>>().join(", ")
+    })
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::anyhow;
 use tokio_util::sync::CancellationToken;
 
+use super::credit;
 use super::own_job::job;
 use super::progress::ProgressDisplay;
 use crate::app::signals::Signals;
@@ -103,12 +104,8 @@ impl ProviderModel {
     /// Has it made.
     pub(super) async fn make(&self, request: RemoteRequest) -> Outcome<Made> {
         let result = run(&self.providers, request).await?;
-        let cost = &result.manifest["cost"];
-        let cost = match (cost["amount"].as_str(), cost["currency"].as_str()) {
-            (Some(amount), Some(currency)) if amount != "0" => format!(", {amount} {currency}"),
-            _ => String::new(),
-        };
-        Ok(Made { credit: format!("by {}{cost}", self.offered.provider), result })
+        let credit = credit::of_provider(&result.manifest).unwrap_or_default();
+        Ok(Made { result, credit })
     }
 }
 

@@ -178,20 +178,18 @@ fn entry(id: &ProviderId, section: ProviderSection, variables: &Variables, direc
     }
     let is_wanted = section.enabled.unwrap_or(kind.is_enabled_by_file());
     // A key of the environment goes to the kind's own address, and to whoever bears the kind's name: another service shall not see it.
-    let takes_key_of_environment = named == Some(kind) || section.base_url.is_none();
+    entry.key_variable = kind.key_variable().filter(|_| named == Some(kind) || section.base_url.is_none());
     entry.keys = if section.keys.is_empty() {
-        if takes_key_of_environment { keys_of_environment(kind, variables)? } else { Vec::new() }
+        if entry.key_variable.is_some() { keys_of_environment(kind, variables)? } else { Vec::new() }
     } else {
         keys(section.keys, variables, section.enabled != Some(false))?
     };
     if section.enabled == Some(true) && entry.keys.is_empty() {
-        let variable = kind.key_variable().filter(|_| takes_key_of_environment);
-        let hint = variable.map_or_else(String::new, |name| format!(", or set {name}"));
+        let hint = entry.key_variable.map_or_else(String::new, |name| format!(", or set {name}"));
         return Err(format!("keys: is empty; an enabled provider needs a key: [{{ key: ... }}] or [{{ env: NAME }}]{hint}"));
     }
     entry.is_enabled = is_wanted && !entry.keys.is_empty();
     entry.lacks_key = is_wanted && entry.keys.is_empty();
-    entry.key_variable = kind.key_variable().filter(|_| takes_key_of_environment);
     let is_there = |setting: &KindSetting| is_set(&entry, setting) || (setting.may_be_in_keys && is_in_keys(&entry.keys));
     if let Some(missing) = kind.settings().iter().find(|setting| setting.is_needed && !is_there(setting)) {
         if entry.is_enabled {

@@ -13,9 +13,9 @@ pub(super) fn of_provider(
     policy: &EgressPolicy,
 ) -> Vec<String> {
     if entry.lacks_key {
-        let variable = entry.key_variable.map_or_else(String::new, |name| format!("set {name}, or "));
+        let remedy = entry.key_remedy();
         return vec![format!(
-            "providers.{id}: is off: no key: {variable}name one under keys; a service that needs none takes any, such as [{{ key: none }}]"
+            "providers.{id}: is off: no key: {remedy}; a service that needs none takes any, such as [{{ key: none }}]"
         )];
     }
     let Some(provider) = provider.filter(|_| entry.is_enabled) else { return Vec::new() };
